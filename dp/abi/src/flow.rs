@@ -1,0 +1,158 @@
+//! A flow's entry: 64 bytes, one cache line, in memory that outlives the data-plane process.
+//!
+//! The entries are all that is kept: indices, free lists and timers are made anew from them when a process adopts the region.
+//! That is why `state` is the last field written when an entry is made and the first when it is given up, and why each field
+//! changed later makes sense by itself.
+//!
+//! Byte order: addresses and ports are network order as loaded from the packet (`u32::from_ne_bytes`), so that they can be
+//! compared, stored and summed without a swap. Sequence numbers are host order.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// IP protocol numbers that flows have.
+pub mod protocol {
+    /// ICMP (never a flow's protocol).
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+}
+
+/// The life of a flow (semantics §4; UDP is `Established` from its first datagram).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum FlowState {
+    /// The client's SYN was forwarded.
+    SynSent = 1,
+    /// The target's SYN-ACK was forwarded.
+    SynReceived = 2,
+    /// The handshake is complete.
+    Established = 3,
+    /// One side has sent its FIN.
+    HalfClosed = 4,
+    /// Both FINs were seen and acknowledged; retransmits are still translated.
+    TimeWait = 5,
+    /// A valid RST was seen; what is in flight is still translated.
+    ResetLinger = 6,
+    /// Idle for too long. Kept only where its source port must rest; packets see no flow.
+    Resting = 7,
+}
+
+impl FlowState {
+    /// The state of this number; 0 (a free entry) and unknown numbers have none.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::SynSent,
+            2 => Self::SynReceived,
+            3 => Self::Established,
+            4 => Self::HalfClosed,
+            5 => Self::TimeWait,
+            6 => Self::ResetLinger,
+            7 => Self::Resting,
+            _ => return None,
+        })
+    }
+
+    /// Whether the flow counts as active (semantics S4.5).
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::SynSent | Self::SynReceived | Self::Established | Self::HalfClosed)
+    }
+
+    /// The name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn-sent",
+            Self::SynReceived => "syn-received",
+            Self::Established => "established",
+            Self::HalfClosed => "half-closed",
+            Self::TimeWait => "time-wait",
+            Self::ResetLinger => "reset",
+            Self::Resting => "resting",
+        }
+    }
+}
+
+/// Bits of [`FlowEntry::flags`].
+pub mod flag {
+    /// The client's FIN was seen.
+    pub const CLIENT_FIN: u8 = 1 << 0;
+    /// The target's FIN was seen.
+    pub const TARGET_FIN: u8 = 1 << 1;
+    /// The target has answered (UDP: the return path stays open).
+    pub const ANSWERED: u8 = 1 << 2;
+    /// The source address and port are the node's (full NAT); else the client's are preserved.
+    pub const FULL_NAT: u8 = 1 << 3;
+    /// The client's FIN was acknowledged by the target.
+    pub const CLIENT_FIN_ACKED: u8 = 1 << 4;
+    /// The target's FIN was acknowledged by the client.
+    pub const TARGET_FIN_ACKED: u8 = 1 << 5;
+}
+
+/// One flow. All fields are written and read by the lcore that owns the entry, and by nobody else.
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FlowEntry {
+    /// The client's address.
+    pub client_ip: u32,
+    /// The address that the client sent to: the node's.
+    pub vip: u32,
+    /// The target's address.
+    pub target_ip: u32,
+    /// The address that the target answers to: the client's, or the node's under full NAT.
+    pub nat_ip: u32,
+    /// The client's port.
+    pub client_port: u16,
+    /// The listener's port.
+    pub vport: u16,
+    /// The target's port.
+    pub target_port: u16,
+    /// The port that the target answers to: the client's, or one of the pool under full NAT.
+    pub nat_port: u16,
+    /// IP protocol: TCP or UDP ([`protocol`]).
+    pub protocol: u8,
+    /// 0: free; else a [`FlowState`].
+    pub state: u8,
+    /// [`flag`] bits.
+    pub flags: u8,
+    /// Window scales: the client's in the low 4 bits, the target's in the high 4 bits.
+    pub window_scales: u8,
+    /// The target's slot.
+    pub target_slot: u16,
+    /// The generation of the target's slot.
+    pub target_generation: u8,
+    /// The port that the client's packets come from and answers leave by.
+    pub client_side_port: u8,
+    /// The MAC that the client's first packet came from: where answers go (auto last hop).
+    pub client_mac: [u8; 6],
+    /// The listener's slot.
+    pub listener_slot: u16,
+    /// When the timer last restarted, in seconds of the monotonic clock modulo 2¹⁶. In half-open states: the first packet.
+    pub touched_s: u16,
+    /// Layer-4 checksum delta from client to target: one's-complement sum of what the rewrite adds. The other way is its complement.
+    pub l4_delta: u16,
+    /// TCP: the client's initial sequence number. UDP: seconds (as `touched_s`) of the first packet.
+    pub client_isn: u32,
+    /// TCP: highest sequence number the client has sent, plus 1. Host order.
+    pub client_end: u32,
+    /// TCP: highest sequence number the target has sent, plus 1.
+    pub target_end: u32,
+    /// TCP: highest acknowledgement of the client (of the target's data).
+    pub client_ack: u32,
+    /// TCP: highest acknowledgement of the target (of the client's data).
+    pub target_ack: u32,
+}
+
+impl FlowEntry {
+    /// The state, if the entry is in use.
+    #[inline(always)]
+    pub fn state(&self) -> Option<FlowState> {
+        FlowState::from_number(self.state)
+    }
+
+    /// Whether a flag is set.
+    #[inline(always)]
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}

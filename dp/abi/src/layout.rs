@@ -1,0 +1,246 @@
+//! The layout of the segment: the fixed structs, where things lie for a given geometry, and the hash that names all of it.
+
+use crate::counters::{Counter, DropReason, LCORE_WORDS, LISTENER_WORDS, TARGET_WORDS};
+use crate::flow::FlowEntry;
+use crate::ring::{MESSAGE_WORDS, RingControl};
+use crate::sync::AtomicU64;
+
+/// What a Leat segment begins with.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"LEATSEG\0");
+
+/// Grows with every change of the layout or of a field's meaning. `layout_is_recorded` fails when it was forgotten.
+pub const ABI_VERSION: u64 = 1;
+
+/// Ports at the most.
+pub const PORTS_MAX: usize = 16;
+/// Lcores at the most.
+pub const LCORES_MAX: usize = 64;
+/// Messages in a command ring.
+pub const COMMAND_MESSAGES: usize = 256;
+/// Messages in an event ring.
+pub const EVENT_MESSAGES: usize = 8192;
+/// The flow region starts at a multiple of this, so that it can lie on huge pages.
+pub const FLOW_ALIGN: u64 = 2 << 20;
+
+const WORD: usize = size_of::<u64>();
+const PAGE: u64 = 4096;
+
+/// One port, as the data plane describes it. All words are written by the data plane and read by the control plane.
+#[repr(C)]
+#[derive(Debug)]
+pub struct PortBlock {
+    /// Name, UTF-8, padded with zeros.
+    pub name: [AtomicU64; 2],
+    /// Name of the TAP twin's network interface, padded with zeros.
+    pub tap: [AtomicU64; 2],
+    /// MAC in the low 6 bytes, first byte lowest.
+    pub mac: AtomicU64,
+    /// MTU in bytes.
+    pub mtu: AtomicU64,
+    /// 1: the link is up.
+    pub link_up: AtomicU64,
+    /// Frames that the NIC had to drop because no descriptor was free (`imissed`).
+    pub rx_missed: AtomicU64,
+    /// Frames received with errors (`ierrors`).
+    pub rx_errors: AtomicU64,
+    /// Times that no buffer was left for a frame (`rx_nombuf`).
+    pub rx_no_buffer: AtomicU64,
+    /// Frames that could not be sent (`oerrors`).
+    pub tx_errors: AtomicU64,
+    /// [`crate::counters::ExceptionCounter`], in its order.
+    pub exception: [AtomicU64; 4],
+    _reserved: AtomicU64,
+}
+
+/// The first page of the segment.
+#[repr(C)]
+#[derive(Debug)]
+pub struct SegmentHeader {
+    /// [`MAGIC`]; written last when the segment is made. Data plane → anybody.
+    pub magic: AtomicU64,
+    /// [`ABI_VERSION`] of the writer. Data plane → anybody.
+    pub abi_version: AtomicU64,
+    /// [`LAYOUT_HASH`] of the writer. Data plane → anybody.
+    pub layout_hash: AtomicU64,
+    /// Bytes of the whole segment. Data plane → anybody.
+    pub total_bytes: AtomicU64,
+    /// Geometry: lcores. This and the next four: data plane → anybody; fixed for the segment's life.
+    pub lcores: AtomicU64,
+    /// Geometry: flow entries per lcore.
+    pub flows_max: AtomicU64,
+    /// Geometry: target slots.
+    pub targets_max: AtomicU64,
+    /// Geometry: listener slots.
+    pub listeners_max: AtomicU64,
+    /// Geometry: words in one of the two arena slots.
+    pub arena_words: AtomicU64,
+    /// Names the boot of the machine: what an earlier boot left is stale. Data plane → data plane.
+    pub boot_id: AtomicU64,
+    /// Counts the data-plane processes that have used the segment. Data plane → control plane.
+    pub incarnation: AtomicU64,
+    /// Process id of the data plane. Data plane → control plane.
+    pub dp_pid: AtomicU64,
+    /// Milliseconds of the monotonic clock, renewed at least every 100 ms; 0 after a clean stop. Data plane → control plane.
+    pub dp_heartbeat_ms: AtomicU64,
+    /// Ports in use. Data plane → control plane.
+    pub ports: AtomicU64,
+    /// TSC ticks per second. Data plane → control plane.
+    pub tsc_hz: AtomicU64,
+    /// The announced snapshot: generation × 2 + arena slot; 0: none yet. Control plane → data plane.
+    pub announced: AtomicU64,
+    /// The generation that the data plane has read last, good or not. The other arena slot is then free.
+    /// Data plane → control plane.
+    pub consumed: AtomicU64,
+    /// The last generation that was refused; the log of leat-dp says why. Data plane → control plane.
+    pub refused: AtomicU64,
+    /// Process id of the control plane. Control plane → data plane.
+    pub cp_pid: AtomicU64,
+    /// As `dp_heartbeat_ms`, of the control plane. Control plane → data plane.
+    pub cp_heartbeat_ms: AtomicU64,
+    _reserved: [AtomicU64; 236],
+    /// The ports.
+    pub port: [PortBlock; PORTS_MAX],
+}
+
+/// What an lcore tells about itself, beside its counters. Written by the lcore (or for it, before it starts), read by anybody.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct LcoreHeader {
+    /// The generation of the snapshot that the lcore uses.
+    pub generation: AtomicU64,
+    /// The CPU it runs on.
+    pub cpu: AtomicU64,
+    /// 1 while the lcore's loop runs.
+    pub running: AtomicU64,
+    /// Flow entries in use, any state.
+    pub flows_used: AtomicU64,
+    /// Longest turn of the loop that had work, in TSC ticks, since the process started.
+    pub longest_loop: AtomicU64,
+    _reserved: [AtomicU64; 3],
+}
+
+/// Where everything lies, in bytes from the segment's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    /// The first lcore's block.
+    pub lcores: u64,
+    /// From one lcore's block to the next.
+    pub lcore_stride: u64,
+    /// The arena's first slot; the second follows.
+    pub arena: u64,
+    /// The flow region: the end of what the control plane maps.
+    pub flows: u64,
+    /// The end.
+    pub end: u64,
+}
+
+/// Within an lcore's block, in bytes from the block's start.
+pub(crate) mod lcore_block {
+    use super::*;
+    pub(crate) const HEADER: usize = 0;
+    pub(crate) const COMMAND_CONTROL: usize = HEADER + size_of::<LcoreHeader>();
+    pub(crate) const EVENT_CONTROL: usize = COMMAND_CONTROL + size_of::<RingControl>();
+    pub(crate) const COMMAND_SLOTS: usize = EVENT_CONTROL + size_of::<RingControl>();
+    pub(crate) const EVENT_SLOTS: usize = COMMAND_SLOTS + COMMAND_MESSAGES * MESSAGE_WORDS * WORD;
+    pub(crate) const COUNTERS: usize = EVENT_SLOTS + EVENT_MESSAGES * MESSAGE_WORDS * WORD;
+    pub(crate) const TARGETS: usize = COUNTERS + LCORE_WORDS * WORD;
+}
+
+impl Offsets {
+    /// The offsets for a geometry whose values are in range.
+    pub(crate) fn of(g: &crate::segment::Geometry) -> Self {
+        let lcores = size_of::<SegmentHeader>() as u64;
+        let slots = u64::from(g.targets_max) * TARGET_WORDS as u64 + u64::from(g.listeners_max) * LISTENER_WORDS as u64;
+        let lcore_stride = (lcore_block::TARGETS as u64 + slots * WORD as u64).next_multiple_of(PAGE);
+        let arena = lcores + u64::from(g.lcores) * lcore_stride;
+        let flows = (arena + 2 * g.arena_words * WORD as u64).next_multiple_of(FLOW_ALIGN);
+        let flow_bytes = u64::from(g.lcores) * u64::from(g.flows_max) * size_of::<FlowEntry>() as u64;
+        Self { lcores, lcore_stride, arena, flows, end: (flows + flow_bytes).next_multiple_of(FLOW_ALIGN) }
+    }
+}
+
+const fn fnv(hash: u64, value: u64) -> u64 {
+    let bytes = value.to_le_bytes();
+    let mut hash = hash;
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        i += 1;
+    }
+    hash
+}
+
+macro_rules! layout_hash {
+    ($($type:ty { $($field:ident),* $(,)? })*) => {{
+        let mut hash = 0xcbf2_9ce4_8422_2325;
+        $(
+            hash = fnv(hash, size_of::<$type>() as u64);
+            $(hash = fnv(hash, std::mem::offset_of!($type, $field) as u64);)*
+        )*
+        hash
+    }};
+}
+
+/// Names the layout: sizes and offsets of every shared struct, counts of every shared enum, sizes of rings.
+pub const LAYOUT_HASH: u64 = {
+    let mut hash = layout_hash! {
+        SegmentHeader { magic, abi_version, layout_hash, total_bytes, lcores, flows_max, targets_max, listeners_max, arena_words,
+            boot_id, incarnation, dp_pid, dp_heartbeat_ms, ports, tsc_hz, announced, consumed, refused, cp_pid, cp_heartbeat_ms, port }
+        PortBlock { name, tap, mac, mtu, link_up, rx_missed, rx_errors, rx_no_buffer, tx_errors, exception }
+        LcoreHeader { generation, cpu, running, flows_used, longest_loop }
+        FlowEntry { client_ip, vip, target_ip, nat_ip, client_port, vport, target_port, nat_port, protocol, state, flags,
+            window_scales, target_slot, target_generation, client_side_port, client_mac, listener_slot, touched_s, l4_delta,
+            client_isn, client_end, target_end, client_ack, target_ack }
+        RingControl {}
+    };
+    let counts = [
+        Counter::COUNT,
+        DropReason::COUNT,
+        TARGET_WORDS,
+        LISTENER_WORDS,
+        COMMAND_MESSAGES,
+        EVENT_MESSAGES,
+        PORTS_MAX,
+    ];
+    let mut i = 0;
+    while i < counts.len() {
+        hash = fnv(hash, counts[i] as u64);
+        i += 1;
+    }
+    hash
+};
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<PortBlock>() == 16 * WORD);
+    assert!(size_of::<SegmentHeader>() == PAGE as usize);
+    assert!(size_of::<LcoreHeader>() == 64);
+    assert!(size_of::<RingControl>() == 128);
+    assert!(size_of::<FlowEntry>() == 64 && align_of::<FlowEntry>() == 64);
+    assert!(lcore_block::COMMAND_SLOTS.is_multiple_of(64) && lcore_block::COUNTERS.is_multiple_of(64));
+    assert!(lcore_block::TARGETS.is_multiple_of(64));
+};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A changed layout needs a new version: add the new pair, never edit an old one.
+    #[test]
+    fn layout_is_recorded() {
+        let recorded: Vec<(u64, u64)> = include_str!("../layouts.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+            .map(|line| {
+                let (version, hash) = line.split_once(' ').expect("version hash");
+                (version.parse().expect("a number"), u64::from_str_radix(hash, 16).expect("a hex number"))
+            })
+            .collect();
+        assert_eq!(
+            recorded.last(),
+            Some(&(ABI_VERSION, LAYOUT_HASH)),
+            "the layout changed: raise ABI_VERSION and append `{ABI_VERSION} {LAYOUT_HASH:016x}` with the new number to dp/abi/layouts.txt"
+        );
+        assert!(recorded.windows(2).all(|pair| pair[0].0 < pair[1].0), "each version once, in order");
+    }
+}
