@@ -1,0 +1,348 @@
+//! The appliance under test: `leat up` in its namespace, and its admin API.
+
+use crate::bed::lcores;
+use crate::process::{self, Process};
+use crate::programs::program;
+use crate::rest::Rest;
+use crate::run::Run;
+use crate::stats::Conservation;
+use crate::topology::{P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology};
+use crate::{Namespace, wait_for};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// Long enough for DPDK to start on a busy machine.
+const READY: Duration = Duration::from_secs(60);
+/// Long enough for two rounds of health checks at the shortest interval.
+const HEALTH: Duration = Duration::from_secs(40);
+
+/// How the appliance is configured.
+#[derive(Debug, Clone)]
+pub struct ApplianceOptions {
+    /// CPUs, one polling lcore each; a CPU may appear twice.
+    pub lcores: Vec<usize>,
+    /// Flow entries per lcore.
+    pub flows_max: u32,
+    /// Whether an lcore without work yields its CPU. On: the machines this runs on have two CPUs for everything.
+    pub idle_backoff: bool,
+}
+
+impl Default for ApplianceOptions {
+    fn default() -> ApplianceOptions {
+        ApplianceOptions { lcores: lcores(1), flows_max: 65_536, idle_backoff: true }
+    }
+}
+
+impl ApplianceOptions {
+    /// The contents of `leat.toml`.
+    ///
+    /// # Errors
+    /// Never for these values; the serializer's signature has it.
+    pub fn toml(&self, run: &Run) -> Result<String> {
+        let configuration = json!({
+            "name": run.name(),
+            "state_dir": run.dir().join("state"),
+            "runtime_dir": run.dir().join("run"),
+            "admin": { "listen": "127.0.0.1:9321" },
+            "data_plane": {
+                "lcores": self.lcores,
+                "flows_max": self.flows_max,
+                "idle_backoff": self.idle_backoff,
+                "segment_dir": run.memory_dir(),
+                "eal_args": [],
+            },
+            "port": [
+                { "name": "p0", "device": format!("net_af_packet0,iface={P0_DEVICE}"), "addresses": [format!("{P0_ADDRESS}/24")] },
+                { "name": "p1", "device": format!("net_af_packet1,iface={P1_DEVICE}"), "addresses": [format!("{P1_ADDRESS}/24")] },
+            ],
+        });
+        Ok(toml::to_string(&configuration)?)
+    }
+}
+
+/// A running appliance. Dropping it stops it.
+#[derive(Debug)]
+pub struct Appliance {
+    /// `leat up`.
+    pub process: Process,
+    /// The admin API.
+    pub rest: Rest,
+    namespace: Namespace,
+}
+
+impl Appliance {
+    /// Writes `leat.toml`, starts `leat up` in the appliance's namespace and waits until the data plane is attached.
+    ///
+    /// # Errors
+    /// When it does not come up; the message ends with its log.
+    pub fn start(run: &Run, topology: &Topology, options: &ApplianceOptions) -> Result<Appliance> {
+        let configuration = run.dir().join("leat.toml");
+        fs::write(&configuration, options.toml(run)?)?;
+        for directory in ["state", "run"] {
+            fs::create_dir_all(run.dir().join(directory))?;
+        }
+        let process = Appliance::spawn(run, topology, &configuration)?;
+        let socket_directory = run.dir().join("run");
+        let mut appliance = Appliance { process, rest: Rest::new(&socket_directory), namespace: topology.lb.clone() };
+        let ready = wait_for("the appliance to be ready", READY, || {
+            if !appliance.process.is_running() {
+                return Some(Err("leat up ended"));
+            }
+            let socket = find_socket(&socket_directory)?;
+            appliance.rest = Rest::new(&socket);
+            appliance.is_attached().then_some(Ok(()))
+        });
+        match ready {
+            Ok(Ok(())) => Ok(appliance),
+            Ok(Err(reason)) => bail!("{reason}: {}", appliance.process.log_text().trim()),
+            Err(error) => Err(error.context(appliance.process.log_text().trim().to_owned())),
+        }
+    }
+
+    /// Starts `leat up` with a configuration file and does not wait.
+    ///
+    /// # Errors
+    /// When there is no `leat` program.
+    pub fn spawn(run: &Run, topology: &Topology, configuration: &Path) -> Result<Process> {
+        let mut command = topology.lb.command(program("leat")?);
+        command.arg("up").arg("--config").arg(configuration).env("RUST_BACKTRACE", "1");
+        Process::spawn(run, "leat", &mut command)
+    }
+
+    /// `GET /v1/status`.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub fn status(&self) -> Result<Value> {
+        self.rest.get("/v1/status")
+    }
+
+    /// `GET /v1/stats`.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub fn stats(&self) -> Result<Value> {
+        self.rest.get("/v1/stats")
+    }
+
+    /// `GET /v1/flows?<query>`: the flows.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub fn flows(&self, query: &str) -> Result<Vec<Value>> {
+        let answer = self.rest.get(&format!("/v1/flows?{query}"))?;
+        Ok(answer["flows"].as_array().context("/v1/flows has no list `flows`")?.clone())
+    }
+
+    fn is_attached(&self) -> bool {
+        self.status().is_ok_and(|status| status["dataPlane"]["attached"] == json!(true))
+    }
+
+    /// Waits until the control plane has a data plane of another incarnation than `previous`.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn wait_data_plane(&self, previous: u32) -> Result<()> {
+        wait_for("a new data-plane process", READY, || {
+            let status = self.status().ok()?;
+            let pid = status["dataPlane"]["pid"].as_u64()?;
+            (status["dataPlane"]["attached"] == json!(true) && pid != u64::from(previous)).then_some(())
+        })
+    }
+
+    /// Makes a load balancer with one node.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub fn create_load_balancer(&self, name: &str, address: Ipv4Addr) -> Result<Value> {
+        let body = json!({"name": name, "nodes": [{"zone": "zone-a", "address": address}]});
+        self.rest.expect("POST", "/v1/load-balancers", Some(&body))
+    }
+
+    /// Makes a target group of `ip` targets, checked every 5 s (the shortest interval) at TCP `health_port`.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub fn create_target_group(
+        &self,
+        name: &str,
+        protocol: &str,
+        port: u16,
+        health_port: u16,
+        attributes: &Value,
+    ) -> Result<Value> {
+        let body = json!({
+            "name": name, "protocol": protocol, "port": port, "targetType": "ip",
+            "healthCheck": {
+                "protocol": "TCP", "port": health_port, "intervalSeconds": 5, "timeoutSeconds": 2,
+                "healthyThresholdCount": 2, "unhealthyThresholdCount": 2,
+            },
+            "attributes": attributes,
+        });
+        self.rest.expect("POST", "/v1/target-groups", Some(&body))
+    }
+
+    /// Makes a listener.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub fn create_listener(&self, load_balancer: &str, protocol: &str, port: u16, target_group: &str) -> Result<Value> {
+        let body = json!({"protocol": protocol, "port": port, "targetGroup": target_group});
+        self.rest.expect("POST", &format!("/v1/load-balancers/{load_balancer}/listeners"), Some(&body))
+    }
+
+    /// Registers targets.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub fn register(&self, target_group: &str, targets: &[Ipv4Addr]) -> Result<Value> {
+        let path = format!("/v1/target-groups/{target_group}/targets");
+        self.rest.expect("POST", &path, Some(&target_list(targets)))
+    }
+
+    /// Deregisters targets and waits until every lcore knows.
+    ///
+    /// # Errors
+    /// What the API says, or when lcores did not follow within the wait.
+    pub fn deregister(&self, target_group: &str, targets: &[Ipv4Addr]) -> Result<()> {
+        let path = format!("/v1/target-groups/{target_group}/targets/deregister?wait=10");
+        let reply = self.rest.call("POST", &path, Some(&target_list(targets)))?;
+        ensure!(reply.status == 200, "deregister: {} {}", reply.status, reply.body);
+        Ok(())
+    }
+
+    /// Sets attributes of a target group.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub fn set_attributes(&self, target_group: &str, attributes: &Value) -> Result<Value> {
+        let path = format!("/v1/target-groups/{target_group}/attributes");
+        self.rest.expect("PATCH", &path, Some(&json!({"attributes": attributes})))
+    }
+
+    /// The state of each target of a group, by address.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub fn target_states(&self, target_group: &str) -> Result<Vec<(Ipv4Addr, String)>> {
+        let answer = self.rest.get(&format!("/v1/target-groups/{target_group}/targets"))?;
+        let targets = answer["targets"].as_array().context("no list `targets`")?;
+        let state = |target: &Value| {
+            let address = target["id"].as_str().context("a target without an id")?.parse()?;
+            let state = target["health"]["state"].as_str().context("a target without a state")?;
+            Ok((address, state.to_owned()))
+        };
+        targets.iter().map(state).collect()
+    }
+
+    /// Waits until exactly `targets` are healthy in the group.
+    ///
+    /// # Errors
+    /// When that does not happen; the message has the last states.
+    pub fn wait_healthy(&self, target_group: &str, targets: &[Ipv4Addr]) -> Result<()> {
+        let mut wanted = targets.to_vec();
+        wanted.sort_unstable();
+        let mut last = Vec::new();
+        wait_for(&format!("healthy targets {wanted:?} in {target_group}"), HEALTH, || {
+            last = self.target_states(target_group).ok()?;
+            let mut healthy: Vec<Ipv4Addr> =
+                last.iter().filter(|(_, state)| state == "healthy").map(|(address, _)| *address).collect();
+            healthy.sort_unstable();
+            (healthy == wanted).then_some(())
+        })
+        .with_context(|| format!("last seen: {last:?}"))
+    }
+
+    /// The process id of the control plane.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn control_plane_pid(&self) -> Result<u32> {
+        self.one_pid("leat-cp")
+    }
+
+    /// The process id of the data plane.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn data_plane_pid(&self) -> Result<u32> {
+        self.one_pid("leat-dp")
+    }
+
+    fn one_pid(&self, name: &str) -> Result<u32> {
+        let pids = process::find_in(&self.namespace, name);
+        ensure!(pids.len() == 1, "{} processes {name} in {}", pids.len(), self.namespace.name());
+        Ok(pids[0])
+    }
+
+    /// `kill -9` of the control plane. Returns its process id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill_control_plane(&self) -> Result<u32> {
+        let pid = self.control_plane_pid()?;
+        process::send(pid, Signal::KILL)?;
+        Ok(pid)
+    }
+
+    /// `kill -9` of the data plane. Returns its process id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill_data_plane(&self) -> Result<u32> {
+        let pid = self.data_plane_pid()?;
+        process::send(pid, Signal::KILL)?;
+        Ok(pid)
+    }
+
+    /// Waits until a control plane other than `previous` answers.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub fn wait_control_plane(&self, previous: u32) -> Result<()> {
+        wait_for("a new control-plane process", READY, || {
+            let pid = self.control_plane_pid().ok()?;
+            (pid != previous && self.is_attached()).then_some(())
+        })
+    }
+
+    /// Waits until every lcore accounts for every packet. Counters are read while packets come in, so it may take some readings.
+    ///
+    /// # Errors
+    /// When the law does not hold in the end; the message has the figures.
+    pub fn check_conservation(&self) -> Result<Vec<Conservation>> {
+        let mut last = Ok(Vec::new());
+        let holds = wait_for("packet conservation", Duration::from_secs(10), || {
+            last = self.stats().and_then(|stats| Conservation::read(&stats));
+            last.as_ref().is_ok_and(|lcores| lcores.iter().all(Conservation::holds)).then_some(())
+        });
+        let lcores = last?;
+        holds.with_context(|| format!("{lcores:?}"))?;
+        Ok(lcores)
+    }
+
+    /// SIGTERM, and the exit status.
+    ///
+    /// # Errors
+    /// When it cannot be stopped.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.process.stop()
+    }
+}
+
+fn target_list(targets: &[Ipv4Addr]) -> Value {
+    json!({"targets": targets.iter().map(|address| json!({"id": address})).collect::<Vec<_>>()})
+}
+
+/// The API's socket: the one socket in the runtime directory.
+fn find_socket(directory: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?.flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket())).map(|entry| entry.path()).next()
+}

@@ -1,0 +1,44 @@
+//! A target's echo server: answers each UDP datagram with `<name> <client> <datagram>`, and takes transfers over TCP.
+
+#![forbid(unsafe_code)]
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use leat_testbed::transfer;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+/// Echo server of a target.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The name it answers with.
+    #[arg(long)]
+    name: String,
+    /// Where to answer datagrams.
+    #[arg(long)]
+    udp: SocketAddr,
+    /// Where to take transfers (see leat-transfer).
+    #[arg(long)]
+    tcp: SocketAddr,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let socket = UdpSocket::bind(arguments.udp).with_context(|| format!("cannot use UDP {}", arguments.udp))?;
+    let listener = TcpListener::bind(arguments.tcp).with_context(|| format!("cannot use TCP {}", arguments.tcp))?;
+    println!("ready");
+    std::thread::scope(|scope| {
+        scope.spawn(|| transfer::serve(&listener, &arguments.name));
+        echo(&socket, &arguments.name)
+    })
+}
+
+fn echo(socket: &UdpSocket, name: &str) -> Result<()> {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (length, peer) = socket.recv_from(&mut buffer).context("cannot receive")?;
+        let mut answer = format!("{name} {peer} ").into_bytes();
+        answer.extend_from_slice(&buffer[..length]);
+        // A client that is gone answers with ICMP, which shows up here; the next one counts.
+        let _ = socket.send_to(&answer, peer);
+    }
+}

@@ -1,0 +1,55 @@
+//! The rig: network namespaces with clients on one side, targets on the other and a real appliance between them.
+//!
+//! A test or the demo starts a [`Run`], lays a [`Topology`] under it, starts an [`Appliance`] and real peers ([`Target`], curl,
+//! the programs `leat-echo` and `leat-transfer`), and looks at the outcome from outside: what clients and targets saw, what
+//! a [`Capture`] holds, what the admin API counts. [`Bed`] is all of it in the arrangement most tests want.
+//!
+//! Everything a run makes is written down under `/run/leat-testbed/<run>` before it is made, so that a run that was killed is
+//! cleared away by the next one: namespaces, processes (by process id and start time), files.
+//!
+//! Traffic never leaves the namespaces of the run; nothing here touches an interface of the machine itself.
+
+#![forbid(unsafe_code)]
+
+mod appliance;
+mod bed;
+mod capture;
+mod clients;
+mod namespace;
+mod peers;
+mod process;
+mod programs;
+mod raw;
+mod rest;
+mod run;
+mod stats;
+mod topology;
+pub mod transfer;
+
+pub use appliance::{Appliance, ApplianceOptions};
+pub use bed::{Bed, BedOptions, ECHO_PORT, HTTP_PORT, STREAM_PORT, VIP, e2e, lcores};
+pub use capture::{Capture, Flags, Frame, Segment};
+pub use clients::{EchoTally, HttpAnswer, http_get, http_many, tally, udp_echo};
+pub use namespace::Namespace;
+pub use peers::{Echo, Nginx, TARGET_ECHO_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, Target, make_file};
+pub use process::Process;
+pub use programs::{own_program, program};
+pub use raw::{RawSegment, echo_request_packet, send_ipv4};
+pub use rest::{Reply, Rest};
+pub use run::{Run, sweep};
+pub use stats::Conservation;
+pub use topology::{CLIENT_ADDRESS, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, target_address};
+
+use std::time::{Duration, Instant};
+
+/// Asks `probe` every 20 ms until it answers `Some`, or gives up at `deadline` from now. For waiting, never for measuring.
+pub fn wait_for<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(value) = probe() {
+            return Ok(value);
+        }
+        anyhow::ensure!(Instant::now() < end, "waited {deadline:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,96 @@
+//! One client network, one appliance, one target network.
+//!
+//! ```text
+//!  cli                      lb                          sw (bridge)        t1 … t4
+//!  10.1.0.100 – .109 ── leatd0 (p0, 10.1.0.2)
+//!                           leatd1 (p1, 10.2.0.2) ──── br0 ──────────── 10.2.0.11 … .14
+//! ```
+//!
+//! The ends `leatd0` and `leatd1` belong to DPDK. They carry no address, and the kernel is told to answer no ARP there and to
+//! take no packet that came in there for its own: its part of the traffic reaches it over the TAP twins.
+
+use crate::namespace::{Namespace, ip, run_checked};
+use crate::run::Run;
+use anyhow::Result;
+use std::net::Ipv4Addr;
+
+/// The first client address; the client namespace holds this and the nine that follow.
+pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 100);
+/// How many client addresses there are.
+const CLIENT_ADDRESSES: u8 = 10;
+/// The appliance's own address on the client side.
+pub const P0_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+/// The appliance's own address on the target side.
+pub const P1_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
+/// The interface behind port p0.
+pub const P0_DEVICE: &str = "leatd0";
+/// The interface behind port p1.
+pub const P1_DEVICE: &str = "leatd1";
+
+/// The address of the n-th target, counted from 1.
+pub fn target_address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 2, 0, 10 + number)
+}
+
+/// The namespaces of a run, wired up.
+#[derive(Debug)]
+pub struct Topology {
+    /// The clients' namespace; its interface is `eth0`.
+    pub cli: Namespace,
+    /// The appliance's namespace.
+    pub lb: Namespace,
+    /// The targets' namespaces, the first one being target 1; their interface is `eth0`.
+    pub targets: Vec<Namespace>,
+}
+
+impl Topology {
+    /// Lays out the namespaces with `targets` targets (1 to 9).
+    ///
+    /// # Errors
+    /// When `ip` or `ethtool` fails.
+    pub fn create(run: &Run, targets: u8) -> Result<Topology> {
+        let cli = Namespace::create(run, "cli")?;
+        let lb = Namespace::create(run, "lb")?;
+        let switch = Namespace::create(run, "sw")?;
+
+        veth((&cli, "eth0"), (&lb, P0_DEVICE))?;
+        for last in 0..CLIENT_ADDRESSES {
+            let [a, b, c, d] = CLIENT_ADDRESS.octets();
+            cli.ip(&["address", "add", &format!("{a}.{b}.{c}.{}/24", d + last), "dev", "eth0"])?;
+        }
+
+        switch.ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
+        switch.ip(&["link", "set", "br0", "up"])?;
+        veth((&lb, P1_DEVICE), (&switch, "p1"))?;
+        switch.ip(&["link", "set", "p1", "master", "br0"])?;
+
+        let mut target_namespaces = Vec::new();
+        for number in 1..=targets {
+            let target = Namespace::create(run, &format!("t{number}"))?;
+            let port = format!("t{number}");
+            veth((&target, "eth0"), (&switch, &port))?;
+            switch.ip(&["link", "set", &port, "master", "br0"])?;
+            target.ip(&["address", "add", &format!("{}/24", target_address(number)), "dev", "eth0"])?;
+            target.ip(&["route", "add", "default", "via", &P1_ADDRESS.to_string()])?;
+            target_namespaces.push(target);
+        }
+        for device in [P0_DEVICE, P1_DEVICE] {
+            lb.sysctl(&format!("net/ipv4/conf/{device}/rp_filter"), "1")?;
+            lb.sysctl(&format!("net/ipv4/conf/{device}/arp_ignore"), "8")?;
+        }
+        Ok(Topology { cli, lb, targets: target_namespaces })
+    }
+}
+
+/// A veth pair between two namespaces, up at both ends, with checksums and segmentation done in software at both ends: what
+/// a kernel leaves to a network card that is not there would arrive broken.
+fn veth(left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<()> {
+    let names = [left.0.name(), right.0.name()];
+    ip(&["link", "add", left.1, "netns", names[0], "type", "veth", "peer", "name", right.1, "netns", names[1]])?;
+    for (namespace, device) in [left, right] {
+        let offloads = ["-K", device, "tx", "off", "rx", "off", "sg", "off", "tso", "off", "gso", "off", "gro", "off"];
+        run_checked(namespace.command("ethtool").args(offloads))?;
+        namespace.ip(&["link", "set", device, "up"])?;
+    }
+    Ok(())
+}
