@@ -1,0 +1,4 @@
+//! The resources of a load balancer and their rules, sans-IO.
+#![forbid(unsafe_code)]
+
+pub mod rest;

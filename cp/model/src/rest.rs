@@ -1,0 +1,566 @@
+//! The JSON of the REST API, one definition for the server, the command line and the documentation.
+//!
+//! Keys are camelCase. Requests refuse unknown fields. Numbers in requests are `i64`, wider than what is allowed, so that the
+//! answer to a number out of range names the range instead of a type. Absent optional fields take the default, or, in a
+//! `Modify…` request, keep their value. The calls are listed in `docs/api.md`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+mod observe;
+pub use observe::*;
+
+/// The body of every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// For programs: AWS's code where there is one, such as `ValidationError`.
+    pub code: String,
+    /// For people: what is wrong, what is allowed, what to do.
+    pub message: String,
+    /// The path of the field at fault, such as `targets[1].port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+/// A listener's or target group's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Protocol {
+    /// TCP.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+    /// Both on one port.
+    #[serde(rename = "TCP_UDP")]
+    TcpUdp,
+}
+
+impl Protocol {
+    /// The name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::TcpUdp => "TCP_UDP",
+        }
+    }
+
+    /// Whether TCP is part of it.
+    pub const fn has_tcp(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
+    /// Whether UDP is part of it.
+    pub const fn has_udp(self) -> bool {
+        !matches!(self, Self::Tcp)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who a load balancer is for (LB-05). It cannot be changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scheme {
+    /// Any clients.
+    #[default]
+    #[serde(rename = "internet-facing")]
+    InternetFacing,
+    /// Clients of private networks.
+    #[serde(rename = "internal")]
+    Internal,
+}
+
+/// How targets are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetType {
+    /// By IPv4 address.
+    #[default]
+    #[serde(rename = "ip")]
+    Ip,
+}
+
+/// How targets are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HealthCheckProtocol {
+    /// A TCP handshake.
+    #[default]
+    #[serde(rename = "TCP")]
+    Tcp,
+}
+
+/// The port that health checks go to: `"traffic-port"` or a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HealthCheckPort {
+    /// The port on which the target gets its traffic.
+    #[default]
+    TrafficPort,
+    /// This one, 1–65535.
+    Port(i64),
+}
+
+const TRAFFIC_PORT: &str = "traffic-port";
+
+impl Serialize for HealthCheckPort {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::TrafficPort => serializer.serialize_str(TRAFFIC_PORT),
+            Self::Port(port) => serializer.serialize_i64(*port),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HealthCheckPort {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PortVisitor;
+        impl Visitor<'_> for PortVisitor {
+            type Value = HealthCheckPort;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"traffic-port\" or a number from 1 to 65535")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(HealthCheckPort::Port(value))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                Ok(HealthCheckPort::Port(i64::try_from(value).unwrap_or(i64::MAX)))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+                match value.parse() {
+                    _ if value == TRAFFIC_PORT => Ok(HealthCheckPort::TrafficPort),
+                    Ok(port) => Ok(HealthCheckPort::Port(port)),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Str(value), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(PortVisitor)
+    }
+}
+
+/// `POST /v1/load-balancers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateLoadBalancer {
+    /// 1–32 letters, digits and hyphens; unique (LB-04).
+    pub name: String,
+    /// `internet-facing` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// One per zone; exactly one for now.
+    pub nodes: Vec<NodeSpec>,
+}
+
+/// The presence of a load balancer in a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeSpec {
+    /// The zone's name: 1–32 letters, digits and hyphens.
+    pub zone: String,
+    /// The node's IPv4 address: what clients connect to, and the source of health checks and of full NAT.
+    pub address: String,
+}
+
+/// A load balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancer {
+    /// Its ARN (LB-06).
+    pub arn: String,
+    /// 16 hexadecimal digits.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Always `network`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Scheme.
+    pub scheme: Scheme,
+    /// State.
+    pub state: LoadBalancerState,
+    /// When it was created, RFC 3339, UTC.
+    pub created_time: String,
+    /// `<name>-<id>.elb.<region>.<domain>` (DNS-01).
+    pub dns_name: String,
+    /// Always `ipv4` for now.
+    pub ip_address_type: String,
+    /// One per node.
+    pub availability_zones: Vec<AvailabilityZone>,
+}
+
+/// The state of a load balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBalancerState {
+    /// `provisioning` until the data plane has it for the first time, then `active` (LB-01).
+    pub code: String,
+}
+
+/// A zone of a load balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AvailabilityZone {
+    /// The zone's name.
+    pub zone_name: String,
+    /// The node's addresses.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// `GET /v1/load-balancers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancers {
+    /// All of them, by name.
+    pub load_balancers: Vec<LoadBalancer>,
+}
+
+/// `POST /v1/load-balancers/{lb}/listeners`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateListener {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// 1–65535; one listener a port (LSN-03).
+    pub port: i64,
+    /// Name, id or ARN of the target group.
+    pub target_group: String,
+}
+
+/// `PATCH /v1/load-balancers/{lb}/listeners/{port}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModifyListener {
+    /// New protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// New port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i64>,
+    /// New target group. Open flows stay with the old one (LSN-11).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_group: Option<String>,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    /// Its ARN (LB-07).
+    pub arn: String,
+    /// 16 hexadecimal digits.
+    pub id: String,
+    /// ARN of its load balancer.
+    pub load_balancer_arn: String,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port.
+    pub port: u16,
+    /// Name of the target group.
+    pub target_group: String,
+    /// ARN of the target group.
+    pub target_group_arn: String,
+}
+
+/// `GET /v1/load-balancers/{lb}/listeners`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listeners {
+    /// All of them, by port.
+    pub listeners: Vec<Listener>,
+}
+
+/// Attributes by key; values are strings, as in AWS's API.
+pub type Attributes = BTreeMap<String, String>;
+
+/// `POST /v1/target-groups`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateTargetGroup {
+    /// 1–32 letters, digits and hyphens; unique (TG-02).
+    pub name: String,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// The port of targets registered without one, 1–65535.
+    pub port: i64,
+    /// `ip` unless given.
+    #[serde(default)]
+    pub target_type: TargetType,
+    /// Health checks; what is absent takes its default.
+    #[serde(default)]
+    pub health_check: ModifyHealthCheck,
+    /// Attributes that shall differ from their defaults.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: Attributes,
+}
+
+/// Settings of health checks to be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModifyHealthCheck {
+    /// Default `TCP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<HealthCheckProtocol>,
+    /// Default `traffic-port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<HealthCheckPort>,
+    /// 5–300, default 30 (HC-05).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_seconds: Option<i64>,
+    /// 2–120 and not more than the interval; default 10, or the interval if that is less (HC-04).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<i64>,
+    /// 2–10, default 5 (HC-06).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_threshold_count: Option<i64>,
+    /// 2–10, default 2 (HC-07).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy_threshold_count: Option<i64>,
+}
+
+/// Settings of health checks as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheck {
+    /// Protocol.
+    pub protocol: HealthCheckProtocol,
+    /// Port.
+    pub port: HealthCheckPort,
+    /// Seconds between two checks of a target.
+    pub interval_seconds: u32,
+    /// Seconds after which a check fails.
+    pub timeout_seconds: u32,
+    /// Passed checks in a row that make an unhealthy target healthy.
+    pub healthy_threshold_count: u32,
+    /// Failed checks in a row that make a target unhealthy.
+    pub unhealthy_threshold_count: u32,
+}
+
+/// `PATCH /v1/target-groups/{tg}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModifyTargetGroup {
+    /// What shall change of the health checks.
+    pub health_check: ModifyHealthCheck,
+}
+
+/// A target group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetGroup {
+    /// Its ARN (LB-07).
+    pub arn: String,
+    /// 16 hexadecimal digits.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port of targets registered without one.
+    pub port: u16,
+    /// How targets are named.
+    pub target_type: TargetType,
+    /// Always `ipv4` for now.
+    pub ip_address_type: String,
+    /// Health checks.
+    pub health_check: HealthCheck,
+    /// All attributes.
+    pub attributes: Attributes,
+    /// ARNs of the load balancers whose listeners forward to it: none or one.
+    pub load_balancer_arns: Vec<String>,
+}
+
+/// `GET /v1/target-groups`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetGroups {
+    /// All of them, by name.
+    pub target_groups: Vec<TargetGroup>,
+}
+
+/// `PATCH /v1/target-groups/{tg}/attributes`, and the answer to it and to the `GET`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AttributesBody {
+    /// Request: what shall change, all or nothing. Answer: all of them.
+    pub attributes: Attributes,
+}
+
+/// `POST /v1/target-groups/{tg}/targets` and `…/targets/deregister`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetsRequest {
+    /// 1–1000 targets.
+    pub targets: Vec<TargetSpec>,
+}
+
+/// Names a target of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetSpec {
+    /// Its IPv4 address.
+    pub id: String,
+    /// 1–65535; the group's port unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i64>,
+}
+
+/// The answer to changes of targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Whether every lcore works with the change. If not (202), it is stored and follows.
+    pub applied: bool,
+}
+
+/// `GET /v1/target-groups/{tg}/targets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Targets {
+    /// By address and port.
+    pub targets: Vec<Target>,
+}
+
+/// A target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its IPv4 address.
+    pub id: String,
+    /// Port.
+    pub port: u16,
+    /// The zone whose node uses it; empty while the group is not in use.
+    pub zone: String,
+    /// Health.
+    pub health: TargetHealth,
+    /// Flows.
+    pub flows: TargetFlows,
+}
+
+/// The states of targets (HC-13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetState {
+    /// Not checked yet.
+    Initial,
+    /// In service.
+    Healthy,
+    /// Checks fail.
+    Unhealthy,
+    /// Not registered, or in a group that no listener uses, or not usable.
+    Unused,
+    /// Deregistered; open flows go on.
+    Draining,
+    /// Its health cannot be told.
+    Unavailable,
+}
+
+impl fmt::Display for TargetState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initial => "initial",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Unused => "unused",
+            Self::Draining => "draining",
+            Self::Unavailable => "unavailable",
+        })
+    }
+}
+
+/// A target's health and why it is so (HC-14).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetHealth {
+    /// State.
+    pub state: TargetState,
+    /// Reason code; none for a healthy target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The reason in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// A target's flows. Both are 0 while no data plane is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetFlows {
+    /// Open now.
+    pub active: u64,
+    /// Made since the target was registered.
+    pub new: u64,
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Version of leat-cp.
+    pub version: String,
+    /// Counts the changes of the configuration.
+    pub epoch: u64,
+    /// The newest epoch that every lcore works with; 0: none, or not known since leat-cp or leat-dp started.
+    pub applied_epoch: u64,
+    /// What keeps the system from doing its work, in words; empty when all is well.
+    pub problems: Vec<String>,
+    /// The data plane.
+    pub data_plane: DataPlaneStatus,
+}
+
+/// The data plane as seen through the shared segment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataPlaneStatus {
+    /// Whether a living leat-dp uses the segment. If not, the rest says what it was like last.
+    pub attached: bool,
+    /// Counts the data-plane processes that have used the segment.
+    pub incarnation: u64,
+    /// Process id.
+    pub pid: u64,
+    /// Generation of the newest snapshot.
+    pub generation: u64,
+    /// The polling lcores.
+    pub lcores: Vec<LcoreStatus>,
+    /// The ports.
+    pub ports: Vec<PortStatus>,
+}
+
+/// An lcore.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LcoreStatus {
+    /// Number, from 0.
+    pub id: u16,
+    /// The CPU it runs on.
+    pub cpu: u64,
+    /// Generation of the snapshot it works with.
+    pub generation: u64,
+    /// Share of the last second that it spent in turns with work, 0–100.
+    pub busy_percent: f64,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// Name.
+    pub name: String,
+    /// Its twin in Linux.
+    pub tap: String,
+    /// MAC address.
+    pub mac: String,
+    /// MTU in bytes.
+    pub mtu: u64,
+    /// Whether the link is up.
+    pub link: bool,
+}
