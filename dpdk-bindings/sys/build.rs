@@ -1,4 +1,5 @@
-//! Generates the bindings and links DPDK. Every failure a fresh machine can meet ends in a sentence that says what to do.
+//! Generates the bindings and links DPDK. Every failure a fresh machine can meet ends in a sentence that says what
+//! to do.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,8 @@ use std::process::{Command, exit};
 /// The release whose headers the bindings, and above all the layout of `rte_mbuf`, have been tested with.
 const DPDK_VERSION: &str = "22.11";
 
-/// LLVM versions known to parse DPDK's headers, in order of preference. libclang and the clang whose built-in headers it reads
-/// must be of the same version: a mix fails with hundreds of errors about `__m128i`.
+/// LLVM versions known to parse DPDK's headers, in order of preference. libclang and the clang whose built-in
+/// headers it reads must be of the same version: a mix fails with hundreds of errors about `__m128i`.
 const LLVM_VERSIONS: [&str; 2] = ["14", "19"];
 
 const FUNCTIONS: &[&str] = &[
@@ -78,7 +79,7 @@ const DRIVERS_STATIC: &[&str] = &[
 ];
 
 /// What the static drivers need of the system; `libdpdk-dev` depends on the packages of all of them.
-const LIBS_STATIC_SYSTEM: &[&str] = &["numa", "pcap", "xdp", "bpf", "ibverbs", "mlx5"];
+const LIBS_STATIC_SYSTEM: &[&str] = &["numa", "bsd", "pcap", "xdp", "bpf", "ibverbs", "mlx5"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -110,8 +111,8 @@ fn main() {
     link(feature_static, feature_reference);
 }
 
-/// Asks pkg-config about libdpdk. Called directly because the `pkg-config` crate drops `-include` and `-march`, without which
-/// DPDK's headers do not compile.
+/// Asks pkg-config about libdpdk. Called directly because the `pkg-config` crate drops `-include` and `-march`,
+/// without which DPDK's headers do not compile.
 fn pkg_config(arguments: &[&str]) -> String {
     let program = env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());
     let output = match Command::new(&program).args(arguments).arg("libdpdk").output() {
@@ -147,7 +148,8 @@ fn pin_llvm() {
              Elsewhere: set LIBCLANG_PATH (a directory) and CLANG_PATH (a file) to one and the same LLVM version.",
         )
     };
-    // SAFETY: needed because bindgen takes these from the environment only; sound because this process has one thread.
+    // SAFETY: needed because bindgen takes these from the environment only; sound because this process has one
+    // thread.
     unsafe {
         env::set_var("LIBCLANG_PATH", lib);
         env::set_var("CLANG_PATH", clang);

@@ -1,6 +1,6 @@
 //! Starting DPDK's environment abstraction layer, running closures on its lcores, attaching devices at run time.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
@@ -18,9 +18,10 @@ use crate::runtime::Runtime;
 
 /// The running EAL. Stays on the thread that started it, the *main lcore*.
 ///
-/// The EAL is cleaned up when this and everything made from it (workers, ports, queues, pools, handovers) have been dropped,
-/// provided that the last of them goes on the main lcore and every mbuf is back in its pool. Otherwise the operating system
-/// cleans up when the process ends; with `--in-memory`, or `--no-huge --no-shconf`, no file stays behind.
+/// The EAL is cleaned up when this and everything made from it (workers, ports, queues, pools, handovers) have been
+/// dropped, provided that the last of them goes on the main lcore and every mbuf is back in its pool. Otherwise the
+/// operating system cleans up when the process ends; with `--in-memory`, or `--no-huge --no-shconf`, no file stays
+/// behind.
 pub struct Eal {
     runtime: Arc<Runtime>,
     main_lcore: LcoreId,
@@ -35,8 +36,8 @@ pub struct LcoreId(u32);
 
 /// A closure running on a worker lcore. Stays on the main lcore.
 ///
-/// Dropping it waits for the closure, as [`join`](Worker::join) does, unless the main lcore is panicking: then the worker is left
-/// running until the process ends.
+/// Dropping it waits for the closure, as [`join`](Worker::join) does, unless the main lcore is panicking: then the
+/// worker is left running until the process ends.
 #[must_use = "dropping a Worker waits for its closure to return"]
 pub struct Worker {
     lcore: LcoreId,
@@ -52,8 +53,8 @@ pub enum EalError {
     /// The EAL starts once per process, whether or not that worked.
     #[error("DPDK's EAL has been started in this process before; it can be started only once")]
     AlreadyStarted,
-    /// An argument that would make EAL print help and end the process, or that asks for a secondary process: that would wait for ever
-    /// for a primary, and could not attach to one that runs `--in-memory`.
+    /// An argument that would make EAL print help and end the process, or that asks for a secondary process: that
+    /// would wait for ever for a primary, and could not attach to one that runs `--in-memory`.
     #[error("EAL argument {0:?} is not supported here")]
     Unsupported(String),
     /// A NUL byte inside an argument, name or option.
@@ -95,11 +96,12 @@ pub enum EalError {
 
 impl Eal {
     /// Starts the EAL, once per process, with command-line arguments *without* the program's name, e.g.
-    /// `["--in-memory", "--no-pci", "-l", "0,1"]`; where no hugepages are free (see [`free_hugepages`](crate::free_hugepages)),
-    /// `["--no-huge", "-m", "512", "--no-shconf", …]`, for EAL does not take `--no-huge` and `--in-memory` together.
+    /// `["--in-memory", "--no-pci", "-l", "0,1"]`; where no hugepages are free (see
+    /// [`free_hugepages`](crate::free_hugepages)), `["--no-huge", "-m", "512", "--no-shconf", …]`, for EAL does not
+    /// take `--no-huge` and `--in-memory` together.
     ///
-    /// The calling thread becomes the main lcore and is pinned to its CPU; threads that it starts later inherit that. Start the
-    /// process's other threads first, or set their affinity.
+    /// The calling thread becomes the main lcore and is pinned to its CPU; threads that it starts later inherit
+    /// that. Start the process's other threads first, or set their affinity.
     ///
     /// EAL logs to standard error and syslog. Without a `--log-level` argument it logs warnings and errors only.
     ///
@@ -109,8 +111,9 @@ impl Eal {
     /// See [`EalError`]. An argument that EAL refuses makes it print its usage on standard output besides.
     ///
     /// # Process exit
-    /// EAL ends the process by itself for `--help` and `--log-level=help` (refused here) and aborts if it cannot create or pin a
-    /// worker thread. Unknown options and lcores, missing drivers, hugepages and memory were all seen to come back as errors.
+    /// EAL ends the process by itself for `--help` and `--log-level=help` (refused here) and aborts if it cannot
+    /// create or pin a worker thread. Unknown options and lcores, missing drivers, hugepages and memory were all
+    /// seen to come back as errors.
     pub fn init<S: AsRef<str>>(arguments: &[S]) -> Result<Eal, EalError> {
         let arguments = complete_arguments(arguments)?;
         let mut argv = arguments.iter().map(|argument| c_string(argument)).collect::<Result<Vec<_>, _>>()?;
@@ -121,8 +124,8 @@ impl Eal {
         // EAL may keep pointers to its arguments for as long as the process lives, and reorders the array.
         let mut argv: Vec<*mut c_char> = argv.into_iter().map(CString::into_raw).chain([ptr::null_mut()]).collect();
         let argc = (argv.len() - 1) as c_int;
-        // SAFETY: needed to start DPDK. `argv` has `argc` strings and a closing null, all writable; the strings are never freed
-        // and EAL does not keep the array. STARTED makes this the only call in the process.
+        // SAFETY: needed to start DPDK. `argv` has `argc` strings and a closing null, all writable; the strings are
+        // never freed and EAL does not keep the array. STARTED makes this the only call in the process.
         let parsed = unsafe { sys::rte_eal_init(argc, argv.as_mut_ptr()) };
         if parsed < 0 {
             return Err(EalError::Start { arguments: arguments.join(" "), errno: Errno::last() });
@@ -137,8 +140,9 @@ impl Eal {
         // EAL moves what it does not understand behind the options, and says how many arguments it has understood.
         match argv.get(parsed as usize + 1) {
             Some(&stray) if !stray.is_null() => {
-                // SAFETY: needed to read the argument back; it is one of the strings made above, which are never freed.
-                let stray = unsafe { std::ffi::CStr::from_ptr(stray) };
+                // SAFETY: needed to read the argument back; it is one of the strings made above, which are never
+                // freed.
+                let stray = unsafe { CStr::from_ptr(stray) };
                 Err(EalError::StrayArgument(stray.to_string_lossy().into_owned()))
             }
             _ => Ok(eal),
@@ -167,8 +171,8 @@ impl Eal {
         unsafe { sys::rte_get_tsc_hz() }
     }
 
-    /// Runs `f` on a worker lcore until it returns; its result comes back from [`Worker::join`]. A panic in `f` aborts the
-    /// process: there is no Rust frame above it to unwind into.
+    /// Runs `f` on a worker lcore until it returns; its result comes back from [`Worker::join`]. A panic in `f`
+    /// aborts the process: there is no Rust frame above it to unwind into.
     ///
     /// # Errors
     /// [`EalError::NotAWorker`], or [`EalError::Launch`] if the lcore is busy.
@@ -178,7 +182,8 @@ impl Eal {
     {
         /// An `extern "C"` function aborts when a panic reaches it.
         extern "C" fn run<F: FnOnce() -> i32>(f: *mut c_void) -> c_int {
-            // SAFETY: needed to get the closure back through C; `f` is the box that `launch` gave away, and runs once.
+            // SAFETY: needed to get the closure back through C; `f` is the box that `launch` gave away, and runs
+            // once.
             let f = unsafe { Box::from_raw(f.cast::<F>()) };
             f()
         }
@@ -186,8 +191,8 @@ impl Eal {
             return Err(EalError::NotAWorker(lcore));
         }
         let f = Box::into_raw(Box::new(f));
-        // SAFETY: needed to hand the closure to the lcore's thread. F is Send and 'static; `lcore` is a worker; this is the main
-        // lcore, for Eal cannot leave it.
+        // SAFETY: needed to hand the closure to the lcore's thread. F is Send and 'static; `lcore` is a worker;
+        // this is the main lcore, for Eal cannot leave it.
         let launched = unsafe { sys::rte_eal_remote_launch(Some(run::<F>), f.cast(), lcore.0) };
         if let Err(errno) = Errno::check(launched) {
             // SAFETY: needed to drop the closure; DPDK has refused it, so `run` will not.
@@ -198,17 +203,21 @@ impl Eal {
         Ok(Worker { lcore, runtime: Some(Arc::clone(&self.runtime)), _main_lcore_only: PhantomData })
     }
 
-    /// Creates a virtual device while the EAL runs, e.g. `attach_vdev("net_tap_lan", "iface=leat-lan")`, and returns its port,
-    /// to be configured like any other. `name` starts with the driver's name; `options` may be empty.
+    /// Creates a virtual device while the EAL runs, e.g. `attach_vdev("net_tap_lan", "iface=leat-lan")`, and
+    /// returns its port, to be configured like any other. `name` starts with the driver's name; `options` may be
+    /// empty.
     ///
     /// # Errors
-    /// [`EalError::Attach`], also if there is a port of that name (`EEXIST`) or the device is not an Ethernet port (`ENODEV`).
+    /// [`EalError::Attach`], also if there is a port of that name (`EEXIST`) or the device is not an Ethernet port
+    /// (`ENODEV`).
     pub fn attach_vdev(&self, name: &str, options: &str) -> Result<PortId, EalError> {
         let (c_name, c_options) = (c_string(name)?, c_string(options)?);
         let failed = |errno| EalError::Attach { name: name.to_owned(), options: options.to_owned(), errno };
         let attach = || {
-            // SAFETY: needed to create the device; three NUL-terminated strings, which DPDK copies. On the main lcore, as Eal is.
-            let ret = unsafe { sys::rte_eal_hotplug_add(c"vdev".as_ptr(), c_name.as_ptr(), c_options.as_ptr()) };
+            let ret = self.runtime.control(|| {
+                // SAFETY: needed to create the device; three NUL-terminated strings, which DPDK copies.
+                unsafe { sys::rte_eal_hotplug_add(VDEV_BUS.as_ptr(), c_name.as_ptr(), c_options.as_ptr()) }
+            });
             Errno::check(ret).map_err(failed)?;
             PortId::by_name(self, name).map_err(|_| failed(Errno::ENODEV))
         };
@@ -216,9 +225,12 @@ impl Eal {
             return Err(failed(Errno::EEXIST));
         }
         attach().or_else(|error| {
-            // A closed port leaves its device on the bus, and EAL reports success without creating anything. Remove it first.
-            // SAFETY: needed to remove the device; two NUL-terminated strings. It has no port, so nobody uses it.
-            let ret = unsafe { sys::rte_eal_hotplug_remove(c"vdev".as_ptr(), c_name.as_ptr()) };
+            // A closed port leaves its device on the bus, and EAL reports success without creating anything. Remove
+            // it first.
+            let ret = self.runtime.control(|| {
+                // SAFETY: needed to remove the device; two NUL-terminated strings. It has no port, so nobody uses it.
+                unsafe { sys::rte_eal_hotplug_remove(VDEV_BUS.as_ptr(), c_name.as_ptr()) }
+            });
             if ret == 0 { attach() } else { Err(error) }
         })
     }
@@ -262,8 +274,8 @@ impl Worker {
         while self.is_running() {
             thread::sleep(JOIN_POLL);
         }
-        // SAFETY: needed for the result and for its ordering: what the worker did happens before this returns. The lcore is a
-        // worker, and this is the main lcore, for Worker cannot leave it.
+        // SAFETY: needed for the result and for its ordering: what the worker did happens before this returns. The
+        // lcore is a worker, and this is the main lcore, for Worker cannot leave it.
         let result = unsafe { sys::rte_eal_wait_lcore(self.lcore.0) };
         if let Some(runtime) = self.runtime.take() {
             runtime.worker_joined();
@@ -278,8 +290,8 @@ impl Drop for Worker {
             return;
         }
         if thread::panicking() {
-            // Waiting could hang a process that is about to report its panic. The worker counts as running for ever, so nothing
-            // under it is freed.
+            // Waiting could hang a process that is about to report its panic. The worker counts as running for
+            // ever, so nothing under it is freed.
             mem::forget(self.runtime.take());
         } else {
             self.wait();
@@ -288,6 +300,8 @@ impl Drop for Worker {
 }
 
 static STARTED: AtomicBool = AtomicBool::new(false);
+
+const VDEV_BUS: &CStr = c"vdev";
 
 const JOIN_POLL: Duration = Duration::from_millis(1);
 

@@ -22,7 +22,8 @@ impl Errno {
 
     /// The calling thread's `rte_errno`, for functions that report failure by a null pointer or a plain -1.
     pub(crate) fn last() -> Errno {
-        // SAFETY: needed because `rte_errno` is a C thread-local; reading the calling thread's own has no precondition.
+        // SAFETY: needed because `rte_errno` is a C thread-local; reading the calling thread's own has no
+        // precondition.
         Errno(unsafe { sys::leat_errno() })
     }
 
@@ -35,11 +36,13 @@ impl Errno {
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 1 {
-            // Many drivers return a plain -1 for any failure; "operation not permitted" alone would send people the wrong way.
+            // Many drivers return a plain -1 for any failure; "operation not permitted" alone would send people the
+            // wrong way.
             return f.write_str("no reason given, or operation not permitted (errno 1)");
         }
-        // SAFETY: needed to get DPDK's text. `rte_strerror` accepts any number and returns a NUL-terminated string that stays
-        // valid until this thread's next call, which cannot happen before the string has been written out below.
+        // SAFETY: needed to get DPDK's text. `rte_strerror` accepts any number and returns a NUL-terminated string
+        // that stays valid until this thread's next call, which cannot happen before the string has been written
+        // out below.
         let text = unsafe { CStr::from_ptr(sys::rte_strerror(self.0)) };
         write!(f, "{} (errno {})", text.to_string_lossy(), self.0)
     }

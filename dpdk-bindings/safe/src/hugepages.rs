@@ -1,4 +1,5 @@
-//! How many hugepages are free, so that the caller can choose between `--in-memory` and `--no-huge` before the EAL starts.
+//! How many hugepages are free, so that the caller can choose between `--in-memory` and `--no-huge` before the EAL
+//! starts.
 
 use std::fs;
 use std::io;
@@ -15,7 +16,8 @@ pub struct FreeHugepages {
     pub pages: u64,
 }
 
-/// The free hugepages by page size, smallest first; sizes with none free are left out. Empty where the kernel has no hugepages.
+/// The free hugepages by page size, smallest first; sizes with none free are left out. Empty where the kernel has
+/// no hugepages.
 ///
 /// # Errors
 /// Any error but "not found" on reading sysfs.

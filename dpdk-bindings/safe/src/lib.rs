@@ -2,18 +2,21 @@
 //!
 //! All of DPDK's `unsafe` ends in this crate. What keeps it sound:
 //!
-//! - **Nothing outlives what it stands on.** Queues keep their port open, a port keeps its pools, and everything keeps the EAL
-//!   alive, each by reference count. A pool is given back to DPDK only once its last handle *and* its last mbuf have gone.
-//! - **Set-up happens on the main lcore.** [`Eal`] and [`Worker`] stay on the thread that started DPDK, and everything that
-//!   creates something takes `&Eal`, so DPDK's control functions, which take no locks, never run twice at once.
-//! - **A queue has one user.** [`RxQueue`], [`TxQueue`] and the two ends of a handover can move to another thread, but be neither
-//!   shared nor cloned; their methods take `&mut self`.
+//! - **Nothing outlives what it stands on.** Queues keep their port open, a port keeps its pools, and everything
+//!   keeps the EAL alive, each by reference count. A pool is given back to DPDK only once its last handle *and* its
+//!   last mbuf have gone.
+//! - **Set-up happens on the main lcore.** [`Eal`] and [`Worker`] stay on the thread that started DPDK, and
+//!   everything that creates something takes `&Eal`. Ports may be closed elsewhere; a lock keeps that and set-up
+//!   apart.
+//! - **A queue has one user.** [`RxQueue`], [`TxQueue`] and the two ends of a handover can move to another thread,
+//!   but be neither shared nor cloned; their methods take `&mut self`.
 //! - **An mbuf has one owner.** [`Mbuf`] frees itself on drop and changes thread only through a handover.
 //!
-//! What it takes on trust is DPDK: that a driver fills in mbufs with lengths that fit their buffers, and that DPDK's functions do
-//! what their documentation says.
+//! What it takes on trust is DPDK: that a driver fills in mbufs with lengths that fit their buffers, and that
+//! DPDK's functions do what their documentation says.
 //!
-//! The packet path (queue bursts, mbuf access, handover) allocates nothing, takes no lock and makes no system call of its own.
+//! The packet path (queue bursts, mbuf access, handover) allocates nothing, takes no lock and makes no system call
+//! of its own.
 
 mod eal;
 mod errno;

@@ -10,12 +10,12 @@ use leat_dpdk_sys as sys;
 
 use crate::port::PortId;
 
-/// An owned packet buffer. Dropping it returns it to its pool. Stays on its thread; a [`handover`](crate::handover()) takes it to
-/// another.
+/// An owned packet buffer. Dropping it returns it to its pool. Stays on its thread; a
+/// [`handover`](crate::handover()) takes it to another.
 ///
-/// A packet is normally one contiguous *segment*. Drivers chain several only for frames larger than the pool's data room, which
-/// [`Port::configure`](crate::Port::configure) rules out for frames within the MTU. All access here is to the first segment; check
-/// [`is_single_segment`](Mbuf::is_single_segment) where it matters.
+/// A packet is normally one contiguous *segment*. Drivers chain several only for frames larger than the pool's data
+/// room, which [`Port::configure`](crate::Port::configure) rules out for frames within the MTU. All access here is
+/// to the first segment; check [`is_single_segment`](Mbuf::is_single_segment) where it matters.
 ///
 /// The type is a pointer, never null; wrapping it in a newtype costs nothing.
 #[repr(transparent)]
@@ -26,8 +26,9 @@ impl Mbuf {
     #[inline]
     pub fn data(&self) -> &[u8] {
         let m = self.raw();
-        // SAFETY: needed to see C memory as a slice. `data_off..data_off + data_len` lies inside the buffer: DPDK and drivers set it
-        // so, and the methods below keep it so. Pool memory is initialised (mapped as zeroes) and this mbuf owns its buffer.
+        // SAFETY: needed to see C memory as a slice. `data_off..data_off + data_len` lies inside the buffer: DPDK
+        // and drivers set it so, and the methods below keep it so. Pool memory is initialised (mapped as zeroes)
+        // and this mbuf owns its buffer.
         unsafe { slice::from_raw_parts(m.buf_addr.cast::<u8>().add(m.data_off.into()), m.data_len.into()) }
     }
 
@@ -57,8 +58,8 @@ impl Mbuf {
         self.raw().nb_segs == 1
     }
 
-    /// Cuts the packet's end off so that `len` bytes remain. False, and nothing changed, if it is shorter than that or has
-    /// several segments.
+    /// Cuts the packet's end off so that `len` bytes remain. False, and nothing changed, if it is shorter than that
+    /// or has several segments.
     #[inline]
     #[must_use = "false means that nothing was cut"]
     pub fn truncate(&mut self, len: usize) -> bool {
@@ -71,8 +72,8 @@ impl Mbuf {
         true
     }
 
-    /// Adds `count` bytes in front and returns them, for the caller to fill: they hold bytes of earlier packets. None, and nothing
-    /// changed, if the headroom is smaller.
+    /// Adds `count` bytes in front and returns them, for the caller to fill: they hold bytes of earlier packets.
+    /// None, and nothing changed, if the headroom is smaller.
     #[inline]
     #[must_use = "none means that nothing was added"]
     pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
@@ -100,8 +101,8 @@ impl Mbuf {
         true
     }
 
-    /// Adds `count` bytes at the end and returns them, for the caller to fill: they hold bytes of earlier packets. None, and nothing
-    /// changed, if the room behind the data is smaller or the packet has several segments.
+    /// Adds `count` bytes at the end and returns them, for the caller to fill: they hold bytes of earlier packets.
+    /// None, and nothing changed, if the room behind the data is smaller or the packet has several segments.
     #[inline]
     #[must_use = "none means that nothing was added"]
     pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {
@@ -134,8 +135,8 @@ impl Mbuf {
         (self.raw().ol_flags & sys::leat_mbuf_rx_rss_hash != 0).then(|| unsafe { self.raw().__bindgen_anon_2.hash.rss })
     }
 
-    /// A word of the program's own that travels with the mbuf over a [`handover`](crate::handover()), e.g. what the receiving lcore
-    /// is to do with it. Without a [`set_tag`](Mbuf::set_tag) before, it is meaningless.
+    /// A word of the program's own that travels with the mbuf over a [`handover`](crate::handover()), e.g. what the
+    /// receiving lcore is to do with it. Without a [`set_tag`](Mbuf::set_tag) before, it is meaningless.
     #[inline]
     pub fn tag(&self) -> u32 {
         // SAFETY: as in `rss_hash`.
@@ -150,8 +151,8 @@ impl Mbuf {
         m.__bindgen_anon_2.hash.usr = tag;
     }
 
-    /// Forgets what the receiving driver noted about the packet and asks the transmitting driver for no offload. To be called
-    /// before a received packet is transmitted.
+    /// Forgets what the receiving driver noted about the packet and asks the transmitting driver for no offload. To
+    /// be called before a received packet is transmitted.
     #[inline]
     pub fn clear_offloads(&mut self) {
         let m = self.raw_mut();
@@ -174,7 +175,8 @@ impl Mbuf {
 
     #[inline]
     fn raw(&self) -> &sys::rte_mbuf {
-        // SAFETY: needed to reach the C struct. It is live and initialised, and this handle is its only user until it is given away.
+        // SAFETY: needed to reach the C struct. It is live and initialised, and this handle is its only user until
+        // it is given away.
         unsafe { self.0.as_ref() }
     }
 
@@ -188,7 +190,8 @@ impl Mbuf {
 impl Drop for Mbuf {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: needed to return the mbuf, with the rest of its chain, to its pool; this handle owns it and is going away.
+        // SAFETY: needed to return the mbuf, with the rest of its chain, to its pool; this handle owns it and is
+        // going away.
         unsafe { sys::rte_pktmbuf_free(self.0.as_ptr()) }
     }
 }
@@ -203,8 +206,8 @@ impl fmt::Debug for Mbuf {
 #[inline]
 pub fn free_batch<M: Into<Mbuf>, const N: usize>(batch: &mut ArrayVec<M, N>) {
     let mut raw = take_raw(batch);
-    // SAFETY: needed to free in bulk. The pointers were owned by `batch`, are owned by nobody now and are not used again; there
-    // are at most N of them, far below u32::MAX for an array that fits on a stack.
+    // SAFETY: needed to free in bulk. The pointers were owned by `batch`, are owned by nobody now and are not used
+    // again; there are at most N of them, far below u32::MAX for an array that fits on a stack.
     unsafe { sys::rte_pktmbuf_free_bulk(raw.as_mut_ptr(), raw.len() as u32) }
 }
 
@@ -217,7 +220,8 @@ pub(crate) fn take_raw<M: Into<Mbuf>, const N: usize>(batch: &mut ArrayVec<M, N>
 /// Appends mbufs that DPDK has handed out.
 ///
 /// # Safety
-/// Each pointer is a live mbuf that nobody else owns or will use, the first of its chain. There is room for them in `batch`.
+/// Each pointer is a live mbuf that nobody else owns or will use, the first of its chain. There is room for them in
+/// `batch`.
 #[inline]
 pub(crate) unsafe fn extend_from_raw<M: From<Mbuf>, const N: usize>(
     batch: &mut ArrayVec<M, N>,

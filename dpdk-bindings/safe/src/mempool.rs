@@ -12,9 +12,9 @@ use crate::runtime::Runtime;
 
 /// A pool of [`Mbuf`]s of one size, all allocated when it is created. Any thread may allocate and free.
 ///
-/// Ports hold the pools of their receive queues by `Arc`, so a pool lives as long as a driver can fill it. Once the last handle
-/// has gone, DPDK gets the memory back as soon as all mbufs have returned, no worker runs, and the main lcore drops a pool, a port or
-/// a worker; at the latest with the EAL.
+/// Ports hold the pools of their receive queues by `Arc`, so a pool lives as long as a driver can fill it. Once the
+/// last handle has gone, DPDK gets the memory back as soon as all mbufs have returned, no worker runs, and the main
+/// lcore drops a pool, a port or a worker; at the latest with the EAL.
 pub struct Mempool {
     pool: NonNull<sys::rte_mempool>,
     data_room_bytes: u16,
@@ -24,12 +24,13 @@ pub struct Mempool {
 /// The shape of a [`Mempool`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MempoolConfig {
-    /// How many mbufs, 1 to 2^30 - 1; a power of two minus one wastes no memory. Enough for all descriptors of all queues that it feeds or
-    /// whose transmissions come from it, plus caches and bursts in flight.
+    /// How many mbufs, 1 to 2^30 - 1; a power of two minus one wastes no memory. Enough for all descriptors of all
+    /// queues that it feeds or whose transmissions come from it, plus caches and bursts in flight.
     pub count: u32,
     /// How many mbufs an lcore may keep to itself, 0 to 512 and at most two thirds of `count`.
     pub cache: u32,
-    /// Bytes for packet data in each mbuf, after the headroom of [`Mempool::HEADROOM_BYTES`]. 2048 holds a frame of MTU 1500.
+    /// Bytes for packet data in each mbuf, after the headroom of [`Mempool::HEADROOM_BYTES`]. 2048 holds a frame of
+    /// MTU 1500.
     pub data_room_bytes: u16,
     /// The NUMA node of the memory; none means any.
     pub socket: Option<u32>,
@@ -45,8 +46,8 @@ pub enum MempoolError {
     /// Headroom and data room together must be below 64 KiB.
     #[error("a data room of {0} bytes leaves no space for the headroom below 64 KiB")]
     DataRoom(u16),
-    /// DPDK's refusal: `ENOMEM` (memory or name space exhausted), `EEXIST` (name taken), `EINVAL` (count or cache out of range),
-    /// `ENAMETOOLONG` (more than 25 bytes).
+    /// DPDK's refusal: `ENOMEM` (memory or name space exhausted), `EEXIST` (name taken), `EINVAL` (count or cache
+    /// out of range), `ENAMETOOLONG` (more than 25 bytes).
     #[error("cannot create mempool {name} of {count} mbufs with {data_room_bytes} bytes each: {errno}")]
     Create {
         /// The pool's name.
@@ -85,8 +86,8 @@ impl Mempool {
         if !(1..=COUNT_MAX).contains(&count) {
             return Err(failed(Errno::EINVAL));
         }
-        // SAFETY: needed to create the pool; DPDK copies the name and checks the numbers, but for `count`, which is in a range that it
-        // can round up without overflow. The EAL runs, as `eal` shows.
+        // SAFETY: needed to create the pool; DPDK copies the name and checks the numbers, but for `count`, which is
+        // in a range that it can round up without overflow. The EAL runs, as `eal` shows.
         let pool = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), count, cache, 0, buffer_bytes, socket) };
         let pool = NonNull::new(pool).ok_or_else(|| failed(Errno::last()))?;
         Ok(Arc::new(Mempool { pool, data_room_bytes, runtime: Arc::clone(eal.runtime()) }))
@@ -95,18 +96,20 @@ impl Mempool {
     /// An empty mbuf with full headroom, or none if the pool is exhausted.
     #[inline]
     pub fn alloc(&self) -> Option<Mbuf> {
-        // SAFETY: needed to allocate; the pool is alive, and allocation is safe on any thread. What DPDK returns is ours alone.
+        // SAFETY: needed to allocate; the pool is alive, and allocation is safe on any thread. What DPDK returns is
+        // ours alone.
         NonNull::new(unsafe { sys::rte_pktmbuf_alloc(self.pool.as_ptr()) }).map(|mbuf| unsafe { Mbuf::from_raw(mbuf) })
     }
 
     /// Mbufs in the pool, those in lcores' caches included. Exact while nobody allocates or frees; else a snapshot.
     pub fn available(&self) -> u32 {
-        // SAFETY: needed to ask DPDK; the pool is alive. It reads counters that other threads may be changing: a number for people.
+        // SAFETY: needed to ask DPDK; the pool is alive. It reads counters that other threads may be changing: a
+        // number for people.
         unsafe { sys::rte_mempool_avail_count(self.pool.as_ptr()) }
     }
 
-    /// Mbufs out of the pool: held by the program, by receive descriptors, or transmitted and not yet reclaimed by the driver.
-    /// As exact as [`available`](Mempool::available).
+    /// Mbufs out of the pool: held by the program, by receive descriptors, or transmitted and not yet reclaimed by
+    /// the driver. As exact as [`available`](Mempool::available).
     pub fn in_use(&self) -> u32 {
         // SAFETY: as in `available`.
         unsafe { sys::rte_mempool_in_use_count(self.pool.as_ptr()) }
@@ -128,8 +131,8 @@ impl Drop for Mempool {
     }
 }
 
-// SAFETY: needed to share pools among lcores. DPDK's default pool is multi-producer and multi-consumer, its caches are per lcore,
-// and the handle's own fields do not change.
+// SAFETY: needed to share pools among lcores. DPDK's default pool is multi-producer and multi-consumer, its caches
+// are per lcore, and the handle's own fields do not change.
 unsafe impl Send for Mempool {}
 // SAFETY: as for Send.
 unsafe impl Sync for Mempool {}

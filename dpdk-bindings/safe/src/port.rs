@@ -43,8 +43,8 @@ pub struct PortConfig {
     pub mtu: Option<u16>,
     /// Receive frames for any MAC address. Ignored by devices that know no other way (`ENOTSUP`).
     pub promiscuous: bool,
-    /// Spread received packets over the queues by a hash of IP addresses and TCP or UDP ports, with the driver's default key.
-    /// Ignored where [`PortInfo::rss`] is false.
+    /// Spread received packets over the queues by a hash of IP addresses and TCP or UDP ports, with the driver's
+    /// default key. Ignored where [`PortInfo::rss`] is false.
     pub rss: bool,
 }
 
@@ -63,7 +63,8 @@ pub struct PortInfo {
     pub mac: [u8; 6],
     /// Smallest and largest MTU in bytes.
     pub mtu: (u16, u16),
-    /// The driver says that it can spread packets over queues by a hash of addresses or ports. Virtual devices' hashes are not Toeplitz.
+    /// The driver says that it can spread packets over queues by a hash of addresses or ports. Virtual devices'
+    /// hashes are not Toeplitz.
     pub rss: bool,
     /// The NUMA node of the device, if it is on one.
     pub socket: Option<u32>,
@@ -160,9 +161,11 @@ pub enum PortError {
 
 impl PortId {
     /// All ports that can be configured, by number.
-    pub fn all(_eal: &Eal) -> Vec<PortId> {
-        // SAFETY: needed to ask DPDK, which only looks through its table of ports; the EAL runs.
-        let next = |from: u64| unsafe { sys::rte_eth_find_next_owned_by(from as u16, NO_OWNER) };
+    pub fn all(eal: &Eal) -> Vec<PortId> {
+        let next = |from: u64| {
+            // SAFETY: needed to ask DPDK, which only looks through its table of ports; the EAL runs.
+            eal.runtime().control(|| unsafe { sys::rte_eth_find_next_owned_by(from as u16, NO_OWNER) })
+        };
         std::iter::successors(Some(next(0)), |&id| Some(next(id + 1)))
             .take_while(|&id| id < u64::from(sys::RTE_MAX_ETHPORTS))
             .map(|id| PortId(id as u16))
@@ -177,7 +180,7 @@ impl PortId {
         let mut id = 0;
         let found = c_string(name).is_ok_and(|c_name| {
             // SAFETY: needed to ask DPDK; a NUL-terminated string that it only reads, and a place for the answer.
-            unsafe { sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &mut id) == 0 }
+            eal.runtime().control(|| unsafe { sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &mut id) == 0 })
         });
         if found {
             return Ok(PortId(id));
@@ -199,7 +202,8 @@ impl PortId {
 
     fn name(self) -> Option<String> {
         let mut name: [c_char; sys::RTE_ETH_NAME_MAX_LEN as usize] = [0; _];
-        // SAFETY: needed to ask DPDK, which checks the number and writes at most RTE_ETH_NAME_MAX_LEN bytes with a closing NUL.
+        // SAFETY: needed to ask DPDK, which checks the number and writes at most RTE_ETH_NAME_MAX_LEN bytes with a
+        // closing NUL.
         let found = unsafe { sys::rte_eth_dev_get_name_by_port(self.0, name.as_mut_ptr()) } == 0;
         // SAFETY: needed to read the answer; it is NUL-terminated, for it began as zeroes if nothing else.
         found.then(|| unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned())
@@ -224,8 +228,8 @@ impl PortInfo {
     ///
     /// # Errors
     /// [`PortError::Refused`] if the port has been closed.
-    pub fn of(_eal: &Eal, id: PortId) -> Result<PortInfo, PortError> {
-        PortInfo::new(id, &device_info(id)?)
+    pub fn of(eal: &Eal, id: PortId) -> Result<PortInfo, PortError> {
+        eal.runtime().control(|| PortInfo::new(id, &device_info(id)?))
     }
 
     fn new(id: PortId, device: &sys::rte_eth_dev_info) -> Result<PortInfo, PortError> {
@@ -252,8 +256,8 @@ impl PortInfo {
 }
 
 impl Port {
-    /// Configures and starts a port. Each receive queue fills mbufs of its pool: `pools` holds one for all or one for each.
-    /// Queues come back in the order of their numbers.
+    /// Configures and starts a port. Each receive queue fills mbufs of its pool: `pools` holds one for all or one
+    /// for each. Queues come back in the order of their numbers.
     ///
     /// # Errors
     /// See [`PortError`]. After `Refused` the port is closed; after all others it is as it was.
@@ -266,18 +270,24 @@ impl Port {
         if !PortId::all(eal).contains(&id) {
             return Err(PortError::NoSuchPort(id));
         }
-        let limits = device_info(id)?;
-        let info = PortInfo::new(id, &limits)?;
-        check_request(id, &info, config, pools)?;
+        let (limits, info) = eal.runtime().control(|| {
+            let limits = device_info(id)?;
+            let info = PortInfo::new(id, &limits)?;
+            check_request(id, &info, config, pools)?;
+            Ok((limits, info))
+        })?;
         let device = Arc::new(Device::claim(eal, id, pools)?);
 
         let rss = config.rss && info.rss;
-        device.configure_queues(config, &limits, rss)?;
-        let descriptors = device.set_up_queues(config)?;
-        if let Some(mtu) = config.mtu {
-            device.set_mtu(mtu)?;
-        }
-        device.start(config.promiscuous)?;
+        let descriptors = device.runtime.control(|| {
+            device.configure_queues(config, &limits, rss)?;
+            let descriptors = device.set_up_queues(config)?;
+            if let Some(mtu) = config.mtu {
+                device.set_mtu(mtu)?;
+            }
+            device.start(config.promiscuous)?;
+            Ok(descriptors)
+        })?;
 
         let rx = (0..config.rx_queues).map(|index| RxQueue::new(Arc::clone(&device), index)).collect();
         let tx = (0..config.tx_queues).map(|index| TxQueue::new(Arc::clone(&device), index)).collect();
@@ -350,11 +360,12 @@ impl Port {
     }
 }
 
-/// An open port, shared by its [`Port`] and its queues. Closes when the last of them has gone, so no queue is ever polled on a
-/// stopped port.
+/// An open port, shared by its [`Port`] and its queues. Closes when the last of them has gone, so no queue is ever
+/// polled on a stopped port.
 pub(crate) struct Device {
     id: PortId,
-    /// One for all receive queues, or one for each. Held because the driver fills mbufs of them until the port is closed.
+    /// One for all receive queues, or one for each. Held because the driver fills mbufs of them until the port is
+    /// closed.
     pools: Vec<Arc<Mempool>>,
     runtime: Arc<Runtime>,
 }
@@ -396,8 +407,8 @@ impl Device {
         let socket = socket_of(self.id) as u32;
         // Too few pools was ruled out before; one pool serves all queues.
         for (queue, pool) in (0..rx_queues).zip(self.pools.iter().cycle()) {
-            // SAFETY: needed to set the queue up. The pool lives until after the port is closed, as `pools` holds it; the null
-            // pointer asks for the driver's defaults.
+            // SAFETY: needed to set the queue up. The pool lives until after the port is closed, as `pools` holds
+            // it; the null pointer asks for the driver's defaults.
             let ret = unsafe {
                 sys::rte_eth_rx_queue_setup(self.id.0, queue, rx_descriptors, socket, std::ptr::null(), pool.as_ptr())
             };
@@ -439,14 +450,16 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: needed to stop and close the port. The last handle is going, so nobody polls a queue or asks the port anything.
-        // Stopping a port that was never started does nothing; failures leave nothing to be done here.
-        unsafe {
+        // SAFETY: needed to stop and close the port. The last handle is going, so nobody polls a queue or asks the
+        // port anything. Stopping a port that was never started does nothing; failures leave nothing to be done
+        // here.
+        self.runtime.control(|| unsafe {
             sys::rte_eth_dev_stop(self.id.0);
             sys::rte_eth_dev_close(self.id.0);
-        }
+        });
         self.runtime.release_port(self.id.0);
-        // Closing has freed mbufs that were waiting to be reclaimed after transmission, perhaps the last of another pool.
+        // Closing has freed mbufs that were waiting to be reclaimed after transmission, perhaps the last of another
+        // pool.
         self.runtime.sweep();
     }
 }

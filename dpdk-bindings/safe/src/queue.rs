@@ -36,9 +36,9 @@ impl RxQueue {
     pub fn burst<M: From<Mbuf>, const N: usize>(&mut self, out: &mut ArrayVec<M, N>) -> usize {
         let mut raw = ArrayVec::<*mut sys::rte_mbuf, N>::new();
         let room = out.remaining_capacity().min(u16::MAX.into()) as u16;
-        // SAFETY: needed to receive. The port is started and the queue set up for as long as `device` lives; `&mut self` of a
-        // handle that exists once makes this the queue's only user. `raw` has space for N >= room pointers, and DPDK
-        // writes the number it returns, at most `room`, each an mbuf that is now ours.
+        // SAFETY: needed to receive. The port is started and the queue set up for as long as `device` lives; `&mut
+        // self` of a handle that exists once makes this the queue's only user. `raw` has space for N >= room
+        // pointers, and DPDK writes the number it returns, at most `room`, each an mbuf that is now ours.
         unsafe {
             let count = sys::rte_eth_rx_burst(self.device.id().index(), self.index, raw.as_mut_ptr(), room);
             raw.set_len(count.into());
@@ -63,18 +63,19 @@ impl TxQueue {
         TxQueue { device, index, _not_sync: PhantomData }
     }
 
-    /// Transmits packets from the front of `batch`, as many as the queue takes, and returns how many. The rest stays in
-    /// `batch`, in order, for the caller to count and drop or to try again. Never blocks.
+    /// Transmits packets from the front of `batch`, as many as the queue takes, and returns how many. The rest
+    /// stays in `batch`, in order, for the caller to count and drop or to try again. Never blocks.
     ///
-    /// The driver frees what it has sent, possibly only when later packets need the descriptors. Packets of several segments
-    /// ([`Mbuf::is_single_segment`]) must not be transmitted: drivers may send just the first segment.
+    /// The driver frees what it has sent, possibly only when later packets need the descriptors. Packets of several
+    /// segments ([`Mbuf::is_single_segment`]) must not be transmitted: drivers may send just the first segment.
     #[inline]
     pub fn burst<M: From<Mbuf> + Into<Mbuf>, const N: usize>(&mut self, batch: &mut ArrayVec<M, N>) -> usize {
         let mut raw = take_raw(batch);
         let offered = raw.len().min(u16::MAX.into()) as u16;
-        // SAFETY: needed to transmit. The port is started and the queue set up for as long as `device` lives; `&mut self` of a
-        // handle that exists once makes this the queue's only user. `raw` holds `offered` mbufs of ours; DPDK owns as many as it
-        // returns, from the front, and the others remain ours and fit into `batch`, which they came from.
+        // SAFETY: needed to transmit. The port is started and the queue set up for as long as `device` lives; `&mut
+        // self` of a handle that exists once makes this the queue's only user. `raw` holds `offered` mbufs of ours;
+        // DPDK owns as many as it returns, from the front, and the others remain ours and fit into `batch`, which
+        // they came from.
         unsafe {
             let sent = sys::rte_eth_tx_burst(self.device.id().index(), self.index, raw.as_mut_ptr(), offered).into();
             extend_from_raw(batch, raw.get_unchecked(sent..));

@@ -1,5 +1,5 @@
-//! What DPDK brings along for what Leat does itself, to compare with in benchmarks and tests: the cuckoo hash table and the
-//! Toeplitz hash.
+//! What DPDK brings along for what Leat does itself, to compare with in benchmarks and tests: the cuckoo hash table
+//! and the Toeplitz hash.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -64,7 +64,8 @@ impl HashTable {
         Ok(HashTable { table, _runtime: Arc::clone(eal.runtime()), _not_send: PhantomData })
     }
 
-    /// Adds a key and returns its position, below the number of entries. A key that is there already keeps its position.
+    /// Adds a key and returns its position, below the number of entries. A key that is there already keeps its
+    /// position.
     ///
     /// # Errors
     /// [`HashTableError::Add`]
@@ -74,16 +75,16 @@ impl HashTable {
         Errno::check(position).map(|position| position as u32).map_err(HashTableError::Add)
     }
 
-    /// Looks up to [`LOOKUP_KEYS_MAX`] keys up at once and writes their positions, negative for a key that is not there.
-    /// Returns how many keys and positions were considered: the shortest of the two and the limit.
+    /// Looks up to [`LOOKUP_KEYS_MAX`] keys up at once and writes their positions, negative for a key that is not
+    /// there. Returns how many keys and positions were considered: the shortest of the two and the limit.
     #[inline]
     pub fn lookup_bulk(&self, keys: &[&[u8; KEY_BYTES]], positions: &mut [i32]) -> usize {
         let count = keys.len().min(positions.len()).min(LOOKUP_KEYS_MAX);
         if count == 0 {
             return 0;
         }
-        // SAFETY: needed to look up; the table is alive and used by this thread only. A reference is laid out as a pointer; DPDK
-        // reads `count` of them with KEY_BYTES bytes each, and writes `count` positions.
+        // SAFETY: needed to look up; the table is alive and used by this thread only. A reference is laid out as a
+        // pointer; DPDK reads `count` of them with KEY_BYTES bytes each, and writes `count` positions.
         let ret = unsafe {
             let keys = keys.as_ptr().cast_mut().cast();
             sys::rte_hash_lookup_bulk(self.table.as_ptr(), keys, count as u32, positions.as_mut_ptr())
@@ -100,8 +101,8 @@ impl Drop for HashTable {
     }
 }
 
-/// The Toeplitz hash that NICs compute for RSS (`rte_softrss`), of a tuple given as 32-bit words in host order: addresses, then
-/// the two ports in one word. Words beyond [`TUPLE_WORDS_MAX`] are ignored.
+/// The Toeplitz hash that NICs compute for RSS (`rte_softrss`), of a tuple given as 32-bit words in host order:
+/// addresses, then the two ports in one word. Words beyond [`TUPLE_WORDS_MAX`] are ignored.
 pub fn toeplitz(tuple: &[u32], key: &[u8; 40]) -> u32 {
     /// DPDK reads the key as 32-bit words.
     #[repr(align(4))]
@@ -109,7 +110,7 @@ pub fn toeplitz(tuple: &[u32], key: &[u8; 40]) -> u32 {
 
     let key = Aligned(*key);
     let words = tuple.len().min(TUPLE_WORDS_MAX);
-    // SAFETY: needed to call DPDK's C. It reads `words` words of the tuple (and writes none, though its type allows it) and words + 1 words of
-    // the key, which has ten and is aligned.
+    // SAFETY: needed to call DPDK's C. It reads `words` words of the tuple (and writes none, though its type allows
+    // it) and words + 1 words of the key, which has ten and is aligned.
     unsafe { sys::rte_softrss(tuple.as_ptr().cast_mut(), words as u32, key.0.as_ptr()) }
 }

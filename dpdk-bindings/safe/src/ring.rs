@@ -14,11 +14,11 @@ use crate::mbuf::{Mbuf, extend_from_raw, take_raw};
 use crate::mempool::ANY_SOCKET;
 use crate::runtime::Runtime;
 
-/// Creates a ring for up to `capacity` mbufs (1 to 2^30 - 1) and returns its two ends; `name` is unique in the process and at most 28
-/// bytes long. The memory is on any NUMA node.
+/// Creates a ring for up to `capacity` mbufs (1 to 2^30 - 1) and returns its two ends; `name` is unique in the
+/// process and at most 28 bytes long. The memory is on any NUMA node.
 ///
-/// Order is kept. [`Mbuf::set_tag`] says what is to become of each mbuf. Mbufs left in the ring are freed when both ends have
-/// been dropped.
+/// Order is kept. [`Mbuf::set_tag`] says what is to become of each mbuf. Mbufs left in the ring are freed when both
+/// ends have been dropped.
 ///
 /// # Errors
 /// See [`HandoverError`].
@@ -28,8 +28,8 @@ pub fn handover(eal: &Eal, name: &str, capacity: u32) -> Result<(HandoverTx, Han
     if !(1..=CAPACITY_MAX).contains(&capacity) {
         return Err(failed(Errno::EINVAL));
     }
-    // SAFETY: needed to create the ring; DPDK copies the name. The number is in a range that DPDK can round up without overflow.
-    // The EAL runs, as `eal` shows.
+    // SAFETY: needed to create the ring; DPDK copies the name. The number is in a range that DPDK can round up
+    // without overflow. The EAL runs, as `eal` shows.
     let ring = unsafe { sys::rte_ring_create(c_name.as_ptr(), capacity, ANY_SOCKET, sys::leat_ring_spsc_exact) };
     let ring = NonNull::new(ring).ok_or_else(|| failed(Errno::last()))?;
     let ring = Arc::new(Ring { ring, _runtime: Arc::clone(eal.runtime()) });
@@ -69,14 +69,15 @@ pub enum HandoverError {
 }
 
 impl HandoverTx {
-    /// Hands over mbufs from the front of `batch`, as many as fit, and returns how many. The rest stays in `batch`, in order.
-    /// Never blocks.
+    /// Hands over mbufs from the front of `batch`, as many as fit, and returns how many. The rest stays in `batch`,
+    /// in order. Never blocks.
     #[inline]
     pub fn burst<M: From<Mbuf> + Into<Mbuf>, const N: usize>(&mut self, batch: &mut ArrayVec<M, N>) -> usize {
         let raw = take_raw(batch);
-        // SAFETY: needed to enqueue. The ring is alive; `&mut self` of a handle that exists once makes this its only producer.
-        // `raw` holds pointers to mbufs of ours; the ring owns as many as are enqueued, from the front, and the others remain
-        // ours and fit into `batch`, which they came from. Enqueuing releases this thread's writes to the consumer.
+        // SAFETY: needed to enqueue. The ring is alive; `&mut self` of a handle that exists once makes this its
+        // only producer. `raw` holds pointers to mbufs of ours; the ring owns as many as are enqueued, from the
+        // front, and the others remain ours and fit into `batch`, which they came from. Enqueuing releases this
+        // thread's writes to the consumer.
         unsafe {
             let enqueued = sys::rte_ring_sp_enqueue_burst(
                 self.ring.ring.as_ptr(),
@@ -91,7 +92,8 @@ impl HandoverTx {
 }
 
 impl HandoverRx {
-    /// Appends mbufs that have been handed over to `out`, as many as wait and fit, and returns how many. Never blocks.
+    /// Appends mbufs that have been handed over to `out`, as many as wait and fit, and returns how many. Never
+    /// blocks.
     #[inline]
     pub fn burst<M: From<Mbuf>, const N: usize>(&mut self, out: &mut ArrayVec<M, N>) -> usize {
         self.ring.dequeue(out)
@@ -111,9 +113,10 @@ impl Ring {
     #[inline]
     fn dequeue<M: From<Mbuf>, const N: usize>(&self, out: &mut ArrayVec<M, N>) -> usize {
         let mut raw = ArrayVec::<*mut sys::rte_mbuf, N>::new();
-        // SAFETY: needed to dequeue. The ring is alive; its only consumer is HandoverRx, which exists once and takes `&mut self`, or
-        // after it `drop`. `raw` has space for N pointers, at least as many as asked for; DPDK writes as many as it
-        // returns, each an mbuf that the producer owned and that is now ours, with the producer's writes to it visible.
+        // SAFETY: needed to dequeue. The ring is alive; its only consumer is HandoverRx, which exists once and
+        // takes `&mut self`, or after it `drop`. `raw` has space for N pointers, at least as many as asked for;
+        // DPDK writes as many as it returns, each an mbuf that the producer owned and that is now ours, with the
+        // producer's writes to it visible.
         unsafe {
             let count = sys::rte_ring_sc_dequeue_burst(
                 self.ring.as_ptr(),
@@ -139,8 +142,8 @@ impl Drop for Ring {
     }
 }
 
-// SAFETY: needed so that the two ends can be on two threads. Each end is its side's only user (neither Sync nor Clone), and DPDK's
-// ring is made for one producer and one consumer running concurrently.
+// SAFETY: needed so that the two ends can be on two threads. Each end is its side's only user (neither Sync nor
+// Clone), and DPDK's ring is made for one producer and one consumer running concurrently.
 unsafe impl Send for Ring {}
 // SAFETY: as for Send.
 unsafe impl Sync for Ring {}

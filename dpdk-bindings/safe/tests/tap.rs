@@ -41,7 +41,8 @@ fn tap_is_attached_at_run_time() {
     let mut batch: ArrayVec<Mbuf, 8> = ArrayVec::new();
     for _ in 0..8 {
         let mut mbuf = pool.alloc().unwrap();
-        // From a neighbour to a group, with an EtherType for local experiments (IEEE 802): the kernel counts and drops it.
+        // From a neighbour to a group, with an EtherType for local experiments (IEEE 802): the kernel counts and
+        // drops it.
         let frame = mbuf.append(60).unwrap();
         frame.fill(0);
         frame[..14].copy_from_slice(&[1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);

@@ -1,8 +1,8 @@
 //! Raw bindings to the system's DPDK: the functions that `leat-dpdk` calls, and nothing else.
 //!
-//! Everything here is generated at build time by `build.rs` from `shim.h`, which also explains the few `leat_*` names.
-//! DPDK's `static inline` functions are reached through C wrappers compiled next to the bindings. The safe interface, and the
-//! reasons why each call is sound, are in `leat-dpdk`; no other crate should depend on this one.
+//! Everything here is generated at build time by `build.rs` from `shim.h`, which also explains the few `leat_*`
+//! names. DPDK's `static inline` functions are reached through C wrappers compiled next to the bindings. The safe
+//! interface, and the reasons why each call is sound, are in `leat-dpdk`; no other crate should depend on this one.
 
 #![no_std]
 

@@ -1,4 +1,5 @@
-//! What every test needs: an EAL without hugepages, NICs or files. The EAL starts once per process, so each test file has one test.
+//! What every test needs: an EAL without hugepages, NICs or files. The EAL starts once per process, so each test
+//! file has one test.
 
 #![allow(dead_code, reason = "not every test uses everything")]
 
