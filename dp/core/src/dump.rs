@@ -1,0 +1,71 @@
+//! Reporting flows: a walk over the entries, a little at every turn, as fast as the event ring takes them.
+
+use leat_abi::FlowEntry;
+use leat_abi::message::{Event, Filter, FlowRow, Socket};
+
+use crate::frame::Now;
+use crate::table::FlowTable;
+use crate::trace::Tracer;
+use crate::track;
+
+/// Entries looked at in one turn.
+const ENTRIES_PER_TURN: usize = 256;
+
+/// A walk under way.
+#[derive(Debug)]
+pub struct Dump {
+    id: u32,
+    filter: Filter,
+    left: u32,
+    next: usize,
+    scanned: u64,
+}
+
+impl Dump {
+    /// A walk that has not begun.
+    pub fn new(id: u32, limit: u32, filter: Filter) -> Self {
+        Self { id, filter, left: limit, next: 0, scanned: 0 }
+    }
+
+    /// Goes on. Returns whether there is more to do.
+    pub fn turn(&mut self, table: &FlowTable<'_>, tracer: &mut Tracer<'_>, now: Now) -> bool {
+        for _ in 0..ENTRIES_PER_TURN {
+            if tracer.room() == 0 {
+                return true;
+            }
+            if self.next == table.capacity() || self.left == 0 {
+                tracer.emit(&Event::FlowDumpEnd { id: self.id, scanned: self.scanned });
+                return false;
+            }
+            let entry = table.entry(self.next as u32);
+            self.next += 1;
+            let Some(state) = entry.state() else { continue };
+            self.scanned += 1;
+            if matches(&self.filter, entry) {
+                self.left -= 1;
+                let row = FlowRow {
+                    client: Socket { ip: entry.client_ip, port: entry.client_port },
+                    vip: Socket { ip: entry.vip, port: entry.vport },
+                    target: Socket { ip: entry.target_ip, port: entry.target_port },
+                    nat: Socket { ip: entry.nat_ip, port: entry.nat_port },
+                    protocol: entry.protocol,
+                    state,
+                    idle_s: track::age_s(entry, now),
+                    target_slot: entry.target_slot,
+                    listener_slot: entry.listener_slot,
+                };
+                tracer.emit(&Event::Flow { id: self.id, row });
+            }
+        }
+        true
+    }
+}
+
+fn matches(f: &Filter, e: &FlowEntry) -> bool {
+    (f.protocol == 0 || f.protocol == e.protocol)
+        && (f.source == 0 || f.source == e.client_ip)
+        && (f.destination == 0 || f.destination == e.vip)
+        && (f.source_port == 0 || f.source_port == e.client_port)
+        && (f.destination_port == 0 || f.destination_port == e.vport)
+        && (f.target == 0 || f.target == e.target_ip)
+}

@@ -1,0 +1,157 @@
+//! The snapshot as lcores use it: the same facts, laid out to be looked up. Made off the lcores, immutable, shared.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use foldhash::fast::FixedState;
+use leat_abi::Snapshot;
+use leat_abi::snapshot::{LocalKind, NextHop, TargetState};
+
+/// Addresses as packets carry them: network order as loaded.
+pub fn loaded(address: Ipv4Addr) -> u32 {
+    u32::from_ne_bytes(address.octets())
+}
+
+/// The address that is loaded as this number.
+pub fn address(loaded: u32) -> Ipv4Addr {
+    Ipv4Addr::from(loaded.to_ne_bytes())
+}
+
+/// A listener as the miss path needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Slot for counters.
+    pub slot: u16,
+    /// Index of the group.
+    pub group: u16,
+    /// Source address of full NAT, as loaded.
+    pub source: u32,
+}
+
+/// A target as every packet needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// State.
+    pub state: TargetState,
+    /// Generation of the slot.
+    pub generation: u8,
+    /// The way there.
+    pub next_hop: Option<NextHop>,
+    /// Address as loaded.
+    pub ip: u32,
+    /// Port as loaded.
+    pub port: u16,
+}
+
+/// A target group as the miss path needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Targets see the client's address and port.
+    pub preserve_client_ip: bool,
+    table: Box<[u16]>,
+}
+
+impl Group {
+    /// The slot that a hash chooses; `attempt` goes on to other candidates.
+    #[inline]
+    pub fn choose(&self, hash: u64, attempt: u32) -> Option<u16> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let at = hash.wrapping_add(u64::from(attempt).wrapping_mul(0x9e37_79b9)) % self.table.len() as u64;
+        self.table.get(at as usize).copied()
+    }
+}
+
+/// All that lcores look up. Indices that are out of range yield `None`, never a panic.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarding {
+    /// The snapshot's generation.
+    pub generation: u64,
+    /// Key of the hash that selects targets.
+    pub selection_key: [u64; 2],
+    port_macs: Vec<[u8; 6]>,
+    locals: HashMap<u32, LocalKind, FixedState>,
+    listeners: HashMap<(u32, u16, u8), Listener, FixedState>,
+    groups: Vec<Group>,
+    targets: Vec<Option<Target>>,
+    target_sockets: HashMap<(u32, u16), u16, FixedState>,
+}
+
+impl Forwarding {
+    /// The lookup tables for a snapshot, on ports with these MACs.
+    pub fn new(snapshot: &Snapshot, port_macs: &[[u8; 6]]) -> Self {
+        let slots = snapshot.targets.iter().map(|t| usize::from(t.slot) + 1).max().unwrap_or(0);
+        let mut targets = vec![None; slots];
+        let mut target_sockets = HashMap::default();
+        for t in &snapshot.targets {
+            let (ip, port) = (loaded(t.address), t.port.to_be());
+            targets[usize::from(t.slot)] =
+                Some(Target { state: t.state, generation: t.generation, next_hop: t.next_hop, ip, port });
+            target_sockets.insert((ip, port), t.slot);
+        }
+        Self {
+            generation: snapshot.generation,
+            selection_key: snapshot.selection_key,
+            port_macs: port_macs.to_vec(),
+            locals: snapshot.locals.iter().map(|l| (loaded(l.address), l.kind)).collect(),
+            listeners: snapshot
+                .listeners
+                .iter()
+                .map(|l| {
+                    let key = (loaded(l.vip), l.port.to_be(), l.protocol);
+                    (key, Listener { slot: l.slot, group: l.group, source: loaded(l.source) })
+                })
+                .collect(),
+            groups: snapshot
+                .groups
+                .iter()
+                .map(|g| Group { preserve_client_ip: g.preserve_client_ip, table: g.table.clone().into() })
+                .collect(),
+            targets,
+            target_sockets,
+        }
+    }
+
+    /// The MAC of a port; zeros for a port that does not exist.
+    #[inline(always)]
+    pub fn port_mac(&self, port: u8) -> [u8; 6] {
+        self.port_macs.get(usize::from(port)).copied().unwrap_or_default()
+    }
+
+    /// Whose an address of the appliance is.
+    #[inline]
+    pub fn local(&self, ip: u32) -> Option<LocalKind> {
+        self.locals.get(&ip).copied()
+    }
+
+    /// The listener at an address, port and protocol.
+    #[inline]
+    pub fn listener(&self, ip: u32, port: u16, protocol: u8) -> Option<&Listener> {
+        self.listeners.get(&(ip, port, protocol))
+    }
+
+    /// A group.
+    #[inline]
+    pub fn group(&self, index: u16) -> Option<&Group> {
+        self.groups.get(usize::from(index))
+    }
+
+    /// The target in a slot, if it is of this generation.
+    #[inline(always)]
+    pub fn target(&self, slot: u16, generation: u8) -> Option<&Target> {
+        self.target_in(slot).filter(|t| t.generation == generation)
+    }
+
+    /// The target in a slot.
+    #[inline(always)]
+    pub fn target_in(&self, slot: u16) -> Option<&Target> {
+        self.targets.get(usize::from(slot))?.as_ref()
+    }
+
+    /// Whether a socket is a target's (or was, and flows still refer to it).
+    #[inline]
+    pub fn is_target(&self, ip: u32, port: u16) -> bool {
+        self.target_sockets.contains_key(&(ip, port))
+    }
+}

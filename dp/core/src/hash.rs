@@ -1,0 +1,89 @@
+//! The hashes: three purposes, three keys, so that knowing one says nothing of the others.
+//!
+//! * [`TupleHash`] places flows in the table (per process, random).
+//! * [`owner`] says which lcore a client's flows belong to (per segment, random; must outlive a process).
+//! * [`selection`] chooses targets (per configuration; must outlive everything): SipHash-1-3.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+use crate::parse::Tuple;
+
+/// The two halves of a 128-bit product, folded: every input bit reaches every output bit.
+#[inline(always)]
+const fn fold(a: u64, b: u64) -> u64 {
+    let product = (a as u128) * (b as u128);
+    (product as u64) ^ (product >> 64) as u64
+}
+
+/// The keyed hash that places flows in the table.
+#[derive(Debug, Clone, Copy)]
+pub struct TupleHash {
+    key: [u64; 2],
+}
+
+impl TupleHash {
+    /// A hash of this key.
+    pub const fn new(key: [u64; 2]) -> Self {
+        // An odd multiplier: never zero.
+        Self { key: [key[0], key[1] | 1] }
+    }
+
+    /// The hash of a tuple.
+    #[inline(always)]
+    pub const fn of(&self, tuple: &Tuple) -> u64 {
+        let ports = tuple.ports as u64 | (tuple.protocol as u64) << 32;
+        let first = fold(tuple.addresses ^ self.key[0], self.key[1]);
+        fold(first ^ ports, self.key[1] ^ 0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// The lcore, of `lcores`, that owns the flows of a client's address and port (both in network order as loaded).
+#[inline(always)]
+pub const fn owner(key: u64, ip: u32, port: u16, lcores: u16) -> u16 {
+    let hash = fold((ip as u64 | (port as u64) << 32) ^ key, 0x9e37_79b9_7f4a_7c15 ^ key.rotate_left(32));
+    // Multiply and shift: the range without a division.
+    (((hash >> 32) * lcores as u64) >> 32) as u16
+}
+
+/// The hash that chooses a target: protocol, addresses, ports and, for TCP, the SYN's sequence number as the client sent it
+/// (semantics S2.1, S2.5).
+pub fn selection(key: [u64; 2], tuple: &Tuple, isn: Option<u32>) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
+    hasher.write_u64(tuple.addresses);
+    hasher.write_u32(tuple.ports);
+    hasher.write_u8(tuple.protocol);
+    if let Some(isn) = isn {
+        hasher.write_u32(isn);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_even_and_in_range() {
+        for lcores in [1u16, 2, 3, 4, 8, 64] {
+            let mut counts = vec![0u32; lcores.into()];
+            for n in 0..64_000u32 {
+                counts[usize::from(owner(0x1234_5678_9abc_def0, n / 1000, (n % 1000) as u16, lcores))] += 1;
+            }
+            let mean = 64_000 / u32::from(lcores);
+            assert!(counts.iter().all(|c| c.abs_diff(mean) < mean / 5), "{lcores}: {counts:?}");
+        }
+    }
+
+    /// A different sequence number gives a different choice. req: RT-01
+    #[test]
+    fn the_sequence_number_counts() {
+        let tuple = Tuple { addresses: 1, ports: 2, protocol: 6 };
+        let choices: std::collections::HashSet<u64> =
+            (0..1000).map(|isn| selection([1, 2], &tuple, Some(isn)) % 10).collect();
+        assert_eq!(choices.len(), 10);
+        assert_eq!(selection([1, 2], &tuple, Some(7)), selection([1, 2], &tuple, Some(7)));
+        assert_ne!(selection([1, 2], &tuple, Some(7)), selection([1, 3], &tuple, Some(7)));
+    }
+}

@@ -1,0 +1,260 @@
+//! A packet without a flow: whose is it, and does it begin one? Here the plan is made that [`crate::rewrite`] applies.
+
+use leat_abi::counters::ListenerCounter;
+use leat_abi::flow::{FlowEntry, FlowState, flag, protocol};
+use leat_abi::message::{Socket, Step};
+use leat_abi::snapshot::LocalKind;
+use leat_abi::{Counter, DropReason};
+
+use crate::forwarding::{Group, Listener, Target};
+use crate::frame::{Frame, Now, Verdict};
+use crate::hash;
+use crate::parse::{Meta, tcp};
+use crate::pipeline::{Arrival, Pipeline};
+use crate::reset;
+use crate::rewrite;
+use crate::table::{Found, Side, tuple_of};
+
+/// Ports of a node address for connections of the node itself: health checks.
+pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 1024..=9999;
+/// Ports of a node address for full NAT: 55,000 (S9.1).
+pub const NAT_PORTS: std::ops::RangeInclusive<u16> = 10_000..=64_999;
+const NAT_PORTS_COUNT: u32 = 55_000;
+/// Candidates tried for a source port, and the step from one to the next (coprime to the count of ports).
+const NAT_TRIES: u32 = 256;
+const NAT_STEP: u32 = 7919;
+/// Targets tried when the tuple towards the chosen one is taken (S12.1).
+const TARGET_TRIES: u32 = 4;
+
+impl Pipeline<'_> {
+    /// Handles a TCP or UDP packet that belongs to no flow of this lcore.
+    pub(crate) fn first_packet<F: Frame>(&mut self, frame: &mut F, meta: &Meta, arrival: Arrival, now: Now) -> Verdict {
+        let tuple = &meta.tuple;
+        let (to, to_port) = (tuple.destination_ip(), tuple.destination_port());
+        let listener = self.forwarding.listener(to, to_port, tuple.protocol).copied();
+        let is_target = self.forwarding.is_target(tuple.source_ip(), tuple.source_port());
+        let opens = tuple.protocol == protocol::UDP || (meta.has(tcp::SYN) && !meta.has(tcp::ACK));
+        // A listener may stand on a port that full NAT uses: what comes from a target's socket and opens nothing is an answer.
+        let from_target = is_target && !(listener.is_some() && opens);
+
+        if (listener.is_some() || is_target) && self.lcores > 1 && arrival == Arrival::Wire {
+            let (ip, port) = if from_target { (to, to_port) } else { (tuple.source_ip(), tuple.source_port()) };
+            let owner = hash::owner(self.owner_key, ip, port, self.lcores);
+            if owner != self.lcore {
+                self.tracer.step(|| Step::Handover { lcore: owner as u8 });
+                return Verdict::HandOver { lcore: owner };
+            }
+        }
+        if let (Some(listener), false) = (listener, from_target) {
+            self.tracer.step(|| Step::Listener { slot: listener.slot });
+            return self.to_listener(frame, meta, &listener, opens, now);
+        }
+        match self.forwarding.local(to) {
+            Some(LocalKind::Host) => return self.punt(frame.in_port(), now),
+            Some(LocalKind::Node) if tuple.protocol == protocol::TCP && NODE_PORTS.contains(&u16::from_be(to_port)) => {
+                return self.punt(frame.in_port(), now);
+            }
+            _ => {}
+        }
+        if !is_target {
+            return self.drop(DropReason::NoListener);
+        }
+        if tuple.protocol == protocol::TCP { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
+    }
+
+    fn to_listener<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        listener: &Listener,
+        opens: bool,
+        now: Now,
+    ) -> Verdict {
+        if !opens {
+            return if meta.has(tcp::SYN) {
+                self.drop(DropReason::TcpFlags)
+            } else {
+                self.reset(frame, meta, Some(listener.slot), now)
+            };
+        }
+        if meta.ttl <= 1 {
+            return self.drop(DropReason::TtlExpired);
+        }
+        if self.forwarding.local(meta.tuple.source_ip()).is_some() {
+            return self.drop(DropReason::IpSource);
+        }
+        match self.plan(frame, meta, listener, now) {
+            Ok(at) => self.forward(frame, meta, Found { entry: at, side: Side::Client }, now),
+            Err(DropReason::NoTarget) => {
+                self.counters.listener(listener.slot, ListenerCounter::NoTarget, 1);
+                if meta.tuple.protocol == protocol::TCP {
+                    self.reset(frame, meta, Some(listener.slot), now)
+                } else {
+                    self.drop(DropReason::NoTarget)
+                }
+            }
+            Err(reason) => {
+                let counter = match reason {
+                    DropReason::NatPortsExhausted => Some(ListenerCounter::NoPort),
+                    DropReason::FlowTableFull => Some(ListenerCounter::NoRoom),
+                    DropReason::TupleConflict | DropReason::Hairpin => Some(ListenerCounter::Conflicts),
+                    _ => None,
+                };
+                if let Some(counter) = counter {
+                    self.counters.listener(listener.slot, counter, 1);
+                }
+                self.drop(reason)
+            }
+        }
+    }
+
+    /// Makes the flow that a first packet begins. Returns its entry.
+    fn plan<F: Frame>(&mut self, frame: &F, meta: &Meta, listener: &Listener, now: Now) -> Result<u32, DropReason> {
+        let forwarding = self.forwarding.clone();
+        let group = forwarding.group(listener.group).ok_or(DropReason::NoTarget)?;
+        let is_tcp = meta.tuple.protocol == protocol::TCP;
+        let isn = is_tcp.then_some(meta.seq);
+        let choice = hash::selection(forwarding.selection_key, &meta.tuple, isn);
+        for attempt in 0..TARGET_TRIES {
+            let slot = group.choose(choice, attempt).ok_or(DropReason::NoTarget)?;
+            let target = forwarding.target_in(slot).ok_or(DropReason::NoTarget)?;
+            self.tracer.step(|| Step::Select { slot, target: Socket { ip: target.ip, port: target.port } });
+            if target.next_hop.is_none() {
+                return Err(DropReason::NoNextHop);
+            }
+            let mut flow = blank(frame, meta, listener, slot, target, now);
+            match self.address(&mut flow, group, listener, choice) {
+                Err(DropReason::TupleConflict) => continue,
+                other => other?,
+            }
+            flow.l4_delta = rewrite::l4_delta(&flow);
+            let at = self.flows.create(&flow, now).map_err(|_| DropReason::FlowTableFull)?;
+            self.tracer.step(|| Step::Create { entry: at, nat: Socket { ip: flow.nat_ip, port: flow.nat_port } });
+            return Ok(at);
+        }
+        Err(DropReason::TupleConflict)
+    }
+
+    /// Gives a flow the address and port that its target sees.
+    fn address(
+        &mut self,
+        flow: &mut FlowEntry,
+        group: &Group,
+        listener: &Listener,
+        choice: u64,
+    ) -> Result<(), DropReason> {
+        if group.preserve_client_ip {
+            (flow.nat_ip, flow.nat_port) = (flow.client_ip, flow.client_port);
+            if flow.target_ip == flow.client_ip {
+                return Err(DropReason::Hairpin);
+            }
+            return match self.flows.table.find(&tuple_of(flow, Side::Target)) {
+                None => Ok(()),
+                Some(holder) => {
+                    let state = self.flows.table.entry(holder.entry).state();
+                    let over = !state.is_some_and(FlowState::is_active);
+                    if over {
+                        self.flows.remove(holder.entry);
+                        Ok(())
+                    } else {
+                        Err(DropReason::TupleConflict)
+                    }
+                }
+            };
+        }
+        flow.flags |= flag::FULL_NAT;
+        flow.nat_ip = listener.source;
+        let start = (choice >> 32) as u32 % NAT_PORTS_COUNT;
+        for n in 0..NAT_TRIES {
+            let port = NAT_PORTS.start() + ((start + n * NAT_STEP) % NAT_PORTS_COUNT) as u16;
+            flow.nat_port = port.to_be();
+            let mine =
+                self.lcores == 1 || hash::owner(self.owner_key, flow.nat_ip, flow.nat_port, self.lcores) == self.lcore;
+            if mine
+                && self.forwarding.listener(flow.nat_ip, flow.nat_port, flow.protocol).is_none()
+                && self.flows.table.find(&tuple_of(flow, Side::Target)).is_none()
+            {
+                return Ok(());
+            }
+        }
+        Err(DropReason::NatPortsExhausted)
+    }
+
+    /// Answers a segment that belongs to no flow.
+    pub(crate) fn reset<F: Frame>(&mut self, frame: &mut F, meta: &Meta, listener: Option<u16>, now: Now) -> Verdict {
+        if meta.has(tcp::RST) {
+            return self.drop(DropReason::ResetWithoutFlow);
+        }
+        if !self.resets.take(now) {
+            return self.drop(DropReason::ResetRate);
+        }
+        if let Some(slot) = listener {
+            self.counters.listener(slot, ListenerCounter::Resets, 1);
+        }
+        reset::answer(frame, meta);
+        let port = frame.in_port();
+        self.tracer.step(|| Step::Answer { port });
+        Verdict::Answer { port }
+    }
+
+    /// Gives a packet to Linux.
+    pub(crate) fn punt(&mut self, port: u8, now: Now) -> Verdict {
+        if !self.punts.take(now) {
+            return self.drop(DropReason::PuntRate);
+        }
+        self.tracer.step(|| Step::Punt { port });
+        Verdict::Punt { port }
+    }
+
+    /// Drops a packet and counts it.
+    pub(crate) fn drop(&mut self, reason: DropReason) -> Verdict {
+        self.counters.drop(reason, 1);
+        self.tracer.step(|| Step::Drop { reason });
+        Verdict::Drop(reason)
+    }
+
+    /// Counts a reset that ended a flow and was forwarded.
+    pub(crate) fn count_forwarded_reset(&self, side: Side, target_slot: u16) {
+        match side {
+            Side::Client => self.counters.add(Counter::ClientResets, 1),
+            Side::Target => {
+                self.counters.add(Counter::TargetResets, 1);
+                self.counters.target(target_slot, leat_abi::counters::TargetCounter::Resets, 1);
+            }
+        }
+    }
+}
+
+/// A flow of this first packet to this target, its addresses towards the target still open.
+fn blank<F: Frame>(frame: &F, meta: &Meta, listener: &Listener, slot: u16, target: &Target, now: Now) -> FlowEntry {
+    let tuple = &meta.tuple;
+    let is_tcp = tuple.protocol == protocol::TCP;
+    let client_mac = frame.bytes().get(6..12).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
+    let after_syn = meta.seq.wrapping_add(1);
+    FlowEntry {
+        client_ip: tuple.source_ip(),
+        vip: tuple.destination_ip(),
+        target_ip: target.ip,
+        nat_ip: 0,
+        client_port: tuple.source_port(),
+        vport: tuple.destination_port(),
+        target_port: target.port,
+        nat_port: 0,
+        protocol: tuple.protocol,
+        state: if is_tcp { FlowState::SynSent } else { FlowState::Established } as u8,
+        flags: 0,
+        window_scales: meta.window_scale,
+        target_slot: slot,
+        target_generation: target.generation,
+        client_side_port: frame.in_port(),
+        client_mac,
+        listener_slot: listener.slot,
+        touched_s: now.stamp(),
+        l4_delta: 0,
+        client_isn: if is_tcp { meta.seq } else { now.stamp().into() },
+        client_end: after_syn.wrapping_add(meta.payload_len.into()),
+        target_end: 0,
+        client_ack: 0,
+        target_ack: after_syn,
+    }
+}

@@ -1,0 +1,397 @@
+//! The order of the stages, from the top to the bottom of [`Pipeline::process`].
+//!
+//! A burst goes through each stage as a whole, so that its cache misses overlap: parse all and hash all, fetching buckets; look
+//! all up, fetching entries; then act on each packet in order. What an earlier packet of the burst changed is seen by a later
+//! one, because a candidate is compared with the packet's tuple again at the moment of acting.
+//!
+//! Counted here: what arrives and what is dropped. Counted by the caller, who alone knows what came of a verdict: the rest of
+//! the conservation law (see [`Pipeline::sent`] and its kin).
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use leat_abi::counters::{Counter, LcoreCounters, TargetCounter};
+use leat_abi::flow::{FlowState, protocol};
+use leat_abi::message::{Command, Step};
+use leat_abi::ring::Producer;
+use leat_abi::snapshot::{LocalKind, TargetState};
+use leat_abi::{DropReason, FlowEntry};
+
+use crate::dump::Dump;
+use crate::flows::Flows;
+use crate::forwarding::Forwarding;
+use crate::frame::{BURST, Frame, Now, Verdict};
+use crate::limit::Limit;
+use crate::parse::{self, Meta, Parsed, tcp};
+use crate::rewrite::{self, Egress};
+use crate::table::{Found, Probe, Side};
+use crate::trace::{Tracer, sockets};
+use crate::track::{self, Outcome};
+
+/// Resets sent per second and lcore at the most, and at once (S5.5).
+pub const RESETS_PER_S: (u32, u32) = (10_000, 1_000);
+/// Packets given to Linux per second and lcore at the most, and at once.
+pub const PUNTS_PER_S: (u32, u32) = (20_000, 2_000);
+/// ARP packets given to Linux per second and lcore at the most, and at once.
+pub const ARP_PER_S: (u32, u32) = (1_000, 200);
+/// Timers looked after in one turn of housekeeping.
+const TIMERS_PER_TURN: usize = 64;
+
+/// How packets came to this lcore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// From a port's queue.
+    Wire,
+    /// From another lcore, because this one owns their flows.
+    HandedOver,
+}
+
+/// What an lcore needs to know of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Its number, 0-based.
+    pub lcore: u16,
+    /// How many there are.
+    pub lcores: u16,
+    /// The segment's key for [`crate::hash::owner`].
+    pub owner_key: u64,
+    /// A random key for the flow table, made for this process.
+    pub table_key: [u64; 2],
+}
+
+/// The pipeline of one lcore: run to completion, no clock, no I/O, no allocation after [`Pipeline::new`].
+#[derive(Debug)]
+pub struct Pipeline<'m> {
+    pub(crate) lcore: u16,
+    pub(crate) lcores: u16,
+    pub(crate) owner_key: u64,
+    pub(crate) flows: Flows<'m>,
+    pub(crate) forwarding: Arc<Forwarding>,
+    pub(crate) counters: LcoreCounters<'m>,
+    pub(crate) tracer: Tracer<'m>,
+    pub(crate) resets: Limit,
+    pub(crate) punts: Limit,
+    arps: Limit,
+    dump: Option<Dump>,
+}
+
+impl<'m> Pipeline<'m> {
+    /// A pipeline over flow entries in which nothing is kept yet ([`Pipeline::adopt`] takes over what is there).
+    pub fn new(
+        place: Place,
+        entries: &'m mut [FlowEntry],
+        counters: LcoreCounters<'m>,
+        events: Producer<'m>,
+        now: Now,
+    ) -> Self {
+        Self {
+            lcore: place.lcore,
+            lcores: place.lcores,
+            owner_key: place.owner_key,
+            flows: Flows::new(entries, place.table_key, counters, now),
+            forwarding: Arc::default(),
+            counters,
+            tracer: Tracer::new(events, counters),
+            resets: Limit::new(RESETS_PER_S.0, RESETS_PER_S.1),
+            punts: Limit::new(PUNTS_PER_S.0, PUNTS_PER_S.1),
+            arps: Limit::new(ARP_PER_S.0, ARP_PER_S.1),
+            dump: None,
+        }
+    }
+
+    /// Takes over the flows that an earlier process left in the entries. Returns how many.
+    pub fn adopt(&mut self, now: Now) -> usize {
+        self.flows.adopt(now)
+    }
+
+    /// Goes over to another snapshot. Returns the old one, to be freed elsewhere.
+    pub fn install(&mut self, forwarding: Arc<Forwarding>) -> Arc<Forwarding> {
+        std::mem::replace(&mut self.forwarding, forwarding)
+    }
+
+    /// Handles a burst of at most [`BURST`] packets, all of one arrival. `verdicts` gets one verdict per packet, in order.
+    ///
+    /// # Panics
+    /// When there are more than [`BURST`] frames.
+    pub fn process<F: Frame>(
+        &mut self,
+        now: Now,
+        arrival: Arrival,
+        frames: &mut [F],
+        verdicts: &mut ArrayVec<Verdict, BURST>,
+    ) {
+        assert!(frames.len() <= BURST, "a burst is at most {BURST} packets");
+        verdicts.clear();
+        self.count_arrival(frames, arrival);
+
+        let mut parsed: ArrayVec<Parsed, BURST> = ArrayVec::new();
+        let mut probes: ArrayVec<Probe, BURST> = ArrayVec::new();
+        for frame in frames.iter() {
+            let p = self.parse(frame);
+            probes.push(if let Parsed::Flow(meta) = &p {
+                self.flows.table.probe(&meta.tuple)
+            } else {
+                Probe::default()
+            });
+            parsed.push(p);
+        }
+
+        let mut candidates: ArrayVec<Option<Found>, BURST> = ArrayVec::new();
+        for (p, probe) in parsed.iter().zip(&probes) {
+            let is_flow = matches!(p, Parsed::Flow(_));
+            candidates.push(if is_flow { self.flows.table.candidate(*probe) } else { None });
+        }
+
+        for ((frame, p), candidate) in frames.iter_mut().zip(&parsed).zip(&candidates) {
+            let meta = if let Parsed::Flow(meta) = p { Some(meta) } else { None };
+            self.tracer.packet(frame.in_port(), frame.bytes().len(), meta);
+            let verdict = match p {
+                Parsed::Flow(meta) => self.flow_packet(frame, meta, *candidate, arrival, now),
+                Parsed::Arp if self.arps.take(now) => {
+                    self.tracer.step(|| Step::Punt { port: frame.in_port() });
+                    Verdict::Punt { port: frame.in_port() }
+                }
+                Parsed::Arp => self.drop(DropReason::PuntRate),
+                Parsed::Other { destination, unreachable, reason } => match self.forwarding.local(*destination) {
+                    Some(LocalKind::Host) => self.punt(frame.in_port(), now),
+                    Some(LocalKind::Node) if *unreachable => self.punt(frame.in_port(), now),
+                    _ => self.drop(*reason),
+                },
+                Parsed::Bad(reason) => self.drop(*reason),
+            };
+            self.tracer.done();
+            verdicts.push(verdict);
+        }
+    }
+
+    fn count_arrival<F: Frame>(&self, frames: &[F], arrival: Arrival) {
+        match arrival {
+            Arrival::Wire => {
+                let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
+                self.counters.add(Counter::RxPackets, frames.len() as u64);
+                self.counters.add(Counter::RxBytes, bytes as u64);
+            }
+            Arrival::HandedOver => self.counters.add(Counter::HandedIn, frames.len() as u64),
+        }
+    }
+
+    #[inline(always)]
+    fn parse<F: Frame>(&self, frame: &F) -> Parsed {
+        if !frame.is_whole() {
+            return Parsed::Bad(DropReason::NotLinear);
+        }
+        parse::frame(frame.bytes(), self.forwarding.port_mac(frame.in_port()))
+    }
+
+    #[inline(always)]
+    fn flow_packet<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        candidate: Option<Found>,
+        arrival: Arrival,
+        now: Now,
+    ) -> Verdict {
+        let found = match candidate {
+            Some(found) if self.flows.table.is(found, &meta.tuple) => Some(found),
+            _ => self.flows.table.find(&meta.tuple),
+        };
+        self.tracer.step(|| Step::Lookup {
+            entry: found.map(|f| f.entry),
+            from_client: found.is_some_and(|f| f.side == Side::Client),
+            state: found.map_or(0, |f| self.flows.table.entry(f.entry).state),
+        });
+        match found {
+            Some(found) => self.known_packet(frame, meta, found, arrival, now),
+            None => self.first_packet(frame, meta, arrival, now),
+        }
+    }
+
+    /// A packet of a flow.
+    #[inline(always)]
+    fn known_packet<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        found: Found,
+        arrival: Arrival,
+        now: Now,
+    ) -> Verdict {
+        let Found { entry: at, side } = found;
+        let entry = self.flows.table.entry_mut(at);
+        if track::is_over(entry, now) {
+            self.flows.expire(at, now);
+            return self.without_flow(frame, meta, found, arrival, now);
+        }
+        if entry.state == FlowState::Resting as u8 {
+            return self.without_flow(frame, meta, found, arrival, now);
+        }
+        let slot = entry.target_slot;
+        let target = self.forwarding.target(slot, entry.target_generation);
+        if side == Side::Client && target.is_none_or(|t| t.state == TargetState::Unhealthy) {
+            return self.target_lost(frame, meta, at, arrival, now);
+        }
+        if meta.ttl <= 1 {
+            return self.drop(DropReason::TtlExpired);
+        }
+        match track::packet(entry, side, meta, now) {
+            Outcome::Forward => {}
+            Outcome::Changed => self.flows.changed(at, now),
+            Outcome::Reset => {
+                self.flows.changed(at, now);
+                self.count_forwarded_reset(side, slot);
+            }
+            Outcome::Replace => {
+                self.flows.remove(at);
+                return self.first_packet(frame, meta, arrival, now);
+            }
+            Outcome::BadFlags => return self.drop(DropReason::TcpFlags),
+            Outcome::Late => return self.drop(DropReason::ReplyLate),
+        }
+        self.forward(frame, meta, found, now)
+    }
+
+    /// A packet whose flow is over. An entry that rests keeps its port until the client begins anew.
+    #[cold]
+    fn without_flow<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        found: Found,
+        arrival: Arrival,
+        now: Now,
+    ) -> Verdict {
+        let opens = meta.has(tcp::SYN) && !meta.has(tcp::ACK);
+        let rests = self.flows.table.is(found, &meta.tuple);
+        if rests && found.side == Side::Client && opens {
+            self.flows.remove(found.entry);
+        } else if rests && meta.tuple.protocol == protocol::TCP {
+            let slot = self.flows.table.entry(found.entry).listener_slot;
+            return self.reset(frame, meta, Some(slot), now);
+        }
+        self.first_packet(frame, meta, arrival, now)
+    }
+
+    /// A client's packet for a target that is unhealthy or gone: TCP is reset, UDP chooses again (HC-20, S7.4).
+    #[cold]
+    fn target_lost<F: Frame>(&mut self, frame: &mut F, meta: &Meta, at: u32, arrival: Arrival, now: Now) -> Verdict {
+        if meta.tuple.protocol == protocol::UDP {
+            self.flows.remove(at);
+            return self.first_packet(frame, meta, arrival, now);
+        }
+        let entry = self.flows.table.entry_mut(at);
+        let slot = entry.listener_slot;
+        if entry.state().is_some_and(FlowState::is_active) {
+            entry.state = FlowState::ResetLinger as u8;
+            entry.touched_s = now.stamp();
+            self.flows.changed(at, now);
+        }
+        if meta.has(tcp::SYN) && !meta.has(tcp::ACK) {
+            self.flows.remove(at);
+            return self.first_packet(frame, meta, arrival, now);
+        }
+        self.reset(frame, meta, Some(slot), now)
+    }
+
+    /// Rewrites a packet of a flow and sends it on.
+    #[inline(always)]
+    pub(crate) fn forward<F: Frame>(&mut self, frame: &mut F, meta: &Meta, found: Found, _now: Now) -> Verdict {
+        let entry = self.flows.table.entry(found.entry);
+        let slot = entry.target_slot;
+        let (port, destination_mac, packets, bytes) = match found.side {
+            Side::Client => {
+                let hop = self.forwarding.target(slot, entry.target_generation).and_then(|t| t.next_hop);
+                let Some(hop) = hop else { return self.drop(DropReason::NoNextHop) };
+                (hop.port, hop.mac, TargetCounter::PacketsIn, TargetCounter::BytesIn)
+            }
+            Side::Target => {
+                (entry.client_side_port, entry.client_mac, TargetCounter::PacketsOut, TargetCounter::BytesOut)
+            }
+        };
+        let egress = Egress { destination_mac, source_mac: self.forwarding.port_mac(port) };
+        rewrite::apply(frame, entry, found.side, meta.ip_len, egress);
+        self.counters.target(slot, packets, 1);
+        self.counters.target(slot, bytes, meta.ip_len.into());
+        self.tracer.step(|| {
+            let entry = self.flows.table.entry(found.entry);
+            let (to_target, to_client) =
+                (crate::table::tuple_of(entry, Side::Target), crate::table::tuple_of(entry, Side::Client));
+            let (s, d) = match found.side {
+                Side::Client => sockets(&to_target),
+                Side::Target => sockets(&to_client),
+            };
+            // What leaves goes the other way than what that side sends.
+            Step::Rewrite { source: d, destination: s }
+        });
+        self.tracer.step(|| Step::Transmit { port });
+        Verdict::Forward { port }
+    }
+
+    /// Carries out a command.
+    pub fn command(&mut self, command: Command) {
+        match command {
+            Command::TraceStart { id, count, port, filter } => self.tracer.start(id, count, port, filter),
+            Command::TraceStop { id } => self.tracer.stop(id),
+            Command::FlowDump { id, limit, filter } => self.dump = Some(Dump::new(id, limit, filter)),
+        }
+    }
+
+    /// Does a bounded piece of what is not packets: timers that have come up, a flow dump under way. Returns whether there may be
+    /// more to do at once.
+    pub fn housekeeping(&mut self, now: Now) -> bool {
+        let more_timers = self.flows.tick(now, TIMERS_PER_TURN) == TIMERS_PER_TURN;
+        if let Some(dump) = &mut self.dump
+            && !dump.turn(&self.flows.table, &mut self.tracer, now)
+        {
+            self.dump = None;
+        }
+        more_timers || self.dump.is_some()
+    }
+
+    /// Flow entries in use, in any state.
+    pub fn flows_used(&self) -> usize {
+        self.flows.table.used()
+    }
+
+    /// Bytes per flow when the table is full.
+    pub fn bytes_per_flow(&self) -> f64 {
+        self.flows.table.bytes_per_flow() + crate::timer::BYTES_PER_ENTRY as f64
+    }
+
+    /// The lcore's counters.
+    pub fn counters(&self) -> LcoreCounters<'m> {
+        self.counters
+    }
+
+    /// The generation of the snapshot in use; 0: none.
+    pub fn generation(&self) -> u64 {
+        self.forwarding.generation
+    }
+
+    /// Counts what came of a verdict: the packet, of `bytes` as sent, went where the verdict says.
+    pub fn sent(counters: &LcoreCounters<'_>, verdict: Verdict, bytes: usize) {
+        match verdict {
+            Verdict::Forward { .. } => {
+                counters.add(Counter::ForwardedPackets, 1);
+                counters.add(Counter::ForwardedBytes, bytes as u64);
+            }
+            Verdict::Answer { .. } => {
+                counters.add(Counter::AnsweredPackets, 1);
+                counters.add(Counter::ResetsSent, 1);
+            }
+            Verdict::Punt { .. } => counters.add(Counter::PuntedPackets, 1),
+            Verdict::HandOver { .. } => counters.add(Counter::HandedOut, 1),
+            Verdict::Drop(_) => {}
+        }
+    }
+
+    /// Counts what came of a verdict: there was no room where the packet was to go, and it was freed.
+    pub fn refused(counters: &LcoreCounters<'_>, verdict: Verdict) {
+        match verdict {
+            Verdict::Forward { .. } | Verdict::Answer { .. } => counters.drop(DropReason::TxFull, 1),
+            Verdict::Punt { .. } => counters.drop(DropReason::PuntFull, 1),
+            Verdict::HandOver { .. } => counters.drop(DropReason::HandoverFull, 1),
+            Verdict::Drop(_) => {}
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The only code that changes a packet of a flow: it applies what the entry says.
+//!
+//! Changed: both MACs, TTL, source and destination address and port, and the checksums by the delta of what changed. Not
+//! changed: everything else; above all the payload is never summed (RFC 1624; semantics S18.2).
+
+use leat_abi::flow::{FlowEntry, protocol};
+
+use crate::checksum;
+use crate::frame::Frame;
+use crate::parse::{ETHERNET, L4};
+use crate::table::Side;
+
+/// The layer-4 checksum delta of packets from the client, to be stored in the entry.
+pub fn l4_delta(e: &FlowEntry) -> u16 {
+    let ports = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
+    checksum::delta(
+        [e.client_ip, e.vip, ports(e.client_port, e.vport)],
+        [e.nat_ip, e.target_ip, ports(e.nat_port, e.target_port)],
+    )
+}
+
+/// Where a rewritten frame goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Egress {
+    /// MAC of the next hop.
+    pub destination_mac: [u8; 6],
+    /// MAC of the egress port.
+    pub source_mac: [u8; 6],
+}
+
+/// Rewrites a packet of the flow that comes from `side`, whose headers [`crate::parse`] found good and whose TTL is at least 2;
+/// `ip_len` bytes of IP.
+/// Ethernet padding is cut (semantics S18.4).
+#[inline]
+pub fn apply<F: Frame>(frame: &mut F, entry: &FlowEntry, side: Side, ip_len: u16, egress: Egress) {
+    let (source_ip, destination_ip, source_port, destination_port, delta) = match side {
+        Side::Client => (entry.nat_ip, entry.target_ip, entry.nat_port, entry.target_port, entry.l4_delta),
+        Side::Target => (entry.vip, entry.client_ip, entry.vport, entry.client_port, !entry.l4_delta),
+    };
+    frame.truncate(ETHERNET + usize::from(ip_len));
+    let Some((headers, rest)) = frame.bytes_mut().split_first_chunk_mut::<L4>() else { return };
+    headers[0..6].copy_from_slice(&egress.destination_mac);
+    headers[6..12].copy_from_slice(&egress.source_mac);
+
+    let word = |h: &[u8; L4], at: usize| u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]);
+    // The word of TTL, protocol and checksum, its checksum left out.
+    let ttl_word = |ttl: u8, protocol: u8| u32::from(u16::from_ne_bytes([ttl, protocol]));
+    let (ttl, proto) = (headers[ETHERNET + 8], headers[ETHERNET + 9]);
+    let ip_delta = checksum::delta(
+        [word(headers, ETHERNET + 12), word(headers, ETHERNET + 16), ttl_word(ttl, proto)],
+        [source_ip, destination_ip, ttl_word(ttl.wrapping_sub(1), proto)],
+    );
+    let ip_checksum = u16::from_ne_bytes([headers[ETHERNET + 10], headers[ETHERNET + 11]]);
+    headers[ETHERNET + 8] = ttl.wrapping_sub(1);
+    headers[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&checksum::apply(ip_checksum, ip_delta).to_ne_bytes());
+    headers[ETHERNET + 12..ETHERNET + 16].copy_from_slice(&source_ip.to_ne_bytes());
+    headers[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&destination_ip.to_ne_bytes());
+
+    if entry.protocol == protocol::TCP {
+        let Some(tcp) = rest.first_chunk_mut::<20>() else { return };
+        tcp[0..2].copy_from_slice(&source_port.to_ne_bytes());
+        tcp[2..4].copy_from_slice(&destination_port.to_ne_bytes());
+        let sum = checksum::apply(u16::from_ne_bytes([tcp[16], tcp[17]]), delta);
+        tcp[16..18].copy_from_slice(&sum.to_ne_bytes());
+    } else {
+        let Some(udp) = rest.first_chunk_mut::<8>() else { return };
+        udp[0..2].copy_from_slice(&source_port.to_ne_bytes());
+        udp[2..4].copy_from_slice(&destination_port.to_ne_bytes());
+        let old = u16::from_ne_bytes([udp[6], udp[7]]);
+        // No checksum stays none; a computed 0 is sent as all ones (RFC 768).
+        if old != 0 {
+            let sum = checksum::apply(old, delta);
+            udp[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_ne_bytes());
+        }
+    }
+}

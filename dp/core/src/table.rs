@@ -1,0 +1,504 @@
+//! The per-lcore flow table: entries in memory that outlives the process, and an index over both directions of every flow.
+//!
+//! The index is a two-choice bucket table. A bucket is one cache line: ten tags of 16 bits, then ten references. A key lies in
+//! one of two buckets; which the other one is follows from the bucket and the tag alone, so that keys can be moved without
+//! being read. A lookup touches one bucket, and a second one only if the first has sent keys there; an insertion into two full
+//! buckets searches at most [`SEARCH_MAX`] buckets for a chain of moves and refuses if there is none.
+//!
+//! Invariants:
+//! * Every entry in use has exactly two references in the index, one per side ([`Side`]); no key occurs twice.
+//! * A tag of 0 is an empty place. References are entry number × 2 + side, never pointers.
+//! * `overflow` of a bucket counts the keys whose first choice it is and that lie in their second.
+//! * Only entries are kept across processes; index and free list are made from them by [`FlowTable::adopt`].
+//!
+//! Everything is allocated in [`FlowTable::new`].
+
+use leat_abi::FlowEntry;
+use leat_abi::flow::protocol;
+
+use crate::hash::TupleHash;
+use crate::parse::Tuple;
+use crate::prefetch;
+
+/// Places in a bucket.
+const PLACES: usize = 10;
+/// Buckets that an insertion looks at in search of room.
+pub const SEARCH_MAX: usize = 64;
+
+/// From which side of a flow a packet comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// From the client: to the node address and listener port.
+    Client = 0,
+    /// From the target: to the address and port that it sees as the client's.
+    Target = 1,
+}
+
+/// The tuple of the packets that come from a side.
+#[inline(always)]
+pub fn tuple_of(entry: &FlowEntry, side: Side) -> Tuple {
+    match side {
+        Side::Client => Tuple::new(entry.protocol, (entry.client_ip, entry.client_port), (entry.vip, entry.vport)),
+        Side::Target => {
+            Tuple::new(entry.protocol, (entry.target_ip, entry.target_port), (entry.nat_ip, entry.nat_port))
+        }
+    }
+}
+
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Copy, Default)]
+struct Bucket {
+    tags: [u16; PLACES],
+    overflow: u16,
+    _reserved: u16,
+    references: [u32; PLACES],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+impl Bucket {
+    /// The places with this tag, as a bit set.
+    #[inline(always)]
+    fn with_tag(&self, tag: u16) -> u32 {
+        let mut set = 0;
+        for (place, t) in self.tags.iter().enumerate() {
+            set |= u32::from(*t == tag) << place;
+        }
+        set
+    }
+
+    #[inline(always)]
+    fn empty_place(&self) -> Option<usize> {
+        let set = self.with_tag(0);
+        (set != 0).then(|| set.trailing_zeros() as usize)
+    }
+}
+
+/// Where a hash leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Probe {
+    bucket: u32,
+    tag: u16,
+}
+
+/// A flow that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The entry.
+    pub entry: u32,
+    /// The side that the packet comes from.
+    pub side: Side,
+}
+
+impl Found {
+    #[inline(always)]
+    fn of(reference: u32) -> Self {
+        Self { entry: reference >> 1, side: if reference & 1 == 0 { Side::Client } else { Side::Target } }
+    }
+}
+
+/// There is no room for another flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// The flow table of one lcore.
+#[derive(Debug)]
+pub struct FlowTable<'m> {
+    entries: &'m mut [FlowEntry],
+    buckets: Box<[Bucket]>,
+    mask: u32,
+    hash: TupleHash,
+    /// Entries not in use; the next one to use is the last.
+    free: Vec<u32>,
+}
+
+impl<'m> FlowTable<'m> {
+    /// An empty index over these entries, at most 2³⁰, which it takes as all free until [`FlowTable::adopt`] says otherwise.
+    ///
+    /// # Panics
+    /// When there are more entries, or none.
+    pub fn new(entries: &'m mut [FlowEntry], key: [u64; 2]) -> Self {
+        assert!((1..=1 << 30).contains(&entries.len()), "1 to 2^30 flow entries");
+        // Two keys a flow and eight keys a bucket: four fifths full at the most.
+        let buckets = (entries.len() * 2).div_ceil(8).next_power_of_two();
+        Self {
+            buckets: vec![Bucket::default(); buckets].into(),
+            mask: (buckets - 1) as u32,
+            hash: TupleHash::new(key),
+            free: (0..entries.len() as u32).rev().collect(),
+            entries,
+        }
+    }
+
+    /// Flow entries in all.
+    pub fn capacity(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Flow entries in use.
+    pub fn used(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Bytes per flow when the table is full: entry, index and free list.
+    pub fn bytes_per_flow(&self) -> f64 {
+        let bytes = size_of_val(self.entries) + size_of_val(&*self.buckets) + self.entries.len() * size_of::<u32>();
+        bytes as f64 / self.entries.len() as f64
+    }
+
+    /// Makes the index from the entries. Entries for which `keep` says no, and those whose key another one has, are given up.
+    /// Returns how many are in use.
+    pub fn adopt(&mut self, mut keep: impl FnMut(u32, &FlowEntry) -> bool) -> usize {
+        self.buckets.fill(Bucket::default());
+        self.free.clear();
+        for at in (0..self.entries.len() as u32).rev() {
+            let entry = &self.entries[at as usize];
+            let plausible = entry.state().is_some() && [protocol::TCP, protocol::UDP].contains(&entry.protocol);
+            if !(plausible && self.index(at).is_ok()) {
+                self.entries[at as usize].state = 0;
+                self.free.push(at);
+            } else if !keep(at, &self.entries[at as usize]) {
+                self.unindex(at);
+                self.entries[at as usize].state = 0;
+                self.free.push(at);
+            }
+        }
+        self.used()
+    }
+
+    /// Where a tuple's lookup begins. Starts fetching it.
+    #[inline(always)]
+    pub fn probe(&self, tuple: &Tuple) -> Probe {
+        let probe = self.place_of(tuple);
+        prefetch::read(&self.buckets[(probe.bucket & self.mask) as usize]);
+        probe
+    }
+
+    #[inline(always)]
+    fn place_of(&self, tuple: &Tuple) -> Probe {
+        let hash = self.hash.of(tuple);
+        let tag = (hash >> 48) as u16;
+        Probe { bucket: hash as u32 & self.mask, tag: if tag == 0 { 1 } else { tag } }
+    }
+
+    /// The other bucket of a tag. Applied twice, it leads back.
+    #[inline(always)]
+    fn other(&self, bucket: u32, tag: u16) -> u32 {
+        (bucket ^ u32::from(tag).wrapping_mul(0x5bd1_e995) ^ u32::from(tag) << 7) & self.mask
+    }
+
+    /// The likely entry of a probe: the first with its tag in the first bucket. Starts fetching it. It may be another flow's.
+    #[inline(always)]
+    pub fn candidate(&self, probe: Probe) -> Option<Found> {
+        let bucket = &self.buckets[(probe.bucket & self.mask) as usize];
+        let set = bucket.with_tag(probe.tag);
+        if set == 0 {
+            if bucket.overflow > 0 {
+                prefetch::read(&self.buckets[self.other(probe.bucket, probe.tag) as usize]);
+            }
+            return None;
+        }
+        let found = Found::of(bucket.references[set.trailing_zeros() as usize]);
+        prefetch::read(&self.entries[found.entry as usize]);
+        Some(found)
+    }
+
+    /// Whether a candidate is the tuple's flow.
+    #[inline(always)]
+    pub fn is(&self, found: Found, tuple: &Tuple) -> bool {
+        let entry = &self.entries[found.entry as usize];
+        entry.state != 0 && tuple_of(entry, found.side) == *tuple
+    }
+
+    /// The flow of a tuple.
+    pub fn find(&self, tuple: &Tuple) -> Option<Found> {
+        self.find_at(self.place_of(tuple), tuple).map(|(_, _, reference)| Found::of(reference))
+    }
+
+    /// The bucket, place and reference of a tuple.
+    fn find_at(&self, probe: Probe, tuple: &Tuple) -> Option<(u32, usize, u32)> {
+        let search = |bucket_at: u32| {
+            let bucket = &self.buckets[bucket_at as usize];
+            let mut set = bucket.with_tag(probe.tag);
+            while set != 0 {
+                let place = set.trailing_zeros() as usize;
+                let reference = bucket.references[place];
+                if self.is(Found::of(reference), tuple) {
+                    return Some((bucket_at, place, reference));
+                }
+                set &= set - 1;
+            }
+            None
+        };
+        search(probe.bucket).or_else(|| {
+            let overflown = self.buckets[probe.bucket as usize].overflow > 0;
+            if overflown { search(self.other(probe.bucket, probe.tag)) } else { None }
+        })
+    }
+
+    /// A flow's entry.
+    #[inline(always)]
+    pub fn entry(&self, at: u32) -> &FlowEntry {
+        &self.entries[at as usize]
+    }
+
+    /// A flow's entry, to be changed. Addresses, ports, protocol and `state == 0` are the table's own: leave them.
+    #[inline(always)]
+    pub fn entry_mut(&mut self, at: u32) -> &mut FlowEntry {
+        &mut self.entries[at as usize]
+    }
+
+    /// Takes a new flow in. Its two keys must not be in the table.
+    ///
+    /// # Errors
+    /// No entry is free, or no place for a key was found. Nothing has changed then.
+    pub fn insert(&mut self, flow: &FlowEntry) -> Result<u32, Full> {
+        debug_assert!(self.find(&tuple_of(flow, Side::Client)).is_none(), "the client's key is new");
+        debug_assert!(self.find(&tuple_of(flow, Side::Target)).is_none(), "the target's key is new");
+        let at = *self.free.last().ok_or(Full)?;
+        // The state goes last: a process killed in between leaves a free entry.
+        self.entries[at as usize] = FlowEntry { state: 0, ..*flow };
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::Release);
+        self.entries[at as usize].state = flow.state;
+        if let Err(full) = self.index(at) {
+            self.entries[at as usize].state = 0;
+            return Err(full);
+        }
+        self.free.pop();
+        Ok(at)
+    }
+
+    /// Gives a flow up.
+    pub fn remove(&mut self, at: u32) {
+        self.unindex(at);
+        self.entries[at as usize].state = 0;
+        self.free.push(at);
+    }
+
+    fn index(&mut self, at: u32) -> Result<(), Full> {
+        for side in [Side::Client, Side::Target] {
+            let tuple = tuple_of(&self.entries[at as usize], side);
+            let probe = self.place_of(&tuple);
+            let taken = self.find_at(probe, &tuple).is_some_and(|(_, _, reference)| reference >> 1 != at);
+            if taken || self.place(probe, at << 1 | side as u32).is_err() {
+                if side == Side::Target {
+                    self.unplace(at, Side::Client);
+                }
+                return Err(Full);
+            }
+        }
+        Ok(())
+    }
+
+    fn unindex(&mut self, at: u32) {
+        self.unplace(at, Side::Client);
+        self.unplace(at, Side::Target);
+    }
+
+    fn unplace(&mut self, at: u32, side: Side) {
+        let probe = self.place_of(&tuple_of(&self.entries[at as usize], side));
+        let reference = at << 1 | side as u32;
+        let first = probe.bucket;
+        for bucket in [first, self.other(first, probe.tag)] {
+            let b = &mut self.buckets[bucket as usize];
+            for place in 0..PLACES {
+                if b.tags[place] == probe.tag && b.references[place] == reference {
+                    b.tags[place] = 0;
+                    if bucket != first {
+                        self.buckets[first as usize].overflow -= 1;
+                    }
+                    return;
+                }
+            }
+        }
+        debug_assert!(false, "entry {at} has no reference for {side:?}");
+    }
+
+    fn place(&mut self, probe: Probe, reference: u32) -> Result<(), Full> {
+        let first = probe.bucket;
+        let second = self.other(first, probe.tag);
+        let (bucket, place) = if let Some(place) = self.buckets[first as usize].empty_place() {
+            (first, place)
+        } else if let Some(place) = self.buckets[second as usize].empty_place() {
+            (second, place)
+        } else {
+            self.make_room(first, second).ok_or(Full)?
+        };
+        self.put(bucket, place, probe.tag, reference);
+        if bucket != first {
+            self.buckets[first as usize].overflow += 1;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bucket: u32, place: usize, tag: u16, reference: u32) {
+        let b = &mut self.buckets[bucket as usize];
+        b.tags[place] = tag;
+        b.references[place] = reference;
+    }
+
+    /// Breadth-first search for a chain of moves that frees a place in one of two buckets; makes the moves.
+    fn make_room(&mut self, first: u32, second: u32) -> Option<(u32, usize)> {
+        #[derive(Clone, Copy, Default)]
+        struct Step {
+            bucket: u32,
+            /// The step whose key would move here, and its place there.
+            parent: u8,
+            place: u8,
+        }
+        let mut steps = [Step::default(); SEARCH_MAX];
+        steps[0].bucket = first;
+        steps[1].bucket = second;
+        let (mut at, mut end) = (0, if first == second { 1 } else { 2 });
+        let roots = end;
+        while at < end {
+            let bucket = steps[at].bucket;
+            if let Some(mut empty) = self.buckets[bucket as usize].empty_place() {
+                // Move the keys along the chain, from its end to the root.
+                let mut here = at;
+                while here >= roots {
+                    let Step { bucket: to, parent, place } = steps[here];
+                    let from = steps[usize::from(parent)].bucket;
+                    self.shift(from, usize::from(place), to, empty);
+                    (here, empty) = (usize::from(parent), usize::from(place));
+                }
+                return Some((steps[here].bucket, empty));
+            }
+            for place in 0..PLACES {
+                let to = self.other(bucket, self.buckets[bucket as usize].tags[place]);
+                // A bucket is visited once: a key moved twice in one chain would be moved from where it no longer is.
+                if end < SEARCH_MAX && !steps[..end].iter().any(|step| step.bucket == to) {
+                    steps[end] = Step { bucket: to, parent: at as u8, place: place as u8 };
+                    end += 1;
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Moves a key to its other bucket.
+    fn shift(&mut self, from: u32, place: usize, to: u32, to_place: usize) {
+        let (tag, reference) = {
+            let bucket = &self.buckets[from as usize];
+            (bucket.tags[place], bucket.references[place])
+        };
+        self.put(to, to_place, tag, reference);
+        self.buckets[from as usize].tags[place] = 0;
+        let found = Found::of(reference);
+        let first = self.place_of(&tuple_of(&self.entries[found.entry as usize], found.side)).bucket;
+        if first == from {
+            self.buckets[from as usize].overflow += 1;
+        } else {
+            self.buckets[first as usize].overflow -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leat_abi::flow::FlowState;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn flow(client: u32, target: u32) -> FlowEntry {
+        FlowEntry {
+            client_ip: client,
+            vip: 1,
+            target_ip: target,
+            nat_ip: client,
+            client_port: (client % 50) as u16,
+            vport: 80,
+            target_port: 8080,
+            nat_port: (client % 50) as u16,
+            protocol: protocol::TCP,
+            state: FlowState::Established as u8,
+            ..FlowEntry::default()
+        }
+    }
+
+    fn check(table: &FlowTable<'_>, oracle: &HashMap<u32, (u32, FlowEntry)>) {
+        assert_eq!(table.used(), oracle.len());
+        for (at, entry) in oracle.values() {
+            for side in [Side::Client, Side::Target] {
+                let tuple = tuple_of(entry, side);
+                assert_eq!(table.find(&tuple), Some(Found { entry: *at, side }));
+                let candidate = table.candidate(table.probe(&tuple));
+                assert!(candidate.is_none_or(|c| !table.is(c, &tuple) || c == Found { entry: *at, side }));
+            }
+        }
+        let overflow: usize = table.buckets.iter().map(|b| usize::from(b.overflow)).sum();
+        let moved = oracle.values().flat_map(|(at, e)| [(at, e, Side::Client), (at, e, Side::Target)]).filter(
+            |(at, e, side)| {
+                let probe = table.place_of(&tuple_of(e, *side));
+                let bucket = &table.buckets[probe.bucket as usize];
+                !(0..PLACES).any(|i| bucket.tags[i] == probe.tag && bucket.references[i] == *at << 1 | *side as u32)
+            },
+        );
+        assert_eq!(overflow, moved.count(), "overflow counts are exact");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// The table does what a HashMap does, up to and beyond its capacity, and after being adopted. req: I2, I10
+        #[test]
+        fn table_equals_hash_map(key: [u64; 2], steps in prop::collection::vec((0..120u32, any::<bool>()), 1..600)) {
+            let mut entries = vec![FlowEntry::default(); 64];
+            let mut table = FlowTable::new(&mut entries, key);
+            let mut oracle: HashMap<u32, (u32, FlowEntry)> = HashMap::new();
+            for (client, add) in steps {
+                if let Some((at, _)) = oracle.get(&client) {
+                    if !add {
+                        table.remove(*at);
+                        oracle.remove(&client);
+                    }
+                } else {
+                    let entry = flow(client, 7);
+                    prop_assert_eq!(table.find(&tuple_of(&entry, Side::Client)), None);
+                    match table.insert(&entry) {
+                        Ok(at) => { oracle.insert(client, (at, entry)); }
+                        Err(Full) => prop_assert!(oracle.len() >= 60, "refused with {} of 64", oracle.len()),
+                    }
+                }
+            }
+            check(&table, &oracle);
+            drop(table);
+            let mut adopted = FlowTable::new(&mut entries, [key[1], key[0]]);
+            prop_assert_eq!(adopted.adopt(|_, _| true), oracle.len());
+            check(&adopted, &oracle);
+        }
+    }
+
+    #[test]
+    fn a_table_filled_to_the_brim_holds_every_flow() {
+        let mut entries = vec![FlowEntry::default(); 1 << 16];
+        let mut table = FlowTable::new(&mut entries, [3, 4]);
+        let mut oracle = HashMap::new();
+        for client in 0..1 << 16 {
+            let entry = flow(client, 9);
+            match table.insert(&entry) {
+                Ok(at) => drop(oracle.insert(client, (at, entry))),
+                Err(Full) => panic!("refused at {} of 65536", table.used()),
+            }
+        }
+        check(&table, &oracle);
+        assert_eq!(table.insert(&flow(1 << 20, 9)), Err(Full));
+        assert!(table.bytes_per_flow() <= 96.0, "{}", table.bytes_per_flow());
+    }
+
+    #[test]
+    fn adoption_gives_up_what_makes_no_sense() {
+        let mut entries = vec![FlowEntry::default(); 64];
+        entries[3] = flow(1, 7);
+        entries[4] = FlowEntry { client_port: 9, ..flow(1, 7) }; // the same key on the target's side
+        entries[5] = FlowEntry { state: 99, ..flow(2, 7) };
+        entries[6] = FlowEntry { protocol: 1, ..flow(3, 7) };
+        entries[7] = flow(4, 7);
+        let mut table = FlowTable::new(&mut entries, [3, 4]);
+        assert_eq!(table.adopt(|_, entry| entry.client_ip != 4), 1);
+        assert_eq!(table.find(&tuple_of(&flow(4, 7), Side::Client)), None);
+        assert_eq!(table.free.len(), 63);
+    }
+}

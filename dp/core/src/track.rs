@@ -1,0 +1,417 @@
+//! The life of a flow: what a packet of an existing flow does to its state (semantics §3, §4, §6, §7).
+//!
+//! Sequence numbers are compared modulo 2³² (RFC 9293 §3.4). What is out of window is forwarded untouched and changes nothing:
+//! the endpoints judge it (RFC 5961).
+
+use leat_abi::flow::{FlowEntry, FlowState, flag, protocol};
+
+use crate::frame::Now;
+use crate::parse::{Meta, tcp};
+use crate::table::Side;
+
+/// Seconds of silence after which an established TCP flow ends (IDL-01).
+pub const TCP_IDLE_S: u16 = 350;
+/// Seconds of silence after which a UDP flow ends (IDL-04).
+pub const UDP_IDLE_S: u16 = 120;
+/// Seconds from the first packet in which a target must answer (IDL-06).
+pub const HALF_OPEN_S: u16 = 30;
+/// Seconds for which retransmits are translated after both FINs were acknowledged.
+pub const TIME_WAIT_S: u16 = 60;
+/// Seconds for which what is in flight is translated after a reset.
+pub const RESET_LINGER_S: u16 = 10;
+/// Seconds for which the source port of an expired flow under full NAT rests (S9.4).
+pub const RESTING_S: u16 = 60;
+
+/// Seconds after `touched_s` at which an entry's time is over. Both stamps are whole seconds, so one more makes sure that the
+/// full time has passed.
+pub fn lifetime_s(entry: &FlowEntry) -> u16 {
+    1 + match entry.state() {
+        Some(FlowState::SynSent | FlowState::SynReceived) => HALF_OPEN_S,
+        Some(FlowState::Established | FlowState::HalfClosed) if entry.protocol == protocol::TCP => TCP_IDLE_S,
+        Some(FlowState::Established | FlowState::HalfClosed) => UDP_IDLE_S,
+        Some(FlowState::TimeWait) => TIME_WAIT_S,
+        Some(FlowState::ResetLinger) => RESET_LINGER_S,
+        Some(FlowState::Resting) => RESTING_S,
+        None => 0,
+    }
+}
+
+/// Seconds since the entry's timer last restarted.
+#[inline(always)]
+pub fn age_s(entry: &FlowEntry, now: Now) -> u16 {
+    now.stamp().wrapping_sub(entry.touched_s)
+}
+
+/// Whether the entry's time is over.
+#[inline(always)]
+pub fn is_over(entry: &FlowEntry, now: Now) -> bool {
+    age_s(entry, now) >= lifetime_s(entry)
+}
+
+/// What becomes of a packet of an existing flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Forward it; the state is as before.
+    Forward,
+    /// Forward it; the flow went to a state with another timer.
+    Changed,
+    /// Forward it; it was a valid reset, which ended the flow.
+    Reset,
+    /// The client has begun anew: give the flow up and treat the packet as the first of another.
+    Replace,
+    /// Drop it: this combination of flags is not for this side.
+    BadFlags,
+    /// Drop it: the return path had closed.
+    Late,
+}
+
+#[inline(always)]
+fn before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+/// Whether `seq` lies in `[low, high]`.
+#[inline(always)]
+fn within(seq: u32, low: u32, high: u32) -> bool {
+    seq.wrapping_sub(low) <= high.wrapping_sub(low)
+}
+
+/// Applies a packet to its flow.
+#[inline]
+pub fn packet(entry: &mut FlowEntry, side: Side, meta: &Meta, now: Now) -> Outcome {
+    if entry.protocol == protocol::TCP { segment(entry, side, meta, now) } else { datagram(entry, side, now) }
+}
+
+fn datagram(entry: &mut FlowEntry, side: Side, now: Now) -> Outcome {
+    if side == Side::Target && !entry.has(flag::ANSWERED) {
+        if now.stamp().wrapping_sub(entry.client_isn as u16) > HALF_OPEN_S {
+            return Outcome::Late;
+        }
+        entry.flags |= flag::ANSWERED;
+    }
+    entry.touched_s = now.stamp();
+    Outcome::Forward
+}
+
+#[inline(always)]
+fn segment(entry: &mut FlowEntry, side: Side, meta: &Meta, now: Now) -> Outcome {
+    // The common case first: neither SYN, FIN nor RST on an established flow.
+    if entry.state == FlowState::Established as u8 && !meta.has(tcp::SYN | tcp::FIN | tcp::RST) {
+        advance(entry, side, meta);
+        entry.touched_s = now.stamp();
+        return Outcome::Forward;
+    }
+    let Some(state) = entry.state() else { return Outcome::Forward };
+    if meta.has(tcp::SYN) {
+        return syn(entry, side, state, meta);
+    }
+    match state {
+        FlowState::SynSent | FlowState::SynReceived => half_open(entry, side, state, meta, now),
+        FlowState::Established | FlowState::HalfClosed => open(entry, side, meta, now),
+        FlowState::TimeWait | FlowState::ResetLinger | FlowState::Resting => Outcome::Forward,
+    }
+}
+
+fn syn(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta) -> Outcome {
+    match (side, meta.has(tcp::ACK)) {
+        // A target opens nothing through the node; a client answers nothing.
+        (Side::Target, false) | (Side::Client, true) => Outcome::BadFlags,
+        (Side::Client, false) => match state {
+            FlowState::Established => Outcome::Forward,
+            _ if meta.seq == entry.client_isn => Outcome::Forward,
+            _ => Outcome::Replace,
+        },
+        (Side::Target, true) => {
+            // It acknowledges the SYN, and with TCP Fast Open perhaps the SYN's payload.
+            let answers = within(meta.ack, entry.client_isn.wrapping_add(1), entry.client_end);
+            if state == FlowState::SynSent && answers {
+                entry.state = FlowState::SynReceived as u8;
+                entry.target_end = meta.seq.wrapping_add(meta.seq_len());
+                entry.client_ack = entry.target_end;
+                entry.target_ack = meta.ack;
+                entry.window_scales = entry.window_scales & 0x0f | meta.window_scale << 4;
+            }
+            Outcome::Forward
+        }
+    }
+}
+
+fn half_open(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta, now: Now) -> Outcome {
+    if meta.has(tcp::RST) {
+        let exact = match side {
+            Side::Client => meta.seq == entry.client_end || meta.seq == entry.client_isn.wrapping_add(1),
+            Side::Target if state == FlowState::SynSent => {
+                meta.has(tcp::ACK) && within(meta.ack, entry.client_isn.wrapping_add(1), entry.client_end)
+            }
+            Side::Target => meta.seq == entry.target_end,
+        };
+        return if exact { end(entry, FlowState::ResetLinger, now, Outcome::Reset) } else { Outcome::Forward };
+    }
+    let completes = side == Side::Client
+        && state == FlowState::SynReceived
+        && meta.has(tcp::ACK)
+        && meta.ack == entry.target_end
+        && within(meta.seq, entry.client_isn.wrapping_add(1), entry.client_end);
+    if !completes {
+        return Outcome::Forward;
+    }
+    entry.state = FlowState::Established as u8;
+    entry.flags |= flag::ANSWERED;
+    match open(entry, side, meta, now) {
+        Outcome::Forward => Outcome::Changed,
+        other => other,
+    }
+}
+
+fn open(entry: &mut FlowEntry, side: Side, meta: &Meta, now: Now) -> Outcome {
+    if meta.has(tcp::RST) {
+        // Neither validity nor refresh for what a blind attacker could send (RFC 5961, RFC 7857).
+        let (low, high) = window(entry, side);
+        return if within(meta.seq, low, high) {
+            end(entry, FlowState::ResetLinger, now, Outcome::Reset)
+        } else {
+            Outcome::Forward
+        };
+    }
+    let in_window = advance(entry, side, meta);
+    entry.touched_s = now.stamp();
+    if meta.has(tcp::FIN) && in_window {
+        entry.flags |= match side {
+            Side::Client => flag::CLIENT_FIN,
+            Side::Target => flag::TARGET_FIN,
+        };
+        entry.state = FlowState::HalfClosed as u8;
+    }
+    if entry.state == FlowState::HalfClosed as u8 {
+        acknowledge_fins(entry);
+        if entry.has(flag::CLIENT_FIN_ACKED) && entry.has(flag::TARGET_FIN_ACKED) {
+            return end(entry, FlowState::TimeWait, now, Outcome::Changed);
+        }
+    }
+    Outcome::Forward
+}
+
+fn acknowledge_fins(entry: &mut FlowEntry) {
+    if entry.has(flag::CLIENT_FIN) && !before(entry.target_ack, entry.client_end) {
+        entry.flags |= flag::CLIENT_FIN_ACKED;
+    }
+    if entry.has(flag::TARGET_FIN) && !before(entry.client_ack, entry.target_end) {
+        entry.flags |= flag::TARGET_FIN_ACKED;
+    }
+}
+
+fn end(entry: &mut FlowEntry, state: FlowState, now: Now, outcome: Outcome) -> Outcome {
+    entry.state = state as u8;
+    entry.touched_s = now.stamp();
+    outcome
+}
+
+/// The sequence numbers that the other side takes from this one: from what it has acknowledged to the end of the largest
+/// window that it can have offered.
+#[inline(always)]
+fn window(entry: &FlowEntry, side: Side) -> (u32, u32) {
+    let (end, acknowledged, scale) = match side {
+        Side::Client => (entry.client_end, entry.target_ack, entry.window_scales >> 4),
+        Side::Target => (entry.target_end, entry.client_ack, entry.window_scales & 0x0f),
+    };
+    let offered = acknowledged.wrapping_add(0xffff << scale);
+    (acknowledged, if before(offered, end) { end } else { offered })
+}
+
+/// Notes how far the sides have come. Returns whether the segment lies in the window.
+#[inline(always)]
+fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {
+    let (low, high) = window(entry, side);
+    let segment_end = meta.seq.wrapping_add(meta.seq_len());
+    let in_window = within(segment_end, low, high);
+    let (end, acknowledged, other_end) = match side {
+        Side::Client => (&mut entry.client_end, &mut entry.client_ack, entry.target_end),
+        Side::Target => (&mut entry.target_end, &mut entry.target_ack, entry.client_end),
+    };
+    if in_window && before(*end, segment_end) {
+        *end = segment_end;
+    }
+    if meta.has(tcp::ACK) && before(*acknowledged, meta.ack) && !before(other_end, meta.ack) {
+        *acknowledged = meta.ack;
+    }
+    in_window
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { ms: 5_000_000 };
+    const ISN_C: u32 = u32::MAX - 5; // wraps within the handshake's first data
+    const ISN_T: u32 = 900;
+
+    fn seg(flags: u8, seq: u32, ack: u32, payload_len: u16) -> Meta {
+        Meta { flags, seq, ack, payload_len, ..Meta::default() }
+    }
+
+    fn opened() -> FlowEntry {
+        FlowEntry {
+            protocol: protocol::TCP,
+            state: FlowState::SynSent as u8,
+            client_isn: ISN_C,
+            client_end: ISN_C.wrapping_add(1),
+            target_ack: ISN_C.wrapping_add(1),
+            touched_s: NOW.stamp(),
+            ..FlowEntry::default()
+        }
+    }
+
+    fn established() -> FlowEntry {
+        let mut e = opened();
+        assert_eq!(
+            packet(&mut e, Side::Target, &seg(tcp::SYN | tcp::ACK, ISN_T, ISN_C.wrapping_add(1), 0), NOW),
+            Outcome::Forward
+        );
+        assert_eq!(
+            packet(&mut e, Side::Client, &seg(tcp::ACK, ISN_C.wrapping_add(1), ISN_T + 1, 0), NOW),
+            Outcome::Changed
+        );
+        assert_eq!(e.state(), Some(FlowState::Established));
+        e
+    }
+
+    /// req: S3.3
+    #[test]
+    fn only_the_exact_acknowledgement_completes_the_handshake() {
+        let mut e = opened();
+        let c1 = ISN_C.wrapping_add(1);
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c1, ISN_T + 1, 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::SynSent), "no SYN-ACK was seen");
+        packet(&mut e, Side::Target, &seg(tcp::SYN | tcp::ACK, ISN_T, c1.wrapping_add(9), 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::SynSent), "the SYN-ACK acknowledges something else");
+        packet(&mut e, Side::Target, &seg(tcp::SYN | tcp::ACK, ISN_T, c1, 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::SynReceived));
+        for ack in [ISN_T, ISN_T + 2, 0] {
+            packet(&mut e, Side::Client, &seg(tcp::ACK, c1, ack, 0), NOW);
+            assert_eq!(e.state(), Some(FlowState::SynReceived));
+        }
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c1, ISN_T + 1, 10), NOW);
+        assert_eq!((e.state(), e.client_end), (Some(FlowState::Established), c1.wrapping_add(10)));
+    }
+
+    /// Retransmits do not extend the half-open deadline; a new ISN replaces the flow. req: S3, S6.3
+    #[test]
+    fn syn_on_a_half_open_flow() {
+        let mut e = opened();
+        let later = Now { ms: NOW.ms + 20_000 };
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::SYN, ISN_C, 0, 0), later), Outcome::Forward);
+        assert!(!is_over(&e, Now { ms: NOW.ms + 30_000 }));
+        assert!(is_over(&e, Now { ms: NOW.ms + 31_000 }));
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::SYN, 77, 0, 0), later), Outcome::Replace);
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::SYN | tcp::ACK, ISN_C, 1, 0), later), Outcome::BadFlags);
+        assert_eq!(packet(&mut e, Side::Target, &seg(tcp::SYN, ISN_T, 0, 0), later), Outcome::BadFlags);
+    }
+
+    /// A spoofed SYN neither kills, moves nor refreshes an established flow. req: S3
+    #[test]
+    fn syn_on_an_established_flow_changes_nothing() {
+        let mut e = established();
+        let before = e;
+        assert_eq!(
+            packet(&mut e, Side::Client, &seg(tcp::SYN, 1234, 0, 0), Now { ms: NOW.ms + 9000 }),
+            Outcome::Forward
+        );
+        assert_eq!(e, before);
+    }
+
+    /// req: S4.1
+    #[test]
+    fn only_resets_in_window_end_a_flow() {
+        for (side, base) in [(Side::Client, ISN_C.wrapping_add(1)), (Side::Target, ISN_T + 1)] {
+            let mut e = established();
+            for seq in [base.wrapping_sub(1), base.wrapping_add(0x10000), base.wrapping_add(1 << 31)] {
+                let before = e;
+                assert_eq!(
+                    packet(&mut e, side, &seg(tcp::RST, seq, 0, 0), Now { ms: NOW.ms + 9000 }),
+                    Outcome::Forward
+                );
+                assert_eq!(e, before, "forwarded, no refresh (S4.3)");
+            }
+            assert_eq!(packet(&mut e, side, &seg(tcp::RST, base, 0, 0), NOW), Outcome::Reset);
+            assert_eq!(e.state(), Some(FlowState::ResetLinger));
+        }
+    }
+
+    #[test]
+    fn resets_of_half_open_flows() {
+        let c1 = ISN_C.wrapping_add(1);
+        let mut e = opened();
+        assert_eq!(
+            packet(&mut e, Side::Target, &seg(tcp::RST | tcp::ACK, 0, c1.wrapping_add(1), 0), NOW),
+            Outcome::Forward
+        );
+        assert_eq!(packet(&mut e, Side::Target, &seg(tcp::RST | tcp::ACK, 0, c1, 0), NOW), Outcome::Reset);
+        let mut e = opened();
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::RST, c1, 0, 0), NOW), Outcome::Reset);
+    }
+
+    /// Both FINs need their acknowledgement, in either order. req: S4.2
+    #[test]
+    fn both_fins_acknowledged_end_a_flow() {
+        let (c, t) = (ISN_C.wrapping_add(1), ISN_T + 1);
+        let mut e = established();
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c, t, 100), NOW);
+        assert_eq!(
+            packet(&mut e, Side::Client, &seg(tcp::FIN | tcp::ACK, c.wrapping_add(100), t, 0), NOW),
+            Outcome::Forward
+        );
+        assert_eq!(e.state(), Some(FlowState::HalfClosed));
+        let c_end = c.wrapping_add(101);
+        // Half-closed streams go on.
+        packet(&mut e, Side::Target, &seg(tcp::ACK, t, c_end, 500), NOW);
+        assert_eq!(e.state(), Some(FlowState::HalfClosed));
+        packet(&mut e, Side::Target, &seg(tcp::FIN | tcp::ACK, t + 500, c_end, 0), NOW);
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c_end, t + 500, 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::HalfClosed), "the data is acknowledged, the FIN is not");
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::ACK, c_end, t + 501, 0), NOW), Outcome::Changed);
+        assert_eq!(e.state(), Some(FlowState::TimeWait));
+        // An old duplicate of the SYN is forwarded, another SYN is a new connection.
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::SYN, ISN_C, 0, 0), NOW), Outcome::Forward);
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::SYN, ISN_C ^ 1, 0, 0), NOW), Outcome::Replace);
+    }
+
+    #[test]
+    fn a_fin_out_of_window_closes_nothing() {
+        let mut e = established();
+        packet(&mut e, Side::Client, &seg(tcp::FIN | tcp::ACK, ISN_C.wrapping_add(1 << 30), ISN_T + 1, 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::Established));
+        assert_eq!(e.client_end, ISN_C.wrapping_add(1), "garbage does not move the window");
+    }
+
+    /// req: IDL-01, IDL-03, S6.1
+    #[test]
+    fn idle_flows_live_349_seconds_and_not_352() {
+        for phase in [0, 1, 500, 999] {
+            let start = Now { ms: 65_530_000 + phase }; // the stamp wraps
+            let mut e = established();
+            packet(&mut e, Side::Client, &seg(tcp::ACK, ISN_C, ISN_T + 1, 0), start); // a keepalive
+            assert!(!is_over(&e, Now { ms: start.ms + 350_000 }));
+            assert!(is_over(&e, Now { ms: start.ms + 352_000 }));
+        }
+    }
+
+    /// req: IDL-04, IDL-06, S7.2
+    #[test]
+    fn udp_times() {
+        let mut e = FlowEntry {
+            protocol: protocol::UDP,
+            state: FlowState::Established as u8,
+            client_isn: u32::from(NOW.stamp()),
+            touched_s: NOW.stamp(),
+            ..FlowEntry::default()
+        };
+        let at = |s: u64| Now { ms: NOW.ms + s * 1000 };
+        assert_eq!(packet(&mut e, Side::Client, &Meta::default(), at(25)), Outcome::Forward);
+        assert_eq!(packet(&mut e, Side::Target, &Meta::default(), at(32)), Outcome::Late);
+        assert!(!is_over(&e, at(25 + 120)) && is_over(&e, at(25 + 122)), "a late answer refreshes nothing");
+        let mut e = FlowEntry { client_isn: u32::from(NOW.stamp()), ..e };
+        assert_eq!(packet(&mut e, Side::Target, &Meta::default(), at(29)), Outcome::Forward);
+        assert_eq!(packet(&mut e, Side::Target, &Meta::default(), at(100)), Outcome::Forward);
+        assert!(!is_over(&e, at(220)));
+    }
+}
