@@ -3,13 +3,15 @@
 use crate::bed::lcores;
 use crate::process::{self, Process};
 use crate::programs::program;
-use crate::rest::Rest;
+use crate::rest_client::Rest;
 use crate::run::Run;
 use crate::stats::Conservation;
 use crate::topology::{P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology};
 use crate::{Namespace, wait_for};
 use anyhow::{Context, Result, bail, ensure};
+use leat_model::rest::{Flow, Flows, Stats, Status, Target, TargetState, Targets};
 use rustix::process::Signal;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::Ipv4Addr;
@@ -120,40 +122,62 @@ impl Appliance {
     ///
     /// # Errors
     /// When the API does not answer.
-    pub fn status(&self) -> Result<Value> {
-        self.rest.get("/v1/status")
+    pub fn status(&self) -> Result<Status> {
+        self.get("/v1/status")
     }
 
     /// `GET /v1/stats`.
     ///
     /// # Errors
     /// When the API does not answer.
-    pub fn stats(&self) -> Result<Value> {
-        self.rest.get("/v1/stats")
+    pub fn stats(&self) -> Result<Stats> {
+        self.get("/v1/stats")
+    }
+
+    /// A counter, summed over the lcores.
+    ///
+    /// # Errors
+    /// When the API does not answer or has no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        self.stats()?.totals.counters.get(name).copied().with_context(|| format!("no counter {name}"))
+    }
+
+    /// How many packets were dropped for a reason, summed over the lcores.
+    ///
+    /// # Errors
+    /// When the API does not answer or has no such reason.
+    pub fn drops(&self, reason: &str) -> Result<u64> {
+        self.stats()?.totals.drops.get(reason).copied().with_context(|| format!("no drop reason {reason}"))
     }
 
     /// `GET /v1/flows?<query>`: the flows.
     ///
     /// # Errors
-    /// When the API does not answer.
-    pub fn flows(&self, query: &str) -> Result<Vec<Value>> {
-        let answer = self.rest.get(&format!("/v1/flows?{query}"))?;
-        Ok(answer["flows"].as_array().context("/v1/flows has no list `flows`")?.clone())
+    /// When the API does not answer, or not completely.
+    pub fn flows(&self, query: &str) -> Result<Vec<Flow>> {
+        let answer: Flows = self.get(&format!("/v1/flows?{query}"))?;
+        ensure!(answer.complete, "/v1/flows?{query}: not complete");
+        Ok(answer.flows)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        serde_json::from_value(self.rest.get(path)?).with_context(|| format!("{path} has another form"))
     }
 
     fn is_attached(&self) -> bool {
-        self.status().is_ok_and(|status| status["dataPlane"]["attached"] == json!(true))
+        self.status().is_ok_and(|status| status.data_plane.attached)
     }
 
-    /// Waits until the control plane has a data plane of another incarnation than `previous`.
+    /// Waits until a data plane other than the process `previous` is attached and works with the configuration.
     ///
     /// # Errors
     /// When it does not come.
     pub fn wait_data_plane(&self, previous: u32) -> Result<()> {
         wait_for("a new data-plane process", READY, || {
             let status = self.status().ok()?;
-            let pid = status["dataPlane"]["pid"].as_u64()?;
-            (status["dataPlane"]["attached"] == json!(true) && pid != u64::from(previous)).then_some(())
+            let data_plane = &status.data_plane;
+            (data_plane.attached && data_plane.pid != u64::from(previous) && status.applied_epoch == status.epoch)
+                .then_some(())
         })
     }
 
@@ -227,37 +251,35 @@ impl Appliance {
         self.rest.expect("PATCH", &path, Some(&json!({"attributes": attributes})))
     }
 
-    /// The state of each target of a group, by address.
+    /// The targets of a group.
     ///
     /// # Errors
     /// When the API does not answer.
-    pub fn target_states(&self, target_group: &str) -> Result<Vec<(Ipv4Addr, String)>> {
-        let answer = self.rest.get(&format!("/v1/target-groups/{target_group}/targets"))?;
-        let targets = answer["targets"].as_array().context("no list `targets`")?;
-        let state = |target: &Value| {
-            let address = target["id"].as_str().context("a target without an id")?.parse()?;
-            let state = target["health"]["state"].as_str().context("a target without a state")?;
-            Ok((address, state.to_owned()))
-        };
-        targets.iter().map(state).collect()
+    pub fn targets(&self, target_group: &str) -> Result<Vec<Target>> {
+        let answer: Targets = self.get(&format!("/v1/target-groups/{target_group}/targets"))?;
+        Ok(answer.targets)
     }
 
-    /// Waits until exactly `targets` are healthy in the group.
+    /// Waits until a target is in a state.
     ///
     /// # Errors
-    /// When that does not happen; the message has the last states.
-    pub fn wait_healthy(&self, target_group: &str, targets: &[Ipv4Addr]) -> Result<()> {
-        let mut wanted = targets.to_vec();
-        wanted.sort_unstable();
-        let mut last = Vec::new();
-        wait_for(&format!("healthy targets {wanted:?} in {target_group}"), HEALTH, || {
-            last = self.target_states(target_group).ok()?;
-            let mut healthy: Vec<Ipv4Addr> =
-                last.iter().filter(|(_, state)| state == "healthy").map(|(address, _)| *address).collect();
-            healthy.sort_unstable();
-            (healthy == wanted).then_some(())
+    /// When that does not happen; the message has what was seen last.
+    pub fn wait_state(&self, target_group: &str, address: Ipv4Addr, state: TargetState) -> Result<()> {
+        let mut last = None;
+        wait_for(&format!("{address} to be {state} in {target_group}"), HEALTH, || {
+            let targets = self.targets(target_group).ok()?;
+            last = targets.into_iter().find(|target| target.id == address.to_string());
+            last.as_ref().is_some_and(|target| target.health.state == state).then_some(())
         })
         .with_context(|| format!("last seen: {last:?}"))
+    }
+
+    /// Waits until all of `targets` are healthy in the group.
+    ///
+    /// # Errors
+    /// As [`Appliance::wait_state`].
+    pub fn wait_healthy(&self, target_group: &str, targets: &[Ipv4Addr]) -> Result<()> {
+        targets.iter().try_for_each(|target| self.wait_state(target_group, *target, TargetState::Healthy))
     }
 
     /// The process id of the control plane.

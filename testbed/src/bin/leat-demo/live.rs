@@ -88,15 +88,16 @@ fn start_udp(namespace: Namespace, tally: Arc<Mutex<Tally>>) {
 }
 
 fn table(bed: &Bed, before: &Tally, now: &Tally) -> Vec<String> {
-    let states = bed.appliance.target_states("web").unwrap_or_default();
+    let states = bed.appliance.targets("web").unwrap_or_default();
     let mut lines = vec![format!(
         "{:<8}{:<14}{:<12}{:>8}{:>10}{:>8}{:>10}",
         "target", "address", "state", "HTTP/s", "HTTP", "UDP/s", "UDP"
     )];
     for target in &bed.targets {
-        let state = states.iter().find(|(address, _)| *address == target.address).map_or("-", |(_, state)| state);
         let of = |counts: &BTreeMap<String, u64>| counts.get(&target.name).copied().unwrap_or_default();
         let address = target.address.to_string();
+        let state =
+            states.iter().find(|state| state.id == address).map_or("-".to_owned(), |it| it.health.state.to_string());
         lines.push(format!(
             "{:<8}{address:<14}{state:<12}{:>8}{:>10}{:>8}{:>10}",
             target.name,
@@ -127,24 +128,15 @@ fn plain_line(bed: &Bed, before: &Tally, now: &Tally) -> String {
 /// Flows, packets and drops, as the admin API has them.
 fn counters(bed: &Bed) -> String {
     let Ok(stats) = bed.appliance.stats() else { return "the admin API does not answer".to_owned() };
-    let lcores = stats["lcores"].as_array().cloned().unwrap_or_default();
-    let sum = |name: &str| lcores.iter().filter_map(|lcore| lcore["counters"][name].as_u64()).sum::<u64>();
-    let mut drops: BTreeMap<&str, u64> = BTreeMap::new();
-    for lcore in &lcores {
-        for (reason, count) in lcore["drops"].as_object().into_iter().flatten() {
-            let count = count.as_u64().unwrap_or_default();
-            if count > 0 {
-                *drops.entry(reason).or_default() += count;
-            }
-        }
-    }
-    let drops: Vec<String> = drops.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let of = |name: &str| stats.totals.counters.get(name).copied().unwrap_or_default();
+    let drops = stats.totals.drops.iter().filter(|(_, count)| **count > 0);
+    let drops: Vec<String> = drops.map(|(reason, count)| format!("{reason} {count}")).collect();
     let drops = if drops.is_empty() { "none".to_owned() } else { drops.join(", ") };
-    let ended = sum("flows_closed") + sum("flows_expired");
     format!(
-        "flows made {}, ended {ended}; packets in {}, forwarded {}; drops: {drops}",
-        sum("flows_created"),
-        sum("rx_packets"),
-        sum("forwarded_packets")
+        "flows made {}, ended {}; packets in {}, forwarded {}; drops: {drops}",
+        of("flows_created"),
+        of("flows_closed") + of("flows_expired"),
+        of("rx_packets"),
+        of("forwarded_packets")
     )
 }
