@@ -74,7 +74,7 @@ pub enum EalError {
     /// Not one of [`Eal::worker_lcores`].
     #[error("lcore {0} is not a worker lcore of this process")]
     NotAWorker(LcoreId),
-    /// The lcore cannot take a closure now, usually because it still runs one (`EBUSY`).
+    /// The lcore cannot take a closure now, usually because the [`Worker`] before has not been joined (`EBUSY`).
     #[error("cannot launch on lcore {lcore}: {errno}")]
     Launch {
         /// The lcore asked for.
@@ -190,6 +190,11 @@ impl Eal {
         if !self.worker_lcores.contains(&lcore) {
             return Err(EalError::NotAWorker(lcore));
         }
+        // To DPDK an lcore is free again as soon as its closure has returned; the first Worker would then wait for, and
+        // return the result of, the second closure.
+        if self.runtime.is_busy(lcore.0) {
+            return Err(EalError::Launch { lcore, errno: Errno::EBUSY });
+        }
         let f = Box::into_raw(Box::new(f));
         // SAFETY: needed to hand the closure to the lcore's thread. F is Send and 'static; `lcore` is a worker;
         // this is the main lcore, for Eal cannot leave it.
@@ -199,7 +204,7 @@ impl Eal {
             drop(unsafe { Box::from_raw(f) });
             return Err(EalError::Launch { lcore, errno });
         }
-        self.runtime.worker_launched();
+        self.runtime.worker_launched(lcore.0);
         Ok(Worker { lcore, runtime: Some(Arc::clone(&self.runtime)), _main_lcore_only: PhantomData })
     }
 
@@ -278,7 +283,7 @@ impl Worker {
         // lcore is a worker, and this is the main lcore, for Worker cannot leave it.
         let result = unsafe { sys::rte_eal_wait_lcore(self.lcore.0) };
         if let Some(runtime) = self.runtime.take() {
-            runtime.worker_joined();
+            runtime.worker_joined(self.lcore.0);
         }
         result
     }

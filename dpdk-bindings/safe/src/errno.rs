@@ -15,6 +15,7 @@ impl Errno {
         self.0
     }
 
+    pub(crate) const EBUSY: Errno = Errno(16);
     pub(crate) const EEXIST: Errno = Errno(17);
     pub(crate) const ENODEV: Errno = Errno(19);
     pub(crate) const EINVAL: Errno = Errno(22);

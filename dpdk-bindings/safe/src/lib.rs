@@ -12,6 +12,20 @@
 //!   but be neither shared nor cloned; their methods take `&mut self`.
 //! - **An mbuf has one owner.** [`Mbuf`] frees itself on drop and changes thread only through a handover.
 //!
+//! ```compile_fail,E0277
+//! fn sendable<T: Send>() {}
+//! sendable::<leat_dpdk::Mbuf>(); // nor Eal, nor Worker
+//! ```
+//! ```compile_fail,E0277
+//! fn shareable<T: Sync>() {}
+//! shareable::<leat_dpdk::RxQueue>(); // nor TxQueue, HandoverTx, HandoverRx, Port
+//! ```
+//! ```
+//! fn sendable<T: Send>() {}
+//! sendable::<(leat_dpdk::RxQueue, leat_dpdk::TxQueue, leat_dpdk::Port, leat_dpdk::HandoverTx, leat_dpdk::HandoverRx)>();
+//! sendable::<std::sync::Arc<leat_dpdk::Mempool>>();
+//! ```
+//!
 //! What it takes on trust is DPDK: that a driver fills in mbufs with lengths that fit their buffers, and that
 //! DPDK's functions do what their documentation says.
 //!

@@ -211,10 +211,25 @@ pub fn free_batch<M: Into<Mbuf>, const N: usize>(batch: &mut ArrayVec<M, N>) {
     unsafe { sys::rte_pktmbuf_free_bulk(raw.as_mut_ptr(), raw.len() as u32) }
 }
 
-/// The batch as DPDK's functions want it. Whoever calls this owns the mbufs.
+/// The batch as DPDK's functions want it, leaving `batch` empty. Whoever calls this owns the mbufs.
+///
+/// Plain loops over plain memory, here and below: with a newtype for `M` they compile to a copy of the pointers.
 #[inline]
 pub(crate) fn take_raw<M: Into<Mbuf>, const N: usize>(batch: &mut ArrayVec<M, N>) -> ArrayVec<*mut sys::rte_mbuf, N> {
-    batch.drain(..).map(|mbuf| mbuf.into().into_raw().as_ptr()).collect()
+    let mut raw = ArrayVec::<*mut sys::rte_mbuf, N>::new();
+    let count = batch.len();
+    // SAFETY: needed to move the elements without a check for each. The first `count` of `batch` are initialised, and are
+    // moved out once, as it counts as empty from here on (a panic in `into` could only leak). `raw` has the same
+    // capacity, and its first `count` elements have been written when its length is set.
+    unsafe {
+        batch.set_len(0);
+        for i in 0..count {
+            let mbuf: Mbuf = batch.as_ptr().add(i).read().into();
+            raw.as_mut_ptr().add(i).write(mbuf.into_raw().as_ptr());
+        }
+        raw.set_len(count);
+    }
+    raw
 }
 
 /// Appends mbufs that DPDK has handed out.
@@ -227,8 +242,15 @@ pub(crate) unsafe fn extend_from_raw<M: From<Mbuf>, const N: usize>(
     batch: &mut ArrayVec<M, N>,
     raw: &[*mut sys::rte_mbuf],
 ) {
-    batch.extend(raw.iter().map(|&mbuf| {
-        // SAFETY: needed to take ownership; the caller vouches for the pointer, which as a live mbuf's is not null.
-        M::from(unsafe { Mbuf::from_raw(NonNull::new_unchecked(mbuf)) })
-    }));
+    let len = batch.len();
+    debug_assert!(raw.len() <= N - len);
+    // SAFETY: needed to take ownership without a check for each; the caller vouches for the pointers, which as live mbufs'
+    // are not null, and for the room. The elements have been written when the length is set (a panic in `from` could
+    // only leak).
+    unsafe {
+        for (i, &mbuf) in raw.iter().enumerate() {
+            batch.as_mut_ptr().add(len + i).write(M::from(Mbuf::from_raw(NonNull::new_unchecked(mbuf))));
+        }
+        batch.set_len(len + raw.len());
+    }
 }

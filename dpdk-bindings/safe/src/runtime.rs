@@ -9,7 +9,6 @@
 //! the pool is the count itself.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use leat_dpdk_sys as sys;
@@ -17,8 +16,8 @@ use leat_dpdk_sys as sys;
 /// One per process, made by [`Eal::init`](crate::Eal::init); every handle holds it by `Arc`. Dropping it cleans up
 /// the EAL.
 pub(crate) struct Runtime {
-    /// Launched and not yet joined. Written on the main lcore only.
-    workers_running: AtomicUsize,
+    /// Launched and not yet joined. Used on the main lcore only.
+    lcores_busy: Mutex<Vec<u32>>,
     ports_claimed: Mutex<Vec<u16>>,
     pools_retired: Mutex<Vec<RetiredPool>>,
     control: Mutex<()>,
@@ -34,7 +33,7 @@ impl Runtime {
     /// The EAL must be running, started by the calling thread.
     pub(crate) fn new() -> Runtime {
         Runtime {
-            workers_running: AtomicUsize::new(0),
+            lcores_busy: Mutex::default(),
             ports_claimed: Mutex::default(),
             pools_retired: Mutex::default(),
             control: Mutex::default(),
@@ -49,12 +48,16 @@ impl Runtime {
         call()
     }
 
-    pub(crate) fn worker_launched(&self) {
-        self.workers_running.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn is_busy(&self, lcore: u32) -> bool {
+        lock(&self.lcores_busy).contains(&lcore)
     }
 
-    pub(crate) fn worker_joined(&self) {
-        self.workers_running.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn worker_launched(&self, lcore: u32) {
+        lock(&self.lcores_busy).push(lcore);
+    }
+
+    pub(crate) fn worker_joined(&self, lcore: u32) {
+        lock(&self.lcores_busy).retain(|&busy| busy != lcore);
         self.sweep();
     }
 
@@ -80,7 +83,7 @@ impl Runtime {
 
     /// Frees the retired pools that are full again, if that can be told for sure now; see the module's header.
     pub(crate) fn sweep(&self) {
-        if !on_main_lcore() || self.workers_running.load(Ordering::Relaxed) > 0 {
+        if !on_main_lcore() || !lock(&self.lcores_busy).is_empty() {
             return;
         }
         lock(&self.pools_retired).retain(|pool| {

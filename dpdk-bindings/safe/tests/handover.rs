@@ -132,6 +132,11 @@ fn a_worker_is_busy_until_joined(eal: &Eal) {
     assert_eq!(worker.join(), -7);
     Mempool::new(eal, "worker", POOL).expect("the pool was freed when the worker was joined, and its name with it");
 
+    let finished = eal.launch(lcore, || 5).unwrap();
+    while finished.is_running() {}
+    assert!(eal.launch(lcore, || 6).is_err(), "its result has not been fetched");
+    assert_eq!(finished.join(), 5);
+
     drop(eal.launch(lcore, || 0).unwrap());
     assert_eq!(eal.launch(lcore, || 1).expect("dropping a worker has joined it").join(), 1);
 }
