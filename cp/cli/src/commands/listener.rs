@@ -1,0 +1,111 @@
+//! `leat listener`
+
+use clap::Subcommand;
+use leat_model::rest::{CreateListener, Listener, Listeners, ModifyListener, Protocol};
+
+use super::{load_balancer, protocol};
+use crate::client::{CallError, Client};
+use crate::output::{Output, fields, table};
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Open a port of a load balancer and forward it to a target group
+    #[command(after_help = "Example:\n  leat listener create front --protocol TCP --port 80 --target-group web")]
+    Create {
+        /// Load balancer: name or id
+        load_balancer: String,
+        /// TCP, UDP or TCP_UDP
+        #[arg(long, value_parser = protocol)]
+        protocol: Protocol,
+        /// 1–65535
+        #[arg(long)]
+        port: i64,
+        /// Target group: name, id or ARN
+        #[arg(long)]
+        target_group: String,
+    },
+    /// List the listeners of a load balancer
+    List {
+        /// Load balancer: name or id
+        load_balancer: String,
+    },
+    /// Show one listener
+    Describe {
+        /// Load balancer: name or id
+        load_balancer: String,
+        /// Its port
+        port: u16,
+    },
+    /// Change a listener; open flows stay with their targets
+    #[command(after_help = "Example:\n  leat listener modify front 80 --target-group web-v2")]
+    Modify {
+        /// Load balancer: name or id
+        load_balancer: String,
+        /// Its port
+        port: u16,
+        /// New protocol
+        #[arg(long, value_parser = protocol)]
+        protocol: Option<Protocol>,
+        /// New port
+        #[arg(long)]
+        new_port: Option<i64>,
+        /// New target group
+        #[arg(long)]
+        target_group: Option<String>,
+    },
+    /// Close a port of a load balancer
+    Delete {
+        /// Load balancer: name or id
+        load_balancer: String,
+        /// Its port
+        port: u16,
+    },
+}
+
+pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
+    match command {
+        Command::Create { load_balancer, protocol, port, target_group } => {
+            let body = CreateListener { protocol: *protocol, port: *port, target_group: target_group.clone() };
+            output.show(&client.post(&paths(load_balancer), &body)?, describe);
+        }
+        Command::List { load_balancer } => {
+            output.show(&client.get::<Listeners>(&paths(load_balancer))?, |answer| {
+                table(
+                    ["#port", "protocol", "target group", "id"],
+                    answer.listeners.iter().map(|listener| {
+                        let Listener { port, protocol, target_group, id, .. } = listener;
+                        [port.to_string(), protocol.to_string(), target_group.clone(), id.clone()]
+                    }),
+                )
+            });
+        }
+        Command::Describe { load_balancer, port } => output.show(&client.get(&path(load_balancer, *port))?, describe),
+        Command::Modify { load_balancer, port, protocol, new_port, target_group } => {
+            let body = ModifyListener { protocol: *protocol, port: *new_port, target_group: target_group.clone() };
+            output.show(&client.patch(&path(load_balancer, *port), &body)?, describe);
+        }
+        Command::Delete { load_balancer, port } => {
+            client.delete(&path(load_balancer, *port))?;
+            output.done(format_args!("listener {port} of {load_balancer} is deleted"));
+        }
+    }
+    Ok(())
+}
+
+fn paths(load_balancer: &str) -> String {
+    format!("{}/listeners", load_balancer::path(load_balancer))
+}
+
+fn path(load_balancer: &str, port: u16) -> String {
+    format!("{}/{port}", paths(load_balancer))
+}
+
+fn describe(listener: &Listener) -> String {
+    fields(&[
+        ("port", listener.port.to_string()),
+        ("protocol", listener.protocol.to_string()),
+        ("target group", listener.target_group.clone()),
+        ("arn", listener.arn.clone()),
+        ("load balancer", listener.load_balancer_arn.clone()),
+    ])
+}

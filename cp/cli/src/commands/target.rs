@@ -1,0 +1,104 @@
+//! `leat target`
+
+use clap::{Args, Subcommand};
+use leat_model::rest::{Applied, Target, TargetSpec, Targets, TargetsRequest};
+
+use super::target_group;
+use crate::client::{CallError, Client};
+use crate::output::{Output, table};
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Put targets into a group, all or none
+    #[command(after_help = "Example:\n  leat target register web 10.2.0.11 10.2.0.12:8081")]
+    Register(TargetsArgs),
+    /// Take targets out of a group; their open flows go on until the deregistration delay ends
+    #[command(after_help = "Example:\n  leat target deregister web 10.2.0.11")]
+    Deregister {
+        #[command(flatten)]
+        targets: TargetsArgs,
+        /// Wait at most this long until every lcore knows
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u32>,
+    },
+    /// List the targets of a group with their health and flows
+    List {
+        /// Target group: name or id
+        target_group: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct TargetsArgs {
+    /// Target group: name or id
+    target_group: String,
+    /// IPv4 address, with a port if it is not the group's
+    #[arg(value_name = "ADDRESS[:PORT]", required = true, value_parser = target)]
+    targets: Vec<TargetSpec>,
+}
+
+fn target(text: &str) -> Result<TargetSpec, String> {
+    let Some((address, port)) = text.split_once(':') else {
+        return Ok(TargetSpec { id: text.into(), port: None });
+    };
+    let port = port.parse().map_err(|_| "write ADDRESS or ADDRESS:PORT, for example 10.2.0.11:8080")?;
+    Ok(TargetSpec { id: address.into(), port: Some(port) })
+}
+
+pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
+    match command {
+        Command::Register(args) => change(args, "", "registered", client, output),
+        Command::Deregister { targets, wait } => {
+            let wait = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
+            change(targets, &format!("/deregister{wait}"), "deregistered", client, output)
+        }
+        Command::List { target_group } => {
+            let answer: Targets = client.get(&path(target_group))?;
+            output.show(&answer, |answer| {
+                table(
+                    ["target", "health", "#active flows", "#new flows", "zone", "reason"],
+                    answer.targets.iter().map(row),
+                )
+            });
+            Ok(())
+        }
+    }
+}
+
+fn change(
+    args: &TargetsArgs,
+    call: &str,
+    done: &str,
+    client: &Client,
+    output: &mut Output<'_>,
+) -> Result<(), CallError> {
+    let body = TargetsRequest { targets: args.targets.clone() };
+    let answer: Applied = client.post(&format!("{}{call}", path(&args.target_group)), &body)?;
+    let count = args.targets.len();
+    let group = &args.target_group;
+    output.show(&answer, |answer| {
+        let when = if answer.applied { "" } else { "; not every lcore works with it yet" };
+        format!("{count} target(s) {done} with {group}{when}")
+    });
+    Ok(())
+}
+
+fn path(target_group: &str) -> String {
+    format!("{}/targets", target_group::path(target_group))
+}
+
+fn row(target: &Target) -> [String; 6] {
+    let health = &target.health;
+    let reason = match (&health.reason, &health.description) {
+        (Some(code), Some(words)) => format!("{code}: {words}"),
+        (code, words) => code.clone().or_else(|| words.clone()).unwrap_or_default(),
+    };
+    [
+        format!("{}:{}", target.id, target.port),
+        health.state.to_string(),
+        target.flows.active.to_string(),
+        target.flows.new.to_string(),
+        target.zone.clone(),
+        reason,
+    ]
+}

@@ -1,0 +1,411 @@
+//! `leat.toml`: what `leat up` starts. Every error names the key, its line and what is allowed.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A configuration that has been checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Names the segment and the socket.
+    pub name: String,
+    /// Holds the store.
+    pub state_dir: PathBuf,
+    /// Holds the socket.
+    pub runtime_dir: PathBuf,
+    /// Where the admin API listens.
+    pub listen: SocketAddr,
+    /// The data plane's settings.
+    pub data_plane: DataPlane,
+    /// At least one.
+    pub ports: Vec<Port>,
+}
+
+/// `[data_plane]`
+#[derive(Debug)]
+pub struct DataPlane {
+    /// CPUs, one polling lcore each.
+    pub lcores: Vec<u32>,
+    /// Flows per lcore.
+    pub flows_max: u32,
+    /// Targets, if not the data plane's default.
+    pub targets_max: Option<u32>,
+    /// Listeners, if not the data plane's default.
+    pub listeners_max: Option<u32>,
+    /// Packet buffers, if not the data plane's default.
+    pub mbufs: Option<u32>,
+    /// MTU of the ports, if not the data plane's default.
+    pub mtu: Option<u16>,
+    /// Sleep a little when there is nothing to do.
+    pub idle_backoff: bool,
+    /// Holds the segment.
+    pub segment_dir: PathBuf,
+    /// Handed to DPDK's EAL as they are.
+    pub eal_args: Vec<String>,
+}
+
+/// `[[port]]`
+#[derive(Debug)]
+pub struct Port {
+    /// Its name; the TAP twin is `leat-<name>`.
+    pub name: String,
+    /// PCI address or vdev string.
+    pub device: String,
+    /// Addresses of its TAP, as written.
+    pub addresses: Vec<String>,
+    /// Routes over it: destination (or `default`) and gateway.
+    pub routes: Vec<(String, Ipv4Addr)>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let hint = match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    "; name another file with --config, or write one (leat up --help shows it)"
+                }
+                _ => "",
+            };
+            ConfigError { file: path.into(), line: None, message: format!("{error}{hint}") }
+        })?;
+        parse(&text).map_err(|(line, message)| ConfigError { file: path.into(), line, message })
+    }
+
+    /// The shared segment's file.
+    pub fn segment(&self) -> PathBuf {
+        self.data_plane.segment_dir.join(format!("leat-{}", self.name))
+    }
+
+    /// The control plane's store.
+    pub fn store(&self) -> PathBuf {
+        self.state_dir.join("leat.redb")
+    }
+
+    /// The admin API's Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.runtime_dir.join(format!("{}.sock", self.name))
+    }
+}
+
+/// What is wrong with a configuration file.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    file: PathBuf,
+    line: Option<usize>,
+    message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default = "defaults::name")]
+    name: Spanned<String>,
+    #[serde(default = "defaults::state_dir")]
+    state_dir: PathBuf,
+    #[serde(default = "defaults::runtime_dir")]
+    runtime_dir: PathBuf,
+    #[serde(default)]
+    admin: AdminFile,
+    data_plane: DataPlaneFile,
+    #[serde(default)]
+    port: Vec<Spanned<PortFile>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminFile {
+    #[serde(default = "defaults::listen")]
+    listen: Spanned<String>,
+}
+
+impl Default for AdminFile {
+    fn default() -> Self {
+        Self { listen: defaults::listen() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataPlaneFile {
+    lcores: Spanned<Vec<u32>>,
+    #[serde(default = "defaults::flows_max")]
+    flows_max: Spanned<u32>,
+    targets_max: Option<Spanned<u32>>,
+    listeners_max: Option<Spanned<u32>>,
+    mbufs: Option<Spanned<u32>>,
+    mtu: Option<Spanned<u16>>,
+    #[serde(default)]
+    idle_backoff: bool,
+    #[serde(default = "defaults::segment_dir")]
+    segment_dir: PathBuf,
+    #[serde(default)]
+    eal_args: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortFile {
+    name: Spanned<String>,
+    device: Spanned<String>,
+    #[serde(default)]
+    addresses: Vec<Spanned<String>>,
+    #[serde(default)]
+    routes: Vec<RouteFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteFile {
+    to: Spanned<String>,
+    via: Spanned<String>,
+}
+
+mod defaults {
+    use super::{PathBuf, Spanned};
+
+    fn unwritten<T>(value: T) -> Spanned<T> {
+        Spanned::new(0..0, value)
+    }
+
+    pub fn name() -> Spanned<String> {
+        unwritten("leat".into())
+    }
+    pub fn state_dir() -> PathBuf {
+        "/var/lib/leat".into()
+    }
+    pub fn runtime_dir() -> PathBuf {
+        "/run/leat".into()
+    }
+    pub fn listen() -> Spanned<String> {
+        unwritten("127.0.0.1:9321".into())
+    }
+    pub fn flows_max() -> Spanned<u32> {
+        unwritten(262_144)
+    }
+    pub fn segment_dir() -> PathBuf {
+        "/dev/shm".into()
+    }
+}
+
+/// Line, if known, and message.
+type Wrong = (Option<usize>, String);
+
+fn parse(text: &str) -> Result<Config, Wrong> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| line_of(text, &span));
+        (line, error.message().to_owned())
+    })?;
+    let check = Checker { text };
+
+    let name = check.that(file.name, "name", "1–16 of a–z, 0–9 and -", |name| is_name(name, 16, true))?;
+    let listen =
+        check.parsed(&file.admin.listen, "admin.listen", "ADDRESS:PORT, for example 127.0.0.1:9321", |text| {
+            text.parse::<SocketAddr>().ok()
+        })?;
+    if !listen.ip().is_loopback() {
+        let wrong = "admin.listen must be a loopback address (127.0.0.1 or [::1]): the API has no access control yet; \
+                     use ssh -L to reach it from elsewhere";
+        return Err(check.at(&file.admin.listen.span(), wrong));
+    }
+
+    let plane = file.data_plane;
+    let lcores = check.that(plane.lcores, "data_plane.lcores", "1–64 CPU numbers, for example [1, 2]", |lcores| {
+        (1..=64).contains(&lcores.len())
+    })?;
+    let limits = |value: Spanned<u32>, key: &str, low: u32, high: u32| {
+        check.that(value, key, &format!("{low}–{high}"), |value| (low..=high).contains(value))
+    };
+    let optional = |value: Option<Spanned<u32>>, key: &str, low: u32, high: u32| {
+        value.map(|value| limits(value, key, low, high)).transpose()
+    };
+    let data_plane = DataPlane {
+        lcores,
+        flows_max: limits(plane.flows_max, "data_plane.flows_max", 1024, 1 << 26)?,
+        targets_max: optional(plane.targets_max, "data_plane.targets_max", 1, 65_536)?,
+        listeners_max: optional(plane.listeners_max, "data_plane.listeners_max", 1, 65_536)?,
+        mbufs: optional(plane.mbufs, "data_plane.mbufs", 1024, 1 << 24)?,
+        mtu: plane
+            .mtu
+            .map(|mtu| check.that(mtu, "data_plane.mtu", "576–9216", |mtu| (576..=9216).contains(mtu)))
+            .transpose()?,
+        idle_backoff: plane.idle_backoff,
+        segment_dir: plane.segment_dir,
+        eal_args: plane.eal_args,
+    };
+
+    if file.port.is_empty() {
+        return Err((None, "there is no [[port]]; at least one is needed".into()));
+    }
+    let mut ports: Vec<Port> = Vec::new();
+    for entry in file.port {
+        let span = entry.span();
+        let port = check.port(entry.into_inner())?;
+        if ports.iter().any(|other| other.name == port.name) {
+            return Err(check.at(&span, &format!("two ports are named \"{}\"; names must differ", port.name)));
+        }
+        ports.push(port);
+    }
+    Ok(Config { name, state_dir: file.state_dir, runtime_dir: file.runtime_dir, listen, data_plane, ports })
+}
+
+struct Checker<'a> {
+    text: &'a str,
+}
+
+impl Checker<'_> {
+    fn at(&self, span: &Range<usize>, message: &str) -> Wrong {
+        (Some(line_of(self.text, span)), message.to_owned())
+    }
+
+    fn that<T: fmt::Debug>(
+        &self,
+        value: Spanned<T>,
+        key: &str,
+        allowed: &str,
+        holds: impl Fn(&T) -> bool,
+    ) -> Result<T, Wrong> {
+        if holds(value.get_ref()) {
+            return Ok(value.into_inner());
+        }
+        Err(self.at(&value.span(), &format!("{key} is {:?}; it must be {allowed}", value.get_ref())))
+    }
+
+    fn parsed<T>(
+        &self,
+        value: &Spanned<String>,
+        key: &str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, Wrong> {
+        let text = value.get_ref();
+        parse(text).ok_or_else(|| self.at(&value.span(), &format!("{key} is {text:?}; it must be {allowed}")))
+    }
+
+    fn port(&self, port: PortFile) -> Result<Port, Wrong> {
+        // The TAP twin's name, leat-<name>, may have 15 characters.
+        let name = self.that(port.name, "port.name", "1–10 of a–z and 0–9", |name| is_name(name, 10, false))?;
+        let device = "a PCI address (0000:03:00.0) or a DPDK vdev (net_af_packet0,iface=eth1)";
+        let device = self.that(port.device, "port.device", device, |text| !text.is_empty())?;
+        let mut addresses = Vec::new();
+        for address in &port.addresses {
+            let allowed = "an IPv4 address with its prefix length, for example 10.1.0.2/24";
+            addresses.push(self.parsed(address, "port.addresses", allowed, prefix)?);
+        }
+        let mut routes = Vec::new();
+        for route in &port.routes {
+            let allowed = "default or an IPv4 network, for example 10.2.0.0/16";
+            let to = self.parsed(&route.to, "port.routes.to", allowed, |text| {
+                if text == "default" { Some(text.to_owned()) } else { prefix(text) }
+            })?;
+            let via =
+                self.parsed(&route.via, "port.routes.via", "the gateway's IPv4 address", |text| text.parse().ok())?;
+            routes.push((to, via));
+        }
+        Ok(Port { name, device, addresses, routes })
+    }
+}
+
+/// The text, if it is ADDRESS/LENGTH.
+fn prefix(text: &str) -> Option<String> {
+    let (address, length) = text.split_once('/')?;
+    address.parse::<Ipv4Addr>().ok()?;
+    (length.parse::<u8>().ok()? <= 32).then(|| text.to_owned())
+}
+
+fn is_name(text: &str, length_max: usize, hyphens: bool) -> bool {
+    (1..=length_max).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || (hyphens && byte == b'-'))
+}
+
+/// The line of a place in the text, from 1.
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+name = "demo"
+state_dir = "/var/lib/leat"
+[admin]
+listen = "127.0.0.1:9321"
+[data_plane]
+lcores = [1, 2]
+flows_max = 262144
+eal_args = []
+[[port]]
+name = "p0"
+device = "net_af_packet0,iface=leatd0"
+addresses = ["10.1.0.2/24"]
+routes = [{ to = "default", via = "10.1.0.1" }]
+"#;
+
+    fn wrong(from: &str, to: &str) -> (Option<usize>, String) {
+        assert!(GOOD.contains(from), "{from}");
+        parse(&GOOD.replace(from, to)).expect_err(to)
+    }
+
+    #[test]
+    fn reads_the_example() {
+        let config = parse(GOOD).expect("good");
+        assert_eq!(config.segment(), Path::new("/dev/shm/leat-demo"));
+        assert_eq!(config.store(), Path::new("/var/lib/leat/leat.redb"));
+        assert_eq!(config.socket(), Path::new("/run/leat/demo.sock"));
+        assert_eq!(config.ports[0].routes, [("default".to_owned(), Ipv4Addr::new(10, 1, 0, 1))]);
+        assert!(!config.data_plane.idle_backoff);
+    }
+
+    #[test]
+    fn errors_name_key_line_and_what_is_allowed() {
+        for (from, to, line, key, allowed) in [
+            ("\"demo\"", "\"Demo\"", 2, "name is", "a–z"),
+            ("127.0.0.1:9321", "nowhere", 5, "admin.listen", "ADDRESS:PORT"),
+            ("127.0.0.1:9321", "0.0.0.0:9321", 5, "admin.listen", "loopback"),
+            ("[1, 2]", "[]", 7, "data_plane.lcores", "1–64"),
+            ("262144", "12", 8, "data_plane.flows_max", "1024–67108864"),
+            ("name = \"p0\"", "name = \"a-port\"", 11, "port.name", "a–z and 0–9"),
+            ("net_af_packet0,iface=leatd0", "", 12, "port.device", "PCI address"),
+            ("10.1.0.2/24", "10.1.0.2", 13, "port.addresses", "10.1.0.2/24"),
+            ("10.1.0.2/24", "10.1.0.2/33", 13, "port.addresses", "10.1.0.2/24"),
+            ("\"default\"", "\"everywhere\"", 14, "port.routes.to", "default or"),
+            ("\"10.1.0.1\"", "\"gw\"", 14, "port.routes.via", "gateway"),
+            ("flows_max", "flow_max", 8, "flow_max", "flows_max"),
+            ("262144", "\"many\"", 8, "many", "u32"),
+        ] {
+            let (at, message) = wrong(from, to);
+            assert_eq!(at, Some(line), "{message}");
+            assert!(message.contains(key) && message.contains(allowed), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_needed_and_names_differ() {
+        let no_port = GOOD.split("[[port]]").next().expect("the head");
+        assert!(parse(no_port).expect_err("no port").1.contains("[[port]]"));
+        let twice = format!("{GOOD}[[port]]\nname = \"p0\"\ndevice = \"0000:03:00.0\"\n");
+        assert!(parse(&twice).expect_err("twice").1.contains("two ports"));
+    }
+
+    #[test]
+    fn a_missing_file_says_so() {
+        let error = Config::load(Path::new("/nonexistent/leat.toml")).expect_err("missing").to_string();
+        assert!(error.contains("/nonexistent/leat.toml") && error.contains("--config"), "{error}");
+    }
+}

@@ -1,0 +1,267 @@
+//! Whole commands against a small server in this process.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::thread;
+
+use clap::CommandFactory;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// One request as the server saw it: method, path with query, body.
+type Seen = (String, String, Value);
+
+/// Serves one connection for each answer (status, body) and returns the requests.
+fn serve(listener: TcpListener, answers: Vec<(u16, Value)>) -> thread::JoinHandle<Vec<Seen>> {
+    thread::spawn(move || {
+        let serve = |(status, body)| answer(listener.accept().expect("a connection").0, status, &body);
+        answers.into_iter().map(serve).collect()
+    })
+}
+
+fn answer(mut stream: impl Read + Write, status: u16, body: &Value) -> Seen {
+    let mut reader = BufReader::new(&mut stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("a request line");
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (method, path) = (words.next().expect("a method"), words.next().expect("a path"));
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).expect("a header");
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = header.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().expect("a length");
+        }
+    }
+    let mut request = vec![0; length];
+    reader.read_exact(&mut request).expect("the body");
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("the answer goes out");
+    let request = if request.is_empty() { Value::Null } else { serde_json::from_slice(&request).expect("JSON") };
+    (method, path, request)
+}
+
+/// Runs a command line against answers; returns what it printed (or its error) and the requests.
+fn command(line: &str, answers: Vec<(u16, Value)>) -> (Result<String, CallError>, Vec<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
+    let server = serve(listener, answers);
+    let printed = run_line(&format!("--endpoint {endpoint} {line}"));
+    (printed, server.join().expect("the server saw all requests"))
+}
+
+fn run_line(line: &str) -> Result<String, CallError> {
+    let words = std::iter::once("leat").chain(line.split_whitespace());
+    let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+    let mut printed = Vec::new();
+    run(&cli, Output::buffer(cli.output, &mut printed))?;
+    Ok(String::from_utf8(printed).expect("UTF-8"))
+}
+
+fn balancer() -> Value {
+    json!({
+        "arn": "arn:x", "id": "0123456789abcdef", "name": "front", "type": "network", "scheme": "internet-facing",
+        "state": {"code": "active"}, "createdTime": "2026-01-01T00:00:00Z", "dnsName": "front-0.elb.local.leat",
+        "ipAddressType": "ipv4", "availabilityZones": [{"zoneName": "zone-a", "addresses": ["10.1.0.10"]}],
+    })
+}
+
+fn group() -> Value {
+    json!({
+        "arn": "arn:tg", "id": "fedcba9876543210", "name": "web", "protocol": "TCP", "port": 8080, "targetType": "ip",
+        "ipAddressType": "ipv4",
+        "healthCheck": {"protocol": "TCP", "port": "traffic-port", "intervalSeconds": 30, "timeoutSeconds": 10,
+                        "healthyThresholdCount": 5, "unhealthyThresholdCount": 2},
+        "attributes": {"preserve_client_ip.enabled": "true"}, "loadBalancerArns": [],
+    })
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn wrong_usage_exits_2_and_teaches() {
+    for line in [
+        "lb create front",
+        "lb create front --node 10.1.0.10",
+        "listener create front --protocol SCTP --port 80 --target-group web",
+        "target register web",
+        "target register web 10.2.0.11:http",
+        "tg attributes web novalue",
+        "stats --watch 0",
+        "--endpoint 127.0.0.1 status",
+        "nonsense",
+    ] {
+        let words = std::iter::once("leat").chain(line.split_whitespace());
+        assert_eq!(Cli::try_parse_from(words).expect_err(line).exit_code(), 2, "{line}");
+    }
+    let help = Cli::command().render_long_help().to_string();
+    assert!(help.contains("leat target register web"), "{help}");
+}
+
+#[test]
+fn load_balancers() {
+    let (printed, seen) = command("lb create front --node zone-a=10.1.0.10", vec![(201, balancer())]);
+    let body = json!({"name": "front", "nodes": [{"zone": "zone-a", "address": "10.1.0.10"}]});
+    assert_eq!(seen, [("POST".to_owned(), "/v1/load-balancers".to_owned(), body)]);
+    assert!(printed.expect("created").contains("nodes:    zone-a=10.1.0.10"));
+
+    let (printed, _) = command("load-balancer list", vec![(200, json!({"loadBalancers": [balancer()]}))]);
+    let printed = printed.expect("listed");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines[0].starts_with("NAME   ID                STATE"), "{printed}");
+    assert!(lines[1].starts_with("front  0123456789abcdef  active  zone-a=10.1.0.10"), "{printed}");
+
+    let (printed, seen) = command("lb delete a/b", vec![(200, Value::Null)]);
+    assert_eq!((seen[0].0.as_str(), seen[0].1.as_str()), ("DELETE", "/v1/load-balancers/a%2Fb"));
+    assert!(printed.expect("deleted").contains("deleted"));
+}
+
+#[test]
+fn listeners() {
+    let listener = json!({"arn": "arn:l", "id": "1", "loadBalancerArn": "arn:x", "protocol": "TCP_UDP", "port": 53,
+                          "targetGroup": "dns", "targetGroupArn": "arn:tg"});
+    let line = "listener create front --protocol tcp_udp --port 53 --target-group dns";
+    let (printed, seen) = command(line, vec![(201, listener.clone())]);
+    assert_eq!(seen[0].1, "/v1/load-balancers/front/listeners");
+    assert_eq!(seen[0].2, json!({"protocol": "TCP_UDP", "port": 53, "targetGroup": "dns"}));
+    assert!(printed.expect("created").contains("TCP_UDP"));
+
+    let (_, seen) = command("listener modify front 53 --target-group dns2", vec![(200, listener.clone())]);
+    let request =
+        ("PATCH".to_owned(), "/v1/load-balancers/front/listeners/53".to_owned(), json!({"targetGroup": "dns2"}));
+    assert_eq!(seen, [request]);
+
+    let (printed, _) = command("listener list front -o json", vec![(200, json!({"listeners": [listener.clone()]}))]);
+    let printed: Value = serde_json::from_str(&printed.expect("listed")).expect("JSON");
+    assert_eq!(printed, json!({"listeners": [listener]}));
+}
+
+#[test]
+fn target_groups_and_targets() {
+    let line = "tg create web --protocol TCP --port 8080 --health-check-interval 10 --health-check-port 9090 \
+                --attribute preserve_client_ip.enabled=true";
+    let (printed, seen) = command(line, vec![(201, group())]);
+    let body = json!({
+        "name": "web", "protocol": "TCP", "port": 8080, "targetType": "ip",
+        "healthCheck": {"port": 9090, "intervalSeconds": 10}, "attributes": {"preserve_client_ip.enabled": "true"},
+    });
+    assert_eq!(seen[0].2, body);
+    assert!(printed.expect("created").contains("traffic-port"));
+
+    let (_, seen) = command("tg attributes web a=1 b=", vec![(200, json!({"attributes": {"a": "1", "b": ""}}))]);
+    assert_eq!((seen[0].0.as_str(), &seen[0].2), ("PATCH", &json!({"attributes": {"a": "1", "b": ""}})));
+    let (_, seen) = command("tg attributes web", vec![(200, json!({"attributes": {}}))]);
+    assert_eq!(seen[0].0, "GET");
+
+    let (printed, seen) = command("target register web 10.2.0.11 10.2.0.12:81", vec![(200, json!({"applied": true}))]);
+    assert_eq!(seen[0].2, json!({"targets": [{"id": "10.2.0.11"}, {"id": "10.2.0.12", "port": 81}]}));
+    assert_eq!(printed.expect("registered"), "2 target(s) registered with web\n");
+    let (printed, seen) = command("target deregister web 10.2.0.11 --wait 3", vec![(202, json!({"applied": false}))]);
+    assert_eq!(seen[0].1, "/v1/target-groups/web/targets/deregister?wait=3");
+    assert!(printed.expect("accepted").contains("not every lcore"));
+
+    let target = json!({"id": "10.2.0.11", "port": 8080, "zone": "zone-a", "flows": {"active": 3, "new": 40},
+        "health": {"state": "unhealthy", "reason": "Target.FailedHealthChecks", "description": "Health checks failed"}});
+    let (printed, _) = command("target list web", vec![(200, json!({"targets": [target]}))]);
+    let printed = printed.expect("listed");
+    assert!(printed.contains("10.2.0.11:8080  unhealthy"), "{printed}");
+    assert!(printed.contains("Target.FailedHealthChecks: Health checks failed"), "{printed}");
+}
+
+#[test]
+fn errors_are_the_apis_words_with_a_hint() {
+    let error = json!({"error": {"code": "TargetGroupNotFound", "message": "There is no target group web.", "field": "targetGroup"}});
+    let (result, _) = command("target list web", vec![(404, error)]);
+    let error = result.expect_err("not found");
+    assert_eq!(error.to_string(), "There is no target group web. (field targetGroup)");
+    assert!(error.hint().expect("a hint").contains("leat target-group list"));
+    let (result, _) = command("status", vec![(200, json!({"what": "else"}))]);
+    assert!(matches!(result.expect_err("not our API"), CallError::Protocol(_)));
+}
+
+#[test]
+fn nobody_there_says_how_to_start() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    drop(listener);
+    let error = run_line(&format!("--endpoint http://127.0.0.1:{port} status")).expect_err("refused");
+    assert!(error.to_string().contains(&format!("http://127.0.0.1:{port}")));
+    assert!(error.hint().expect("a hint").contains("leat up"));
+}
+
+#[test]
+fn over_a_unix_socket() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("leat.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let status = json!({
+        "version": "0.1.0", "epoch": 7, "appliedEpoch": 6, "problems": ["port p0 has no link"],
+        "dataPlane": {"attached": true, "incarnation": 2, "pid": 99, "generation": 5,
+            "lcores": [{"id": 0, "cpu": 1, "generation": 5, "busyPercent": 12.34}],
+            "ports": [{"name": "p0", "tap": "leat-p0", "mac": "02:00:00:00:00:01", "mtu": 1500, "link": false}]},
+    });
+    let server = thread::spawn(move || answer(listener.accept().expect("a connection").0, 200, &status));
+    let printed = run_line(&format!("--endpoint unix:{} status", path.display())).expect("answered");
+    assert_eq!(server.join().expect("the server").1, "/v1/status");
+    for expected in ["attached, pid 99", "works with 6", "port p0 has no link", "12.3", "leat-p0", "down"] {
+        assert!(printed.contains(expected), "{expected} in {printed}");
+    }
+}
+
+#[test]
+fn statistics_and_flows() {
+    let stats = json!({
+        "attached": true,
+        "lcores": [{"id": 0, "cpu": 1, "busyPercent": 50.0, "flowsUsed": 3, "flowsMax": 1024, "longestLoopUs": 17,
+            "counters": {"rx_packets": 100, "forwarded_packets": 90}, "drops": {"no_listener": 10, "land": 0},
+            "conservation": {"received": 100, "accounted": 100, "difference": 0}}],
+        "totals": {"counters": {}, "drops": {"no_listener": 10, "land": 0},
+            "conservation": {"received": 100, "accounted": 100, "difference": 0}},
+        "ports": [], "listeners": [],
+        "targets": [{"targetGroup": "web", "id": "10.2.0.11", "port": 80, "slot": 1, "counters": {"bytes_in": 4711}}],
+    });
+    let (printed, _) = command("stats", vec![(200, stats)]);
+    let printed = printed.expect("statistics");
+    for expected in ["no_listener", "4711", "3 of 1024", "10.2.0.11:80"] {
+        assert!(printed.contains(expected), "{expected} in {printed}");
+    }
+    assert!(!printed.contains("land"), "zeros are left out: {printed}");
+
+    let flow = json!({"protocol": "TCP", "client": "10.9.0.7:4000", "vip": "10.1.0.10:80", "target": "10.2.0.11:80",
+        "nat": "10.1.0.10:10000", "state": "established", "idleSeconds": 5, "lcore": 0});
+    let line = "flows --client 10.9.0.7:4000 --limit 5";
+    let (printed, seen) = command(line, vec![(200, json!({"flows": [flow], "complete": false}))]);
+    assert_eq!(seen[0].1, "/v1/flows?limit=5&client=10.9.0.7%3A4000");
+    let printed = printed.expect("flows");
+    assert!(printed.contains("established") && printed.contains("not all"), "{printed}");
+}
+
+#[test]
+fn a_trace_is_shown_packet_by_packet() {
+    let packet = |number: u32| {
+        json!({"lcore": 0, "packet": number, "steps": [{"stage": "rx", "detail": "port p0, 60 bytes"},
+            {"stage": "lookup", "detail": "no flow"}]})
+    };
+    let answers = vec![
+        (201, json!({"id": 9})),
+        (200, json!({"id": 9, "count": 2, "running": true, "packets": [packet(0)]})),
+        (200, json!({"id": 9, "count": 2, "running": false, "packets": [packet(0), packet(1)]})),
+    ];
+    let (printed, seen) = command("trace add p0 2 tcp dst 10.1.0.10 port 80", answers);
+    let filter = json!({"protocol": "TCP", "destination": "10.1.0.10", "destinationPort": 80});
+    assert_eq!(seen[0].2, json!({"port": "p0", "count": 2, "filter": filter}));
+    assert_eq!(seen[2].1, "/v1/traces/9");
+    let way = "\n  rx      port p0, 60 bytes\n  lookup  no flow\n";
+    assert_eq!(printed.expect("traced"), format!("packet 0 on lcore 0:{way}packet 1 on lcore 0:{way}"));
+}

@@ -1,0 +1,223 @@
+//! `leat up`: both processes of one box, started, watched and stopped together.
+
+mod backoff;
+mod checks;
+mod supervise;
+
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use crossbeam_channel::Sender;
+use leat_model::rest::Status;
+
+use crate::client::{Client, Endpoint};
+use crate::config::Config;
+use supervise::{Event, Program, say, supervise};
+
+/// How long one status call may take while waiting for readiness.
+const STATUS_MAX: Duration = Duration::from_secs(2);
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// While not ready, say so this often.
+const REMIND_EVERY: Duration = Duration::from_secs(10);
+
+const EXAMPLE: &str = r#"Example of leat.toml:
+  name = "demo"                       # names the segment; 1-16 of a-z, 0-9 and -
+  state_dir = "/var/lib/leat"         # the store: <state_dir>/leat.redb
+  runtime_dir = "/run/leat"           # the API's Unix socket: <runtime_dir>/<name>.sock
+  [admin]
+  listen = "127.0.0.1:9321"
+  [data_plane]
+  lcores = [1, 2]                     # CPUs, one polling lcore each
+  flows_max = 262144                  # per lcore
+  idle_backoff = false
+  segment_dir = "/dev/shm"
+  eal_args = []                       # for DPDK, such as ["--no-huge", "-m", "512"]
+  [[port]]
+  name = "p0"                         # its twin in Linux: leat-p0
+  device = "net_af_packet0,iface=eth1"
+  addresses = ["10.1.0.2/24"]
+  routes = [{ to = "default", via = "10.1.0.1" }]
+
+Signals: SIGTERM, SIGINT and SIGHUP stop leat-cp, then leat-dp, and remove the segment."#;
+
+/// Options of `leat up`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub struct UpArgs {
+    /// What to start
+    #[arg(long, value_name = "FILE", default_value = "leat.toml")]
+    config: PathBuf,
+    /// The data plane's program [default: leat-dp beside leat]
+    #[arg(long, value_name = "PATH")]
+    dp_binary: Option<PathBuf>,
+    /// The control plane's program [default: leat-cp beside leat]
+    #[arg(long, value_name = "PATH")]
+    cp_binary: Option<PathBuf>,
+}
+
+/// Runs until a signal comes. `Err` says why nothing was started.
+pub fn up(args: &UpArgs) -> Result<(), String> {
+    let config = Config::load(&args.config).map_err(|error| error.to_string())?;
+    let beside = |name: &str| std::env::current_exe().map(|own| own.with_file_name(name));
+    let binary = |given: &Option<PathBuf>, name: &str| match given {
+        Some(path) => Ok(path.clone()),
+        None => beside(name).map_err(|error| format!("cannot tell where leat is: {error}")),
+    };
+    let (dp, cp) = (binary(&args.dp_binary, "leat-dp")?, binary(&args.cp_binary, "leat-cp")?);
+
+    let findings = checks::check(&config, &dp, &cp);
+    findings.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    if !findings.errors.is_empty() {
+        return Err(findings.errors.join("\nerror: "));
+    }
+
+    let (sender, events) = crossbeam_channel::unbounded();
+    let stop = sender.clone();
+    ctrlc::set_handler(move || drop(stop.send(Event::Stop)))
+        .map_err(|error| format!("cannot catch signals: {error}"))?;
+    announce_readiness(&config, sender.clone()).map_err(|error| format!("cannot start a thread: {error}"))?;
+    let programs = vec![
+        Program { name: "leat-dp", path: dp, arguments: dp_arguments(&config) },
+        Program { name: "leat-cp", path: cp, arguments: cp_arguments(&config) },
+    ];
+    if supervise(programs, &sender, &events) {
+        remove_segment(&config);
+    } else {
+        say(&format!("the end was not clean; the segment {} stays", config.segment().display()));
+    }
+    Ok(())
+}
+
+fn remove_segment(config: &Config) {
+    let segment = config.segment();
+    match std::fs::remove_file(&segment) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            say(&format!("cannot remove {}: {error}", segment.display()));
+        }
+        _ => {}
+    }
+}
+
+/// Says once, from a thread of its own, that all is ready.
+fn announce_readiness(config: &Config, sender: Sender<Event>) -> io::Result<()> {
+    let endpoint = Endpoint::Tcp(config.listen.to_string());
+    let client = Client::new(endpoint.clone(), STATUS_MAX)?;
+    let watch = move || {
+        let mut remind_at = Instant::now() + REMIND_EVERY;
+        loop {
+            let status = client.get::<Status>("/v1/status");
+            if let Ok(status) = &status
+                && status.data_plane.attached
+            {
+                let _ = sender.send(Event::Say(ready(&endpoint, status)));
+                return;
+            }
+            if Instant::now() >= remind_at {
+                remind_at = Instant::now() + REMIND_EVERY;
+                let what = match status {
+                    Ok(_) => "the control plane is up, the data plane is not attached yet".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                if sender.send(Event::Say(format!("not ready: {what}"))).is_err() {
+                    return;
+                }
+            }
+            thread::sleep(ASK_EVERY);
+        }
+    };
+    thread::Builder::new().name("readiness".into()).spawn(watch).map(drop)
+}
+
+fn ready(endpoint: &Endpoint, status: &Status) -> String {
+    let ports = status.data_plane.ports.iter();
+    let ports: Vec<String> = ports.map(|port| format!("{} (in Linux {})", port.name, port.tap)).collect();
+    let lcores = status.data_plane.lcores.len();
+    format!("ready: API at {endpoint}, {lcores} lcore(s), ports {}", ports.join(", "))
+}
+
+/// `--supervised`: the process ends when this one does, however that happens.
+fn dp_arguments(config: &Config) -> Vec<String> {
+    let plane = &config.data_plane;
+    let mut arguments = Arguments::default();
+    arguments.flag("--supervised");
+    arguments.option("--segment", config.segment().display());
+    for port in &config.ports {
+        arguments.option("--port", format_args!("{}={}", port.name, port.device));
+    }
+    let lcores: Vec<String> = plane.lcores.iter().map(u32::to_string).collect();
+    arguments.option("--lcores", lcores.join(","));
+    arguments.option("--flows-max", plane.flows_max);
+    plane.targets_max.iter().for_each(|value| arguments.option("--targets-max", value));
+    plane.listeners_max.iter().for_each(|value| arguments.option("--listeners-max", value));
+    plane.mbufs.iter().for_each(|value| arguments.option("--mbufs", value));
+    plane.mtu.iter().for_each(|value| arguments.option("--mtu", value));
+    if plane.idle_backoff {
+        arguments.flag("--idle-backoff");
+    }
+    if !plane.eal_args.is_empty() {
+        arguments.flag("--");
+        plane.eal_args.iter().for_each(|argument| arguments.flag(argument));
+    }
+    arguments.0
+}
+
+fn cp_arguments(config: &Config) -> Vec<String> {
+    let mut arguments = Arguments::default();
+    arguments.flag("--supervised");
+    arguments.option("--segment", config.segment().display());
+    arguments.option("--store", config.store().display());
+    arguments.option("--listen", config.listen);
+    arguments.option("--socket", config.socket().display());
+    for port in &config.ports {
+        for address in &port.addresses {
+            arguments.option("--port-address", format_args!("{}={address}", port.name));
+        }
+        for (to, via) in &port.routes {
+            arguments.option("--route", format_args!("{}={to},{via}", port.name));
+        }
+    }
+    arguments.0
+}
+
+#[derive(Default)]
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn flag(&mut self, flag: &str) {
+        self.0.push(flag.to_owned());
+    }
+
+    fn option(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.0.push(name.to_owned());
+        self.0.push(value.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_becomes_flags() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("leat.toml");
+        let text = "name = \"demo\"\n[data_plane]\nlcores = [1, 1]\nidle_backoff = true\nmtu = 9000\neal_args = [\"--no-huge\"]\n\
+                    [[port]]\nname = \"p0\"\ndevice = \"net_af_packet0,iface=x\"\naddresses = [\"10.1.0.2/24\"]\n\
+                    routes = [{ to = \"default\", via = \"10.1.0.1\" }]\n";
+        std::fs::write(&file, text).expect("written");
+        let config = Config::load(&file).expect("good");
+        assert_eq!(
+            dp_arguments(&config).join(" "),
+            "--supervised --segment /dev/shm/leat-demo --port p0=net_af_packet0,iface=x --lcores 1,1 --flows-max 262144 \
+             --mtu 9000 --idle-backoff -- --no-huge"
+        );
+        assert_eq!(
+            cp_arguments(&config).join(" "),
+            "--supervised --segment /dev/shm/leat-demo --store /var/lib/leat/leat.redb --listen 127.0.0.1:9321 \
+             --socket /run/leat/demo.sock --port-address p0=10.1.0.2/24 --route p0=default,10.1.0.1"
+        );
+    }
+}

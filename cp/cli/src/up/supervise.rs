@@ -1,0 +1,241 @@
+//! Keeps processes running: starts them, passes their log lines on, starts those that die again, stops them in order.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::backoff::Backoff;
+
+/// How long a process may take to stop before it is killed.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// A process whose output stays open is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// A program to keep running.
+#[derive(Debug)]
+pub struct Program {
+    /// Marks its log lines.
+    pub name: &'static str,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// What the supervisor waits for.
+#[derive(Debug)]
+pub enum Event {
+    /// End.
+    Stop,
+    /// A process closed its output; it ended, most likely.
+    Closed,
+    /// A line for the user.
+    Say(String),
+}
+
+struct Service {
+    program: Program,
+    child: Option<Child>,
+    started_at: Instant,
+    restart_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+/// Starts the programs in order and keeps them running until [`Event::Stop`]; then stops them, the last one first.
+/// True when all of them stopped by themselves and in good order.
+///
+/// Must run on the main thread: a process started with `--supervised` is told by the kernel when the *thread* that
+/// started it ends.
+pub fn supervise(programs: Vec<Program>, sender: &Sender<Event>, events: &Receiver<Event>) -> bool {
+    let now = Instant::now();
+    let start =
+        |program| Service { program, child: None, started_at: now, restart_at: Some(now), backoff: Backoff::default() };
+    let mut services: Vec<Service> = programs.into_iter().map(start).collect();
+    loop {
+        services.iter_mut().for_each(|service| service.look_after(sender));
+        let restart_at = services.iter().filter_map(|service| service.restart_at).min();
+        let wait = restart_at.map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
+        match events.recv_timeout(wait) {
+            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            Ok(Event::Say(line)) => say(&line),
+            // The output closes a moment before the process can be waited for.
+            Ok(Event::Closed) => thread::sleep(Duration::from_millis(5)),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+    let clean: Vec<bool> = services.iter_mut().rev().map(Service::stop).collect();
+    clean.into_iter().all(|clean| clean)
+}
+
+impl Service {
+    fn look_after(&mut self, sender: &Sender<Event>) {
+        let name = self.program.name;
+        if let Some(child) = &mut self.child {
+            let how = match child.try_wait() {
+                Ok(None) => return,
+                Ok(Some(status)) => status.to_string(),
+                Err(error) => error.to_string(),
+            };
+            self.child = None;
+            self.died(&format!("{name} ended: {how}"));
+        }
+        if self.restart_at.is_some_and(|at| at <= Instant::now()) {
+            self.restart_at = None;
+            self.started_at = Instant::now();
+            match self.start(sender) {
+                Ok(child) => {
+                    say(&format!("{name} started, pid {}", child.id()));
+                    self.child = Some(child);
+                }
+                Err(error) => self.died(&format!("cannot start {}: {error}", self.program.path.display())),
+            }
+        }
+    }
+
+    fn died(&mut self, why: &str) {
+        let delay = self.backoff.delay(self.started_at.elapsed());
+        let when = if delay.is_zero() { "now".into() } else { format!("in {} ms", delay.as_millis()) };
+        say(&format!("{why}; starting it again {when}"));
+        self.restart_at = Some(Instant::now() + delay);
+    }
+
+    fn start(&self, sender: &Sender<Event>) -> std::io::Result<Child> {
+        let mut child = Command::new(&self.program.path)
+            .args(&self.program.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C reaches this process alone, which stops the others in order.
+            .process_group(0)
+            .spawn()?;
+        let name = self.program.name;
+        if let Some(stdout) = child.stdout.take() {
+            pass_on(name, stdout, sender.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            pass_on(name, stderr, sender.clone());
+        }
+        Ok(child)
+    }
+
+    /// True when there was nothing to stop or it ended with exit code 0 in time.
+    fn stop(&mut self) -> bool {
+        let Some(mut child) = self.child.take() else { return true };
+        let name = self.program.name;
+        say(&format!("stopping {name}"));
+        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended already.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let end = Instant::now() + STOP_MAX;
+        while Instant::now() < end {
+            match child.try_wait() {
+                Ok(None) => thread::sleep(Duration::from_millis(10)),
+                Ok(Some(status)) => {
+                    if !status.success() {
+                        say(&format!("{name} ended: {status}"));
+                    }
+                    return status.success();
+                }
+                Err(error) => {
+                    say(&format!("cannot wait for {name}: {error}"));
+                    return false;
+                }
+            }
+        }
+        say(&format!("{name} did not stop within {} s; killing it", STOP_MAX.as_secs()));
+        let _ = child.kill();
+        let _ = child.wait();
+        false
+    }
+}
+
+/// Prints a line of our own.
+pub fn say(line: &str) {
+    eprintln!("leat: {line}");
+}
+
+/// Prints a process's lines with its name in front until they end.
+fn pass_on(name: &'static str, output: impl Read + Send + 'static, sender: Sender<Event>) {
+    let pass = move || {
+        let mut lines = BufReader::new(output);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+            eprintln!("{name}: {}", String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+            line.clear();
+        }
+        let _ = sender.send(Event::Closed);
+    };
+    if let Err(error) = thread::Builder::new().name(format!("{name} log")).spawn(pass) {
+        say(&format!("the log of {name} is lost: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    /// Only there so that a broken test ends.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn shell(name: &'static str, script: String) -> Program {
+        Program { name, path: "/bin/sh".into(), arguments: vec!["-c".into(), script] }
+    }
+
+    fn wait_for(file: &Path, content: &str) {
+        let end = Instant::now() + PATIENCE;
+        while fs::read_to_string(file).unwrap_or_default() != content {
+            assert!(Instant::now() < end, "{} never becomes {content:?}", file.display());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn restarts_who_dies_and_stops_in_reverse_order() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let (lives, stops) = (at("lives"), at("stops"));
+        // Dies twice, then stays.
+        let mortal = format!(
+            "echo x >> {lives}; [ $(wc -l < {lives}) -lt 3 ] && exit 3; \
+             trap 'echo first >> {stops}; exit 0' TERM; echo up >> {lives}; while :; do sleep 0.01; done",
+            lives = lives.display(),
+            stops = stops.display()
+        );
+        let calm = format!("trap 'echo second >> {}; exit 0' TERM; while :; do sleep 0.01; done", stops.display());
+        let (sender, events) = crossbeam_channel::unbounded();
+        let stopper = sender.clone();
+        let observed = lives.clone();
+        let waiter = thread::spawn(move || {
+            wait_for(&observed, "x\nx\nx\nup\n");
+            stopper.send(Event::Stop).expect("the supervisor listens");
+        });
+        let programs = vec![shell("mortal", mortal), shell("calm", calm)];
+        assert!(supervise(programs, &sender, &events));
+        waiter.join().expect("it came up");
+        assert_eq!(fs::read_to_string(stops).expect("both stopped"), "second\nfirst\n");
+    }
+
+    #[test]
+    fn an_unclean_end_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let up = directory.path().join("up");
+        let script = format!("trap 'exit 4' TERM; echo up > {}; while :; do sleep 0.01; done", up.display());
+        let (sender, events) = crossbeam_channel::unbounded();
+        let stopper = sender.clone();
+        let waiter = thread::spawn(move || {
+            wait_for(&up, "up\n");
+            stopper.send(Event::Stop).expect("the supervisor listens");
+        });
+        assert!(!supervise(vec![shell("sour", script)], &sender, &events));
+        waiter.join().expect("it came up");
+    }
+}
