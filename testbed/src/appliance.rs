@@ -15,8 +15,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -85,20 +83,13 @@ impl Appliance {
     /// # Errors
     /// When it does not come up; the message ends with its log.
     pub fn start(run: &Run, topology: &Topology, options: &ApplianceOptions) -> Result<Appliance> {
-        let configuration = run.dir().join("leat.toml");
-        fs::write(&configuration, options.toml(run)?)?;
-        for directory in ["state", "run"] {
-            fs::create_dir_all(run.dir().join(directory))?;
-        }
-        let process = Appliance::spawn(run, topology, &configuration)?;
-        let socket_directory = run.dir().join("run");
-        let mut appliance = Appliance { process, rest: Rest::new(&socket_directory), namespace: topology.lb.clone() };
+        let process = Appliance::spawn(run, topology, &options.toml(run)?)?;
+        let rest = Rest::new(&run.dir().join("run").join(format!("{}.sock", run.name())));
+        let mut appliance = Appliance { process, rest, namespace: topology.lb.clone() };
         let ready = wait_for("the appliance to be ready", READY, || {
             if !appliance.process.is_running() {
                 return Some(Err("leat up ended"));
             }
-            let socket = find_socket(&socket_directory)?;
-            appliance.rest = Rest::new(&socket);
             appliance.is_attached().then_some(Ok(()))
         });
         match ready {
@@ -108,11 +99,13 @@ impl Appliance {
         }
     }
 
-    /// Starts `leat up` with a configuration file and does not wait.
+    /// Starts `leat up` with these contents of `leat.toml` and does not wait.
     ///
     /// # Errors
     /// When there is no `leat` program.
-    pub fn spawn(run: &Run, topology: &Topology, configuration: &Path) -> Result<Process> {
+    pub fn spawn(run: &Run, topology: &Topology, toml: &str) -> Result<Process> {
+        let configuration = run.dir().join("leat.toml");
+        fs::write(&configuration, toml)?;
         let mut command = topology.lb.command(program("leat")?);
         command.arg("up").arg("--config").arg(configuration).env("RUST_BACKTRACE", "1");
         Process::spawn(run, "leat", &mut command)
@@ -361,10 +354,4 @@ impl Appliance {
 
 fn target_list(targets: &[Ipv4Addr]) -> Value {
     json!({"targets": targets.iter().map(|address| json!({"id": address})).collect::<Vec<_>>()})
-}
-
-/// The API's socket: the one socket in the runtime directory.
-fn find_socket(directory: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(directory).ok()?.flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket())).map(|entry| entry.path()).next()
 }
