@@ -212,7 +212,7 @@ fn parse(text: &str) -> Result<Config, Wrong> {
     })?;
     let check = Checker { text };
 
-    let name = check.that(file.name, "name", "1–16 of a–z, 0–9 and -", |name| is_name(name, 16, true))?;
+    let name = check.that(file.name, "name", "1–16 of a–z, 0–9 and -", |name| is_name(name, 16))?;
     let listen =
         check.parsed(&file.admin.listen, "admin.listen", "ADDRESS:PORT, for example 127.0.0.1:9321", |text| {
             text.parse::<SocketAddr>().ok()
@@ -235,9 +235,9 @@ fn parse(text: &str) -> Result<Config, Wrong> {
     };
     let data_plane = DataPlane {
         lcores,
-        flows_max: limits(plane.flows_max, "data_plane.flows_max", 1024, 1 << 26)?,
-        targets_max: optional(plane.targets_max, "data_plane.targets_max", 1, 65_536)?,
-        listeners_max: optional(plane.listeners_max, "data_plane.listeners_max", 1, 65_536)?,
+        flows_max: limits(plane.flows_max, "data_plane.flows_max", 64, 1 << 30)?,
+        targets_max: optional(plane.targets_max, "data_plane.targets_max", 1, 65_535)?,
+        listeners_max: optional(plane.listeners_max, "data_plane.listeners_max", 1, 65_535)?,
         mbufs: optional(plane.mbufs, "data_plane.mbufs", 1024, 1 << 24)?,
         mtu: plane
             .mtu
@@ -298,7 +298,7 @@ impl Checker<'_> {
 
     fn port(&self, port: PortFile) -> Result<Port, Wrong> {
         // The TAP twin's name, leat-<name>, may have 15 characters.
-        let name = self.that(port.name, "port.name", "1–10 of a–z and 0–9", |name| is_name(name, 10, false))?;
+        let name = self.that(port.name, "port.name", "1–10 of a–z, 0–9 and -", |name| is_name(name, 10))?;
         let device = "a PCI address (0000:03:00.0) or a DPDK vdev (net_af_packet0,iface=eth1)";
         let device = self.that(port.device, "port.device", device, |text| !text.is_empty())?;
         let mut addresses = Vec::new();
@@ -327,9 +327,9 @@ fn prefix(text: &str) -> Option<String> {
     (length.parse::<u8>().ok()? <= 32).then(|| text.to_owned())
 }
 
-fn is_name(text: &str, length_max: usize, hyphens: bool) -> bool {
-    (1..=length_max).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || (hyphens && byte == b'-'))
+fn is_name(text: &str, length_max: usize) -> bool {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=length_max).contains(&text.len()) && text.bytes().all(good)
 }
 
 /// The line of a place in the text, from 1.
@@ -379,8 +379,8 @@ routes = [{ to = "default", via = "10.1.0.1" }]
             ("127.0.0.1:9321", "nowhere", 5, "admin.listen", "ADDRESS:PORT"),
             ("127.0.0.1:9321", "0.0.0.0:9321", 5, "admin.listen", "loopback"),
             ("[1, 2]", "[]", 7, "data_plane.lcores", "1–64"),
-            ("262144", "12", 8, "data_plane.flows_max", "1024–67108864"),
-            ("name = \"p0\"", "name = \"a-port\"", 11, "port.name", "a–z and 0–9"),
+            ("262144", "12", 8, "data_plane.flows_max", "64–1073741824"),
+            ("name = \"p0\"", "name = \"a_port\"", 11, "port.name", "a–z, 0–9 and -"),
             ("net_af_packet0,iface=leatd0", "", 12, "port.device", "PCI address"),
             ("10.1.0.2/24", "10.1.0.2", 13, "port.addresses", "10.1.0.2/24"),
             ("10.1.0.2/24", "10.1.0.2/33", 13, "port.addresses", "10.1.0.2/24"),

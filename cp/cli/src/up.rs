@@ -56,6 +56,9 @@ pub struct UpArgs {
     /// The control plane's program [default: leat-cp beside leat]
     #[arg(long, value_name = "PATH")]
     cp_binary: Option<PathBuf>,
+    /// Start without the flows that an earlier data plane left in the segment
+    #[arg(long)]
+    discard_flows: bool,
 }
 
 /// Runs until a signal comes. `Err` says why nothing was started.
@@ -79,9 +82,12 @@ pub fn up(args: &UpArgs) -> Result<(), String> {
     ctrlc::set_handler(move || drop(stop.send(Event::Stop)))
         .map_err(|error| format!("cannot catch signals: {error}"))?;
     announce_readiness(&config, sender.clone()).map_err(|error| format!("cannot start a thread: {error}"))?;
+    // Only the first start: one after a crash keeps the flows.
+    let discard = args.discard_flows.then(|| "--discard-flows".to_owned());
+    let dp_arguments = dp_arguments(&config);
     let programs = vec![
-        Program { name: "leat-dp", path: dp, arguments: dp_arguments(&config) },
-        Program { name: "leat-cp", path: cp, arguments: cp_arguments(&config) },
+        Program { name: "leat-dp", path: dp, arguments: dp_arguments, first_arguments: discard.into_iter().collect() },
+        Program { name: "leat-cp", path: cp, arguments: cp_arguments(&config), first_arguments: Vec::new() },
     ];
     if supervise(programs, &sender, &events) {
         remove_segment(&config);

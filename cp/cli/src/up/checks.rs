@@ -110,8 +110,8 @@ fn cpus(lcores: &[u32], online: &str) -> Option<String> {
 fn hugepages(meminfo: &str) -> Option<String> {
     let total = meminfo.lines().find_map(|line| line.strip_prefix("HugePages_Total:"))?;
     (total.trim() == "0").then(|| {
-        "no hugepages are reserved, the data plane may not start. Reserve some: sysctl -w vm.nr_hugepages=512 \
-         (1 GiB of 2 MiB pages), or do without, slower: eal_args = [\"--no-huge\", \"-m\", \"512\"] in [data_plane]"
+        "no hugepages are reserved: the data plane uses ordinary memory, which is slower, and NICs other than \
+         net_af_packet may not work. Reserve some with sysctl -w vm.nr_hugepages=512 (1 GiB of 2 MiB pages)"
             .into()
     })
 }

@@ -26,6 +26,8 @@ pub struct Program {
     pub path: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Arguments that stand before the others when it starts for the first time.
+    pub first_arguments: Vec<String>,
 }
 
 /// What the supervisor waits for.
@@ -105,8 +107,9 @@ impl Service {
         self.restart_at = Some(Instant::now() + delay);
     }
 
-    fn start(&self, sender: &Sender<Event>) -> std::io::Result<Child> {
+    fn start(&mut self, sender: &Sender<Event>) -> std::io::Result<Child> {
         let mut child = Command::new(&self.program.path)
+            .args(self.program.first_arguments.drain(..))
             .args(&self.program.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -187,7 +190,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn shell(name: &'static str, script: String) -> Program {
-        Program { name, path: "/bin/sh".into(), arguments: vec!["-c".into(), script] }
+        Program { name, path: "/bin/sh".into(), arguments: vec!["-c".into(), script], first_arguments: vec![] }
     }
 
     fn wait_for(file: &Path, content: &str) {
@@ -222,6 +225,31 @@ mod tests {
         assert!(supervise(programs, &sender, &events));
         waiter.join().expect("it came up");
         assert_eq!(fs::read_to_string(stops).expect("both stopped"), "second\nfirst\n");
+    }
+
+    #[test]
+    fn first_arguments_are_for_the_first_start() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let seen = directory.path().join("seen");
+        // With -u, an unset variable ends the shell.
+        let script = format!("echo $- >> {}; echo $unset; while :; do sleep 0.01; done", seen.display());
+        let program = Program { first_arguments: vec!["-u".into()], ..shell("first", script) };
+        let (sender, events) = crossbeam_channel::unbounded();
+        let stopper = sender.clone();
+        let waiter = thread::spawn(move || {
+            let end = Instant::now() + PATIENCE;
+            let lines = || -> Vec<bool> {
+                let seen = fs::read_to_string(&seen).unwrap_or_default();
+                seen.lines().map(|line| line.contains('u')).collect()
+            };
+            while lines() != [true, false] {
+                assert!(Instant::now() < end, "never started twice: {:?}", lines());
+                thread::sleep(Duration::from_millis(5));
+            }
+            stopper.send(Event::Stop).expect("the supervisor listens");
+        });
+        supervise(vec![program], &sender, &events);
+        waiter.join().expect("started twice");
     }
 
     #[test]
