@@ -1,4 +1,37 @@
-//! The resources of a load balancer and their rules, sans-IO.
+//! The resources of a load balancer and their rules, sans-IO: no clock, no randomness, no files, no threads.
+//!
+//! | where to look | for |
+//! |---|---|
+//! | [`rest`] | the JSON of the API |
+//! | [`model`] | the whole configuration, its commands, its stored records |
+//! | `load_balancer`, [`listener`], `target_group`, `target` | the rules of each resource |
+//! | [`attributes`], [`limits`], [`error`] | tables: attributes, quotas, error codes |
+//! | [`health`] | what a run of check results makes of a target |
+//! | [`forward`], [`maglev`] | what the configuration means for packets |
+//! | [`slots`] | the numbers that flows refer to |
 #![forbid(unsafe_code)]
 
+pub mod attributes;
+pub mod check;
+pub mod error;
+pub mod forward;
+pub mod health;
+pub mod ids;
+pub mod limits;
+pub mod listener;
+mod load_balancer;
+pub mod maglev;
+pub mod model;
+pub mod resource;
 pub mod rest;
+pub mod slots;
+mod target;
+mod target_group;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+pub use error::{Code, Error};
+pub use ids::Id;
+pub use limits::Limits;
+pub use model::{Command, Effects, LoadError, Model, Now, RecordKey, Site};

@@ -1,0 +1,139 @@
+//! Checks of single values. Each error names the field, what is wrong with it and what is allowed.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::error::{Code, Error, Shown};
+
+/// Longest name.
+pub const NAME_CHARS_MAX: usize = 32;
+
+/// A name of a load balancer, target group or zone: 1–32 letters, digits and hyphens, none of these first or last
+/// (LB-04, TG-02).
+pub fn name(field: &str, value: &str) -> Result<(), Error> {
+    let wrong = if value.is_empty() {
+        "is empty"
+    } else if value.len() > NAME_CHARS_MAX {
+        "is too long"
+    } else if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        "has other characters than letters, digits and hyphens"
+    } else if value.starts_with('-') || value.ends_with('-') {
+        "begins or ends with a hyphen"
+    } else {
+        return Ok(());
+    };
+    let allowed = "1 to 32 letters (A-Z, a-z), digits and hyphens, not beginning or ending with a hyphen";
+    Err(Error::invalid(field, format!("the name {} {wrong}; allowed are {allowed}", Shown(value))))
+}
+
+/// A load balancer's name: as [`name`], not beginning with `internal-` (LB-04).
+pub fn load_balancer_name(field: &str, value: &str) -> Result<(), Error> {
+    name(field, value)?;
+    if value.starts_with("internal-") {
+        return Err(Error::invalid(
+            field,
+            format!("the name {} begins with \"internal-\", which is reserved; choose another name", Shown(value)),
+        ));
+    }
+    Ok(())
+}
+
+/// A port, 1–65535.
+pub fn port(field: &str, value: i64) -> Result<u16, Error> {
+    match u16::try_from(value) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(Error::invalid(field, format!("{value} is not a port; allowed are 1 to 65535"))),
+    }
+}
+
+/// A number in a range.
+pub fn number(field: &str, value: i64, min: u32, max: u32, unit: &str) -> Result<u32, Error> {
+    match u32::try_from(value) {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(Error::invalid(field, format!("{value} is out of range; allowed are {min} to {max} {unit}"))),
+    }
+}
+
+/// An IPv4 address as people write it.
+pub fn ipv4(code: Code, field: &str, value: &str) -> Result<Ipv4Addr, Error> {
+    value.parse().map_err(|_| {
+        let shown = Shown(value);
+        let message = if value.parse::<std::net::Ipv6Addr>().is_ok() {
+            format!("{shown} is an IPv6 address; only IPv4 addresses such as 10.2.0.11 are supported")
+        } else if value.contains('/') {
+            format!("{shown} is a network; give one address such as 10.2.0.11")
+        } else {
+            format!("{shown} is not an IPv4 address; write it like 10.2.0.11")
+        };
+        Error::at(code, field, message)
+    })
+}
+
+/// The ranges that targets may have anywhere (TG-05).
+pub const TARGET_RANGES: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
+
+/// Whether an address is in one of [`TARGET_RANGES`].
+pub fn is_private(address: Ipv4Addr) -> bool {
+    let [a, b, ..] = address.octets();
+    matches!((a, b), (10, _) | (172, 16..=31) | (192, 168) | (100, 64..=127))
+}
+
+/// Whether an address can be a host's in a subnet: not its network or broadcast address.
+pub fn is_host_of(subnet: Ipv4Net, address: Ipv4Addr) -> bool {
+    let ends = [subnet.network(), subnet.broadcast()];
+    subnet.contains(&address) && (subnet.prefix_len() >= 31 || !ends.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// req: LB-04, TG-02
+    #[test]
+    fn names_follow_the_rules() {
+        let longest = "a".repeat(32);
+        for good in ["a", "web-1", "A-b-9", "0", &longest] {
+            assert_eq!(load_balancer_name("name", good), Ok(()), "{good}");
+        }
+        let too_long = "a".repeat(33);
+        for bad in ["", "-a", "a-", "-", "a_b", "a b", "ä", "a.b", "a\n", &too_long] {
+            let error = name("name", bad).expect_err(bad);
+            assert_eq!((error.code, error.field.as_deref()), (Code::ValidationError, Some("name")));
+        }
+        assert!(load_balancer_name("name", "internal-a").is_err());
+        assert_eq!(name("name", "internal-a"), Ok(()));
+    }
+
+    /// req: LSN-01, TG-01
+    #[test]
+    fn ports_are_1_to_65535() {
+        assert_eq!(port("port", 1), Ok(1));
+        assert_eq!(port("port", 65535), Ok(65535));
+        for bad in [0, -1, 65536, i64::MAX, i64::MIN] {
+            let error = port("port", bad).expect_err("out of range");
+            assert!(error.message.contains("1 to 65535") && error.message.contains(&bad.to_string()));
+        }
+    }
+
+    #[test]
+    fn addresses_are_ipv4() {
+        let check = |text| ipv4(Code::InvalidTarget, "id", text);
+        assert_eq!(check("10.2.0.11"), Ok(Ipv4Addr::new(10, 2, 0, 11)));
+        for (bad, hint) in [("::1", "IPv6"), ("10.0.0.0/8", "network"), ("10.2.0", "10.2.0.11"), ("", "10.2.0.11")] {
+            assert!(check(bad).expect_err(bad).message.contains(hint), "{bad}");
+        }
+    }
+
+    /// req: TG-05
+    #[test]
+    fn private_ranges_are_those_documented() {
+        let nets: Vec<Ipv4Net> = TARGET_RANGES.iter().map(|range| range.parse().expect("a network")).collect();
+        for net in &nets {
+            let (first, last) = (u32::from(net.network()), u32::from(net.broadcast()));
+            for address in [first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(Ipv4Addr::from) {
+                assert_eq!(is_private(address), nets.iter().any(|n| n.contains(&address)), "{address}");
+            }
+        }
+    }
+}

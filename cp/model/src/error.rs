@@ -1,0 +1,122 @@
+//! Why a request is refused.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($variant:ident $status:literal $doc:literal,)*) => {
+        /// What programs look at: AWS's codes where there is one. One definition makes the code, its HTTP status and its
+        /// line of documentation (ERR-10).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $(#[doc = $doc] $variant,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in answers.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* }
+            }
+
+            /// The HTTP status that goes with it.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            /// When it is given.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    ValidationError 400 "A value is missing, of the wrong type or out of its range, or the body is not JSON.",
+    InvalidConfigurationRequest 400 "The values are good one by one but do not go together.",
+    DuplicateLoadBalancerName 400 "A load balancer of this name exists with other settings.",
+    DuplicateTargetGroupName 400 "A target group of this name exists with other settings.",
+    DuplicateListener 400 "The load balancer has a listener on this port with other settings.",
+    InvalidTarget 400 "The address cannot be a target.",
+    InvalidSubnet 400 "The node's address is in none of the ports' subnets.",
+    ResourceInUse 400 "Something else still needs it.",
+    IncompatibleProtocols 400 "A listener of this protocol cannot forward to a target group of that protocol.",
+    TargetGroupAssociationLimit 400 "The target group belongs to another load balancer.",
+    TooManyLoadBalancers 400 "The quota of load balancers is reached.",
+    TooManyListeners 400 "The quota of listeners of a load balancer is reached.",
+    TooManyTargetGroups 400 "The quota of target groups is reached.",
+    TooManyTargets 400 "A quota of targets is reached.",
+    TooManyTraces 400 "As many traces as possible are running.",
+    AccessDenied 403 "A web page of another origin has sent the request.",
+    LoadBalancerNotFound 404 "There is no such load balancer.",
+    ListenerNotFound 404 "There is no such listener.",
+    TargetGroupNotFound 404 "There is no such target group.",
+    TraceNotFound 404 "There is no such trace.",
+    NotFound 404 "The API has no such path.",
+    MethodNotAllowed 405 "The path does not know this method.",
+    RequestTooLarge 413 "The body is larger than 1 MiB.",
+    InternalFailure 500 "A defect of leat-cp; its log says more.",
+    ServiceUnavailable 503 "The store cannot be written, or the data plane does not answer. Nothing was changed.",
+}
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// For programs.
+    pub code: Code,
+    /// For people: what is wrong, what is allowed, what to do.
+    pub message: String,
+    /// The path of the request's field at fault.
+    pub field: Option<String>,
+}
+
+impl Error {
+    /// An error of no field.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: None }
+    }
+
+    /// An error of a field.
+    pub fn at(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: Some(field.into()) }
+    }
+
+    /// A [`Code::ValidationError`] of a field.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::at(Code::ValidationError, field, message)
+    }
+}
+
+/// What somebody else wrote, made fit for a message: control characters escaped, not longer than 64 characters.
+pub struct Shown<'t>(pub &'t str);
+
+const SHOWN_MAX: usize = 64;
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for c in self.0.chars().take(SHOWN_MAX) {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        f.write_str(if self.0.chars().nth(SHOWN_MAX).is_some() { "…\"" } else { "\"" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_is_short_and_printable() {
+        assert_eq!(Shown("web").to_string(), "\"web\"");
+        assert_eq!(Shown("a\u{1b}[2Jb\n").to_string(), "\"a\\u{1b}[2Jb\\n\"");
+        assert_eq!(Shown(&"é".repeat(65)).to_string().chars().count(), 64 + 3);
+        assert_eq!(Shown(&"é".repeat(64)).to_string().chars().count(), 64 + 2);
+    }
+
+    #[test]
+    fn every_code_has_a_client_or_server_error_status() {
+        assert!(Code::ALL.iter().all(|code| (400..600).contains(&code.status())));
+    }
+}

@@ -1,0 +1,129 @@
+//! What the configuration means for packets: which targets are selected, and what becomes of the flows of the others.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use crate::health::Health;
+use crate::ids::Id;
+use crate::maglev::Candidate;
+use crate::model::Model;
+use crate::resource::{Registration, Target};
+use crate::rest::HealthCheckPort;
+
+/// Which targets of a group have new flows (S16.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The healthy ones.
+    Healthy,
+    /// None is healthy: all that are registered (HC-21).
+    All,
+}
+
+/// What packets of a target's flows have to expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// They go on.
+    Active,
+    /// They go on; no new flows come.
+    Draining,
+    /// TCP is reset, UDP chooses again (HC-20, S7.4).
+    Unhealthy,
+}
+
+/// A health check to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckPlan {
+    /// The target's slot.
+    pub slot: u16,
+    /// The slot's generation.
+    pub generation: u8,
+    /// The node's address, which the check leaves from (HC-28).
+    pub source: Ipv4Addr,
+    /// The target's address.
+    pub address: Ipv4Addr,
+    /// Port.
+    pub port: u16,
+    /// Seconds between two checks.
+    pub interval_s: u32,
+    /// Seconds after which a check fails.
+    pub timeout_s: u32,
+}
+
+impl Model {
+    /// Whether a load balancer's node has the address; such an address cannot be used as a target (TGT-13).
+    pub fn is_node(&self, address: Ipv4Addr) -> bool {
+        self.load_balancers.values().any(|lb| lb.address == address)
+    }
+
+    /// The targets of a group that may be selected at all: registered ones whose address can be used.
+    fn usable(&self, group: Id) -> impl Iterator<Item = &Target> {
+        self.targets_of(group).filter(|target| target.is_registered() && !self.is_node(target.address))
+    }
+
+    /// Which targets of a group have new flows.
+    pub fn mode(&self, group: Id) -> Mode {
+        if self.usable(group).any(|target| target.health == Health::Healthy) { Mode::Healthy } else { Mode::All }
+    }
+
+    /// The targets that the Maglev table of a group is made of (S2.7).
+    pub fn candidates(&self, group: Id) -> Vec<Candidate> {
+        let mode = self.mode(group);
+        self.usable(group)
+            .filter(|target| mode == Mode::All || target.health == Health::Healthy)
+            .map(|target| Candidate { address: target.address, port: target.port, slot: target.slot })
+            .collect()
+    }
+
+    /// Every target, also those that are gone, and what becomes of its flows. Targets of a group that no listener uses are not
+    /// checked: their flows go on (S15.7).
+    pub fn treatments(&self) -> impl Iterator<Item = (&Target, Treatment)> {
+        let users = self.users();
+        let groups = self.target_groups.keys();
+        let modes: BTreeMap<Id, Mode> =
+            groups.filter(|group| users.contains_key(group)).map(|group| (*group, self.mode(*group))).collect();
+        self.targets.values().map(move |target| {
+            let gone = matches!(target.registration, Registration::Gone { .. });
+            let mode = modes.get(&target.group).filter(|_| !gone);
+            let treatment = if target.health == Health::Unhealthy && mode == Some(&Mode::Healthy) {
+                Treatment::Unhealthy
+            } else if target.is_registered() {
+                Treatment::Active
+            } else {
+                Treatment::Draining
+            };
+            (target, treatment)
+        })
+    }
+
+    /// The load balancer that uses each group that is in use.
+    fn users(&self) -> BTreeMap<Id, Id> {
+        self.listeners.values().map(|listener| (listener.target_group, listener.load_balancer)).collect()
+    }
+
+    /// The health checks to be made: of all targets, draining ones too (HC-31), of groups that a listener uses (HC-19).
+    pub fn check_plans(&self) -> Vec<CheckPlan> {
+        let users = self.users();
+        let mut plans = Vec::new();
+        for group in self.target_groups.values() {
+            let Some(lb) = users.get(&group.id).and_then(|user| self.load_balancers.get(user)) else { continue };
+            let check = &group.health_check;
+            let targets = self.targets_of(group.id);
+            for target in targets.filter(|t| t.is_draining() || t.is_registered() && !self.is_node(t.address)) {
+                let port = match check.port {
+                    HealthCheckPort::TrafficPort => target.port,
+                    HealthCheckPort::Port(port) => u16::try_from(port).unwrap_or(target.port),
+                };
+                plans.push(CheckPlan {
+                    slot: target.slot,
+                    generation: target.generation,
+                    source: lb.address,
+                    address: target.address,
+                    port,
+                    interval_s: check.interval_seconds,
+                    timeout_s: check.timeout_seconds,
+                });
+            }
+        }
+        plans
+    }
+}

@@ -1,0 +1,496 @@
+//! The whole configuration and its rules: state, and commands that change it.
+//!
+//! A change is made on a copy: [`Model::apply`] says which records differ, the caller stores them, and only then makes the copy
+//! the model. So a refused command, or a store that cannot be written, changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Error, Shown};
+use crate::health::Change;
+use crate::ids::{self, Id};
+use crate::limits::Limits;
+use crate::resource::{Listener, LoadBalancer, Registration, RetiredListener, Target, TargetGroup};
+use crate::rest;
+use crate::slots::Slots;
+
+/// The clocks, read by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock, in milliseconds since 1970.
+    pub wall_ms: u64,
+    /// Monotonic clock, in milliseconds since some moment.
+    pub mono_ms: u64,
+}
+
+/// What is given by the process's flags and not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Region in ARNs and DNS names.
+    pub region: String,
+    /// The ports' names and subnets, with the host's own address as the network's host part. Empty: nothing is known of the
+    /// network, and no address is refused for it.
+    pub subnets: Vec<(String, Ipv4Net)>,
+}
+
+/// The domain of DNS names.
+pub const DNS_DOMAIN: &str = "leat.internal";
+
+/// What a caller may ask for. Resources are named by name, id or ARN.
+#[allow(missing_docs, reason = "the fields are what their names and types say")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `id` is drawn at random, here and below.
+    CreateLoadBalancer { request: rest::CreateLoadBalancer, id: Id },
+    /// Deletes its listeners too. Deleting one that does not exist succeeds (LB-18).
+    DeleteLoadBalancer { load_balancer: String },
+    /// Makes a listener.
+    CreateListener { load_balancer: String, request: rest::CreateListener, id: Id },
+    /// Changes what is given.
+    ModifyListener { load_balancer: String, port: u16, request: rest::ModifyListener },
+    /// Flows go on (S15.7).
+    DeleteListener { load_balancer: String, port: u16 },
+    /// Makes a target group.
+    CreateTargetGroup { request: rest::CreateTargetGroup, id: Id },
+    /// Changes what is given.
+    ModifyTargetGroup { target_group: String, request: rest::ModifyTargetGroup },
+    /// All or nothing.
+    ModifyAttributes { target_group: String, attributes: rest::Attributes },
+    /// Only one that no listener uses. Deleting one that does not exist succeeds.
+    DeleteTargetGroup { target_group: String },
+    /// All or nothing; what is registered stays so (TGT-14).
+    RegisterTargets { target_group: String, targets: Vec<rest::TargetSpec> },
+    /// Unknown targets are passed over (TGT-14).
+    DeregisterTargets { target_group: String, targets: Vec<rest::TargetSpec> },
+    /// What health checks have changed: slot, generation, change.
+    Health(Vec<(u16, u8, Change)>),
+    /// Ends the delays that are over.
+    Expire,
+    /// The data plane works with this load balancer.
+    Activate(Vec<Id>),
+    /// No flow refers to these slots any more: slot, what its counters say.
+    FreeTargets(Vec<(u16, Vec<u64>)>),
+    /// As `FreeTargets`, for listener slots.
+    FreeListeners(Vec<(u16, Vec<u64>)>),
+}
+
+/// Names a stored record; its text is its key in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RecordKey {
+    /// Epoch and selection key.
+    Meta,
+    /// A load balancer.
+    LoadBalancer(Id),
+    /// A listener.
+    Listener(Id, u16),
+    /// A listener slot that waits for its flows' end.
+    RetiredListener(u16),
+    /// A target group.
+    TargetGroup(Id),
+    /// A target.
+    Target(u16),
+    /// All target slots.
+    TargetSlots,
+    /// All listener slots.
+    ListenerSlots,
+}
+
+impl fmt::Display for RecordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Meta => f.write_str("meta"),
+            Self::LoadBalancer(id) => write!(f, "load-balancer/{id}"),
+            Self::Listener(load_balancer, port) => write!(f, "listener/{load_balancer}/{port}"),
+            Self::RetiredListener(slot) => write!(f, "retired-listener/{slot}"),
+            Self::TargetGroup(id) => write!(f, "target-group/{id}"),
+            Self::Target(slot) => write!(f, "target/{slot}"),
+            Self::TargetSlots => f.write_str("slots/targets"),
+            Self::ListenerSlots => f.write_str("slots/listeners"),
+        }
+    }
+}
+
+impl FromStr for RecordKey {
+    type Err = LoadError;
+
+    fn from_str(text: &str) -> Result<Self, LoadError> {
+        let unknown = || LoadError::UnknownRecord(text.into());
+        let parts: Vec<&str> = text.split('/').collect();
+        let id = |text: &str| text.parse::<Id>().map_err(|_| unknown());
+        let number = |text: &str| text.parse::<u16>().map_err(|_| unknown());
+        Ok(match parts[..] {
+            ["meta"] => Self::Meta,
+            ["load-balancer", lb] => Self::LoadBalancer(id(lb)?),
+            ["listener", lb, port] => Self::Listener(id(lb)?, number(port)?),
+            ["retired-listener", slot] => Self::RetiredListener(number(slot)?),
+            ["target-group", group] => Self::TargetGroup(id(group)?),
+            ["target", slot] => Self::Target(number(slot)?),
+            ["slots", "targets"] => Self::TargetSlots,
+            ["slots", "listeners"] => Self::ListenerSlots,
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+/// Why stored records make no model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// A key that this version does not know.
+    #[error("the store has a record \"{0}\" that this version does not know; run the version that wrote it")]
+    UnknownRecord(String),
+    /// A record that cannot be read.
+    #[error("the store's record \"{key}\" cannot be read: {why}")]
+    Unreadable {
+        /// Its key.
+        key: RecordKey,
+        /// Why.
+        why: String,
+    },
+    /// A record refers to one that is missing, or contradicts it.
+    #[error("the store's record \"{0}\" does not go with the others")]
+    Inconsistent(RecordKey),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Meta {
+    pub(crate) epoch: u64,
+    pub(crate) selection_key: [u64; 2],
+}
+
+/// The configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    pub(crate) site: Site,
+    pub(crate) limits: Limits,
+    pub(crate) meta: Meta,
+    pub(crate) load_balancers: BTreeMap<Id, LoadBalancer>,
+    pub(crate) listeners: BTreeMap<(Id, u16), Listener>,
+    pub(crate) retired_listeners: BTreeMap<u16, RetiredListener>,
+    pub(crate) target_groups: BTreeMap<Id, TargetGroup>,
+    pub(crate) targets: BTreeMap<u16, Target>,
+    /// Slot of each target by group and socket: made from `targets`.
+    pub(crate) by_socket: BTreeMap<(Id, Ipv4Addr, u16), u16>,
+    pub(crate) target_slots: Slots,
+    pub(crate) listener_slots: Slots,
+}
+
+/// What a command has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Records to be written, or removed where [`Model::record`] has none. Empty: nothing has changed.
+    pub changed: BTreeSet<RecordKey>,
+    /// The id of what was created, or exists already.
+    pub id: Option<Id>,
+}
+
+impl Effects {
+    pub(crate) fn touch(&mut self, key: RecordKey) {
+        self.changed.insert(key);
+    }
+}
+
+impl Model {
+    /// An empty configuration. `selection_key` is drawn at random, once for the life of the store.
+    pub fn new(site: Site, limits: Limits, selection_key: [u64; 2]) -> Self {
+        Self {
+            site,
+            limits,
+            meta: Meta { epoch: 0, selection_key },
+            load_balancers: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            retired_listeners: BTreeMap::new(),
+            target_groups: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            by_socket: BTreeMap::new(),
+            target_slots: Slots::default(),
+            listener_slots: Slots::default(),
+        }
+    }
+
+    /// Applies a command to this model, which is to be thrown away when this fails.
+    ///
+    /// # Errors
+    /// The request breaks a rule.
+    pub fn apply(&mut self, command: Command, now: Now) -> Result<Effects, Error> {
+        let mut effects = Effects::default();
+        let fx = &mut effects;
+        self.meta.epoch += 1;
+        match command {
+            Command::CreateLoadBalancer { request, id } => self.create_load_balancer(fx, request, id, now)?,
+            Command::DeleteLoadBalancer { load_balancer } => self.delete_load_balancer(fx, &load_balancer),
+            Command::CreateListener { load_balancer, request, id } => {
+                self.create_listener(fx, &load_balancer, request, id, now)?;
+            }
+            Command::ModifyListener { load_balancer, port, request } => {
+                self.modify_listener(fx, &load_balancer, port, request, now)?;
+            }
+            Command::DeleteListener { load_balancer, port } => self.delete_listener(fx, &load_balancer, port)?,
+            Command::CreateTargetGroup { request, id } => self.create_target_group(fx, request, id)?,
+            Command::ModifyTargetGroup { target_group, request } => {
+                self.modify_target_group(fx, &target_group, &request)?;
+            }
+            Command::ModifyAttributes { target_group, attributes } => {
+                self.modify_attributes(fx, &target_group, attributes)?;
+            }
+            Command::DeleteTargetGroup { target_group } => self.delete_target_group(fx, &target_group)?,
+            Command::RegisterTargets { target_group, targets } => {
+                self.register_targets(fx, &target_group, &targets, now)?;
+            }
+            Command::DeregisterTargets { target_group, targets } => {
+                self.deregister_targets(fx, &target_group, &targets, now)?;
+            }
+            Command::Health(changes) => self.change_health(fx, changes),
+            Command::Expire => self.expire(fx, now),
+            Command::Activate(ids) => self.activate(fx, &ids),
+            Command::FreeTargets(slots) => self.free_targets(fx, slots),
+            Command::FreeListeners(slots) => self.free_listeners(fx, slots),
+        }
+        if effects.changed.is_empty() {
+            self.meta.epoch -= 1;
+        } else {
+            effects.touch(RecordKey::Meta);
+        }
+        Ok(effects)
+    }
+
+    /// Counts the changes.
+    pub fn epoch(&self) -> u64 {
+        self.meta.epoch
+    }
+
+    /// The key of target selection.
+    pub fn selection_key(&self) -> [u64; 2] {
+        self.meta.selection_key
+    }
+
+    /// What is given by flags.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// The quotas.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// All load balancers.
+    pub fn load_balancers(&self) -> impl Iterator<Item = &LoadBalancer> {
+        self.load_balancers.values()
+    }
+
+    /// All listeners.
+    pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.values()
+    }
+
+    /// The listeners of a load balancer, by port.
+    pub fn listeners_of(&self, load_balancer: Id) -> impl Iterator<Item = &Listener> {
+        self.listeners.range((load_balancer, 0)..=(load_balancer, u16::MAX)).map(|(_, listener)| listener)
+    }
+
+    /// Listener slots that wait for their flows' end.
+    pub fn retired_listeners(&self) -> impl Iterator<Item = (u16, &RetiredListener)> {
+        self.retired_listeners.iter().map(|(slot, retired)| (*slot, retired))
+    }
+
+    /// All target groups.
+    pub fn target_groups(&self) -> impl Iterator<Item = &TargetGroup> {
+        self.target_groups.values()
+    }
+
+    /// All targets, also those that are gone but may have flows.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.values()
+    }
+
+    /// The targets of a group, by address and port.
+    pub fn targets_of(&self, group: Id) -> impl Iterator<Item = &Target> {
+        let sockets = (group, Ipv4Addr::UNSPECIFIED, 0)..=(group, Ipv4Addr::BROADCAST, u16::MAX);
+        self.by_socket.range(sockets).filter_map(|(_, slot)| self.targets.get(slot))
+    }
+
+    /// The target in a slot.
+    pub fn target(&self, slot: u16) -> Option<&Target> {
+        self.targets.get(&slot)
+    }
+
+    /// A target group by its id.
+    pub fn target_group(&self, id: Id) -> Option<&TargetGroup> {
+        self.target_groups.get(&id)
+    }
+
+    /// A load balancer by its id.
+    pub fn load_balancer(&self, id: Id) -> Option<&LoadBalancer> {
+        self.load_balancers.get(&id)
+    }
+
+    /// The target slots.
+    pub fn target_slots(&self) -> &Slots {
+        &self.target_slots
+    }
+
+    /// The listener slots.
+    pub fn listener_slots(&self) -> &Slots {
+        &self.listener_slots
+    }
+
+    /// Finds a load balancer by name, id or ARN.
+    ///
+    /// # Errors
+    /// [`Code::LoadBalancerNotFound`].
+    pub fn find_load_balancer(&self, wanted: &str) -> Result<&LoadBalancer, Error> {
+        let id = wanted.parse().ok();
+        let found = self.load_balancers.values().find(|lb| {
+            lb.name == wanted
+                || Some(lb.id) == id
+                || wanted.starts_with("arn:") && ids::load_balancer_arn(&self.site.region, &lb.name, lb.id) == wanted
+        });
+        found.ok_or_else(|| {
+            Error::new(Code::LoadBalancerNotFound, format!("there is no load balancer {}", Shown(wanted)))
+        })
+    }
+
+    /// Finds a target group by name, id or ARN.
+    ///
+    /// # Errors
+    /// [`Code::TargetGroupNotFound`].
+    pub fn find_target_group(&self, wanted: &str) -> Result<&TargetGroup, Error> {
+        let id = wanted.parse().ok();
+        let found = self.target_groups.values().find(|group| {
+            group.name == wanted
+                || Some(group.id) == id
+                || wanted.starts_with("arn:")
+                    && ids::target_group_arn(&self.site.region, &group.name, group.id) == wanted
+        });
+        found
+            .ok_or_else(|| Error::new(Code::TargetGroupNotFound, format!("there is no target group {}", Shown(wanted))))
+    }
+
+    /// Finds a listener.
+    ///
+    /// # Errors
+    /// [`Code::LoadBalancerNotFound`], [`Code::ListenerNotFound`].
+    pub fn find_listener(&self, load_balancer: &str, port: u16) -> Result<&Listener, Error> {
+        let lb = self.find_load_balancer(load_balancer)?;
+        self.listeners.get(&(lb.id, port)).ok_or_else(|| {
+            Error::new(
+                Code::ListenerNotFound,
+                format!("load balancer {} has no listener on port {port}", Shown(&lb.name)),
+            )
+        })
+    }
+
+    /// A record as it is to be stored; `None`: it is to be removed.
+    pub fn record(&self, key: RecordKey) -> Option<Vec<u8>> {
+        fn json<T: Serialize>(value: Option<&T>) -> Option<Vec<u8>> {
+            // These types have string keys only and no fallible serializers.
+            value.map(|value| serde_json::to_vec(value).expect("records are JSON"))
+        }
+        match key {
+            RecordKey::Meta => json(Some(&self.meta)),
+            RecordKey::LoadBalancer(id) => json(self.load_balancers.get(&id)),
+            RecordKey::Listener(lb, port) => json(self.listeners.get(&(lb, port))),
+            RecordKey::RetiredListener(slot) => json(self.retired_listeners.get(&slot)),
+            RecordKey::TargetGroup(id) => json(self.target_groups.get(&id)),
+            RecordKey::Target(slot) => json(self.targets.get(&slot)),
+            RecordKey::TargetSlots => json(Some(&self.target_slots)),
+            RecordKey::ListenerSlots => json(Some(&self.listener_slots)),
+        }
+    }
+
+    /// The keys of all records.
+    pub fn record_keys(&self) -> Vec<RecordKey> {
+        let mut keys = vec![RecordKey::Meta, RecordKey::TargetSlots, RecordKey::ListenerSlots];
+        keys.extend(self.load_balancers.keys().map(|id| RecordKey::LoadBalancer(*id)));
+        keys.extend(self.listeners.keys().map(|(lb, port)| RecordKey::Listener(*lb, *port)));
+        keys.extend(self.retired_listeners.keys().map(|slot| RecordKey::RetiredListener(*slot)));
+        keys.extend(self.target_groups.keys().map(|id| RecordKey::TargetGroup(*id)));
+        keys.extend(self.targets.keys().map(|slot| RecordKey::Target(*slot)));
+        keys
+    }
+
+    /// The model that was stored. Drains keep the deadlines they had; what of the delay is left by the wall clock is what
+    /// runs on by the monotonic clock, never more than the longest delay.
+    ///
+    /// # Errors
+    /// A record is unknown, cannot be read or does not go with the others.
+    pub fn load(
+        site: Site,
+        limits: Limits,
+        records: impl IntoIterator<Item = (String, Vec<u8>)>,
+        now: Now,
+    ) -> Result<Self, LoadError> {
+        let mut model = Self::new(site, limits, [0; 2]);
+        for (text, value) in records {
+            let key: RecordKey = text.parse()?;
+            match key {
+                RecordKey::Meta => model.meta = read(key, &value)?,
+                RecordKey::LoadBalancer(id) => drop(model.load_balancers.insert(id, read(key, &value)?)),
+                RecordKey::Listener(lb, port) => drop(model.listeners.insert((lb, port), read(key, &value)?)),
+                RecordKey::RetiredListener(slot) => drop(model.retired_listeners.insert(slot, read(key, &value)?)),
+                RecordKey::TargetGroup(id) => drop(model.target_groups.insert(id, read(key, &value)?)),
+                RecordKey::Target(slot) => drop(model.targets.insert(slot, read(key, &value)?)),
+                RecordKey::TargetSlots => model.target_slots = read(key, &value)?,
+                RecordKey::ListenerSlots => model.listener_slots = read(key, &value)?,
+            }
+        }
+        for target in model.targets.values_mut() {
+            if let Registration::Draining { until_ms, until_mono_ms } = &mut target.registration {
+                *until_mono_ms = now.mono_ms + until_ms.saturating_sub(now.wall_ms).min(DELAY_MAX_MS);
+            }
+            model.by_socket.insert((target.group, target.address, target.port), target.slot);
+        }
+        model.check_references()?;
+        Ok(model)
+    }
+
+    /// Finds records that do not go together: written by a defect, or changed by hand.
+    pub(crate) fn check_references(&self) -> Result<(), LoadError> {
+        let check = |good: bool, key| if good { Ok(()) } else { Err(LoadError::Inconsistent(key)) };
+        for (id, lb) in &self.load_balancers {
+            check(lb.id == *id, RecordKey::LoadBalancer(*id))?;
+        }
+        for (id, group) in &self.target_groups {
+            check(group.id == *id, RecordKey::TargetGroup(*id))?;
+        }
+        let mut slots = BTreeSet::new();
+        for ((lb, port), l) in &self.listeners {
+            let mut good = (l.load_balancer, l.port) == (*lb, *port)
+                && self.load_balancers.contains_key(lb)
+                && self.target_groups.contains_key(&l.target_group)
+                && (l.tcp_slot.is_some(), l.udp_slot.is_some()) == (l.protocol.has_tcp(), l.protocol.has_udp());
+            for slot in [l.tcp_slot, l.udp_slot].into_iter().flatten() {
+                good &= slots.insert(slot) && self.listener_slots.is_taken(slot);
+            }
+            check(good, RecordKey::Listener(*lb, *port))?;
+        }
+        for slot in self.retired_listeners.keys() {
+            let good = slots.insert(*slot) && self.listener_slots.is_taken(*slot);
+            check(good, RecordKey::RetiredListener(*slot))?;
+        }
+        for (slot, target) in &self.targets {
+            let good = target.slot == *slot
+                && self.target_slots.is_taken(*slot)
+                && self.target_slots.generation(*slot) == target.generation
+                && (matches!(target.registration, Registration::Gone { .. })
+                    || self.target_groups.contains_key(&target.group))
+                && self.by_socket.get(&(target.group, target.address, target.port)) == Some(slot);
+            check(good, RecordKey::Target(*slot))?;
+        }
+        Ok(())
+    }
+}
+
+/// The longest deregistration delay.
+const DELAY_MAX_MS: u64 = 3_600_000;
+
+fn read<T: DeserializeOwned>(key: RecordKey, value: &[u8]) -> Result<T, LoadError> {
+    serde_json::from_slice(value).map_err(|error| LoadError::Unreadable { key, why: error.to_string() })
+}

@@ -1,0 +1,172 @@
+//! The resources as they are kept, and stored.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::attributes;
+use crate::health::{Cause, Health, Thresholds};
+use crate::ids::Id;
+use crate::rest::{self, Attributes, Protocol, Scheme, TargetType};
+
+/// A load balancer with its one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadBalancer {
+    /// Id.
+    pub id: Id,
+    /// Name, unique.
+    pub name: String,
+    /// Scheme.
+    pub scheme: Scheme,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// Zone of the node.
+    pub zone: String,
+    /// Address of the node. It never changes (ZN-07).
+    pub address: Ipv4Addr,
+    /// Whether the data plane has ever worked with it.
+    pub active: bool,
+}
+
+/// A listener. Its key is (load balancer, port).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listener {
+    /// Id.
+    pub id: Id,
+    /// Its load balancer.
+    pub load_balancer: Id,
+    /// Port.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Where it forwards to.
+    pub target_group: Id,
+    /// Listener slot of its TCP half.
+    pub tcp_slot: Option<u16>,
+    /// Listener slot of its UDP half.
+    pub udp_slot: Option<u16>,
+}
+
+/// A listener slot whose listener is gone while flows may still refer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetiredListener {
+    /// The load balancer it belonged to.
+    pub load_balancer: Id,
+    /// Its port.
+    pub port: u16,
+    /// `TCP` or `UDP`.
+    pub protocol: Protocol,
+    /// The epoch from which on the data plane makes no flows for it.
+    pub since_epoch: u64,
+}
+
+/// A target group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetGroup {
+    /// Id.
+    pub id: Id,
+    /// Name, unique.
+    pub name: String,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port of targets registered without one.
+    pub port: u16,
+    /// How targets are named.
+    pub target_type: TargetType,
+    /// Health checks.
+    pub health_check: rest::HealthCheck,
+    /// Attributes that were set.
+    pub attributes: Attributes,
+}
+
+impl TargetGroup {
+    /// The value of an attribute that counts.
+    pub fn attribute(&self, key: &str) -> &str {
+        attributes::value(&self.attributes, self.protocol, self.target_type, key)
+    }
+
+    /// Whether targets see the clients' addresses.
+    pub fn preserves_client_ip(&self) -> bool {
+        self.attribute(attributes::PRESERVE_CLIENT_IP) == "true"
+    }
+
+    /// How long a deregistered target drains.
+    pub fn deregistration_delay_ms(&self) -> u64 {
+        self.attribute(attributes::DEREGISTRATION_DELAY).parse::<u64>().unwrap_or(0) * 1000
+    }
+
+    /// The thresholds of its health checks.
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            healthy: self.health_check.healthy_threshold_count,
+            unhealthy: self.health_check.unhealthy_threshold_count,
+        }
+    }
+}
+
+/// Whether a target is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "state")]
+pub enum Registration {
+    /// It is.
+    Registered,
+    /// It was deregistered; the delay runs.
+    Draining {
+        /// The end of the delay by the wall clock, in milliseconds since 1970: what survives a restart.
+        until_ms: u64,
+        /// The same by the monotonic clock: what counts while the process runs.
+        #[serde(skip)]
+        until_mono_ms: u64,
+    },
+    /// The delay is over, but flows may still refer to it.
+    Gone {
+        /// The epoch from which on the data plane makes no flows to it.
+        since_epoch: u64,
+    },
+}
+
+/// A target. Its key is its slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Target {
+    /// Its group. A target that is gone may outlive it.
+    pub group: Id,
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Port.
+    pub port: u16,
+    /// Number in the data plane.
+    pub slot: u16,
+    /// Generation of the slot.
+    pub generation: u8,
+    /// Whether it is registered.
+    pub registration: Registration,
+    /// Health, as far as it is in use.
+    pub health: Health,
+    /// Why it is unhealthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// When it became `initial`, in milliseconds since 1970.
+    pub initial_since_ms: u64,
+    /// The epoch in which it became `initial`.
+    pub initial_since_epoch: u64,
+    /// Health checks cannot be made.
+    #[serde(skip)]
+    pub unavailable: bool,
+}
+
+impl Target {
+    /// Whether it is registered.
+    pub fn is_registered(&self) -> bool {
+        self.registration == Registration::Registered
+    }
+
+    /// Whether it is draining.
+    pub fn is_draining(&self) -> bool {
+        matches!(self.registration, Registration::Draining { .. })
+    }
+}

@@ -1,0 +1,151 @@
+//! The rules of the configuration as a whole. Those of single values are tested where they are written.
+
+mod life;
+mod random;
+mod rules;
+
+use crate::error::{Code, Error};
+use crate::health::{Change, Health};
+use crate::ids::Id;
+use crate::model::{Command, Effects, Model, Now, Site};
+use crate::rest::{self, Attributes, Protocol, TargetSpec, TargetState};
+use crate::{Limits, attributes};
+
+const NOW: Now = Now { wall_ms: 1_700_000_000_000, mono_ms: 5_000 };
+
+fn later(ms: u64) -> Now {
+    Now { wall_ms: NOW.wall_ms + ms, mono_ms: NOW.mono_ms + ms }
+}
+
+fn site() -> Site {
+    let subnets = vec![("p0".into(), "10.1.0.2/24".parse().expect("a net"))];
+    Site { region: "local".into(), subnets }
+}
+
+/// A model under test, with ids drawn from a counter.
+#[derive(Clone)]
+struct Bench {
+    model: Model,
+    next_id: u64,
+    now: Now,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { model: Model::new(site(), Limits::default(), [1, 2]), next_id: 1, now: NOW }
+    }
+
+    fn id(&mut self) -> Id {
+        self.next_id += 1;
+        Id(self.next_id)
+    }
+
+    /// Applies a command as the control plane does: to a copy. Proves that what is stored makes the same model again.
+    fn apply(&mut self, command: Command) -> Result<Effects, Error> {
+        let mut next = self.model.clone();
+        let effects = next.apply(command, self.now)?;
+        assert_eq!(next.check_references(), Ok(()));
+        for key in self.model.record_keys().into_iter().chain(next.record_keys()) {
+            let unchanged = self.model.record(key) == next.record(key);
+            assert!(unchanged || effects.changed.contains(&key), "{key} was changed in silence");
+        }
+        assert_eq!(next.epoch(), self.model.epoch() + u64::from(!effects.changed.is_empty()));
+        self.model = next;
+        Ok(effects)
+    }
+
+    fn ok(&mut self, command: Command) -> Effects {
+        self.apply(command).expect("the command is good")
+    }
+
+    fn refused(&mut self, command: Command) -> (Code, Option<String>, String) {
+        let before = self.model.clone();
+        let error = self.apply(command).expect_err("the command is to be refused");
+        assert_eq!(self.model, before);
+        assert!(error.message.len() > 10 && !error.message.contains("Some("), "{error}");
+        (error.code, error.field, error.message)
+    }
+
+    fn load_balancer(&mut self, name: &str, address: &str) -> Command {
+        let nodes = vec![rest::NodeSpec { zone: "zone-a".into(), address: address.into() }];
+        let request = rest::CreateLoadBalancer { name: name.into(), scheme: None, nodes };
+        Command::CreateLoadBalancer { request, id: self.id() }
+    }
+
+    fn group(&mut self, name: &str, protocol: Protocol) -> Command {
+        let request = rest::CreateTargetGroup {
+            name: name.into(),
+            protocol,
+            port: 8080,
+            target_type: rest::TargetType::Ip,
+            health_check: rest::ModifyHealthCheck::default(),
+            attributes: Attributes::new(),
+        };
+        Command::CreateTargetGroup { request, id: self.id() }
+    }
+
+    fn listener(&mut self, lb: &str, protocol: Protocol, port: i64, group: &str) -> Command {
+        let request = rest::CreateListener { protocol, port, target_group: group.into() };
+        Command::CreateListener { load_balancer: lb.into(), request, id: self.id() }
+    }
+
+    /// A load balancer `web` on 10.1.0.10 whose TCP listener on port 80 forwards to group `web` with these targets.
+    fn serving(targets: &[&str]) -> Self {
+        let mut bench = Self::new();
+        for command in [
+            bench.load_balancer("web", "10.1.0.10"),
+            bench.group("web", Protocol::Tcp),
+            bench.listener("web", Protocol::Tcp, 80, "web"),
+        ] {
+            bench.ok(command);
+        }
+        if !targets.is_empty() {
+            bench.ok(register("web", targets));
+        }
+        bench
+    }
+
+    fn set_attribute(&mut self, group: &str, key: &str, value: &str) {
+        let attributes = [(key.to_owned(), value.to_owned())].into();
+        self.ok(Command::ModifyAttributes { target_group: group.into(), attributes });
+    }
+
+    fn slot(&self, group: &str, target: &str) -> u16 {
+        let group = self.model.find_target_group(group).expect("the group").id;
+        self.model.targets_of(group).find(|t| t.address.to_string() == target).expect("the target").slot
+    }
+
+    fn set_health(&mut self, group: &str, target: &str, health: Health) {
+        let slot = self.slot(group, target);
+        let generation = self.model.target(slot).expect("a target").generation;
+        self.ok(Command::Health(vec![(slot, generation, Change::Health(health, None))]));
+    }
+
+    /// (state, reason) of a target.
+    fn state(&self, group: &str, target: &str) -> (TargetState, String) {
+        let target = self.model.target(self.slot(group, target)).expect("the target");
+        let health = self.model.show_health(target, self.now);
+        assert_eq!(health.reason.is_some(), health.description.is_some());
+        (health.state, health.reason.unwrap_or_default())
+    }
+
+    /// The addresses that new flows of a group go to.
+    fn selected(&self, group: &str) -> Vec<String> {
+        let group = self.model.find_target_group(group).expect("the group").id;
+        self.model.candidates(group).iter().map(|c| c.address.to_string()).collect()
+    }
+}
+
+fn specs(targets: &[&str]) -> Vec<TargetSpec> {
+    targets.iter().map(|id| TargetSpec { id: (*id).into(), port: None }).collect()
+}
+
+fn register(group: &str, targets: &[&str]) -> Command {
+    Command::RegisterTargets { target_group: group.into(), targets: specs(targets) }
+}
+
+fn deregister(group: &str, targets: &[&str]) -> Command {
+    Command::DeregisterTargets { target_group: group.into(), targets: specs(targets) }
+}
+
+const DELAY: &str = attributes::DEREGISTRATION_DELAY;

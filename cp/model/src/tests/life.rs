@@ -1,0 +1,222 @@
+//! The life of targets.
+
+use super::*;
+use crate::forward::Treatment;
+use crate::health::Cause;
+use crate::resource::Registration;
+
+fn treatment(bench: &Bench, target: &str) -> Treatment {
+    let slot = bench.slot("web", target);
+    bench.model.treatments().find(|(target, _)| target.slot == slot).expect("the target").1
+}
+
+/// req: HC-11, HC-13, HC-14, TGT-12
+#[test]
+fn a_target_goes_from_initial_to_healthy_to_unhealthy() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Initial, "Elb.RegistrationInProgress".into()));
+    bench.now = later(1000);
+    assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Initial, "Elb.InitialHealthChecking".into()));
+    bench.set_health("web", "10.2.0.11", Health::Healthy);
+    bench.set_health("web", "10.2.0.12", Health::Healthy);
+    assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Healthy, String::new()));
+    let slot = bench.slot("web", "10.2.0.11");
+    bench.ok(Command::Health(vec![(slot, 0, Change::Health(Health::Unhealthy, Some(Cause::Refused)))]));
+    let shown = bench.model.show_health(bench.model.target(slot).expect("it"), bench.now);
+    assert_eq!(shown.reason.as_deref(), Some("Target.FailedHealthChecks"));
+    assert_eq!(shown.description.as_deref(), Some("Health checks failed: the target refused the connection"));
+    // The result of a check that was made for an earlier holder of the number says nothing.
+    let late = Command::Health(vec![(slot, 1, Change::Health(Health::Healthy, None))]);
+    assert!(bench.ok(late).changed.is_empty());
+    bench.ok(Command::Health(vec![(slot, 0, Change::Unavailable(true))]));
+    assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Unavailable, "Elb.InternalError".into()));
+}
+
+/// req: RT-05, HC-20, HC-21, TGH-01
+#[test]
+fn only_healthy_targets_are_selected_unless_there_are_none() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12", "10.2.0.13"]);
+    assert_eq!(bench.selected("web").len(), 3, "none is healthy yet: all");
+    bench.set_health("web", "10.2.0.11", Health::Healthy);
+    assert_eq!(bench.selected("web"), ["10.2.0.11"]);
+    bench.set_health("web", "10.2.0.12", Health::Unhealthy);
+    assert_eq!(treatment(&bench, "10.2.0.12"), Treatment::Unhealthy);
+    assert_eq!(treatment(&bench, "10.2.0.13"), Treatment::Active, "initial");
+    bench.set_health("web", "10.2.0.11", Health::Unhealthy);
+    assert_eq!(bench.selected("web").len(), 3, "fail-open");
+    assert_eq!(treatment(&bench, "10.2.0.12"), Treatment::Active, "no resets while failing open");
+}
+
+/// req: DRN-01, DRN-02, DRN-03, DRN-10, TGT-08
+#[test]
+fn a_deregistered_target_drains_and_is_gone() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    bench.set_health("web", "10.2.0.11", Health::Healthy);
+    bench.set_health("web", "10.2.0.12", Health::Healthy);
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    let draining = (TargetState::Draining, "Target.DeregistrationInProgress".to_owned());
+    assert_eq!(bench.state("web", "10.2.0.11"), draining);
+    assert_eq!(bench.selected("web"), ["10.2.0.12"]);
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Draining);
+    assert!(bench.ok(deregister("web", &["10.2.0.11"])).changed.is_empty(), "the deadline stays");
+
+    bench.now = later(299_999);
+    assert!(bench.ok(Command::Expire).changed.is_empty());
+    assert_eq!(bench.state("web", "10.2.0.11"), draining);
+    assert_eq!(bench.model.next_expiry_ms(), Some(NOW.mono_ms + 300_000));
+    bench.now = later(300_000);
+    bench.ok(Command::Expire);
+    assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Unused, "Target.NotRegistered".into()));
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Draining, "flows go on");
+    assert_eq!(bench.model.next_expiry_ms(), None);
+    let slot = bench.slot("web", "10.2.0.11");
+    bench.ok(Command::FreeTargets(vec![(slot, vec![4])]));
+    assert!(bench.model.target(slot).is_none());
+    bench.ok(register("web", &["10.2.0.13"]));
+    let target = bench.model.target(slot).expect("the number was free");
+    assert_eq!((target.generation, bench.model.target_slots().since_taken(slot, 0, 10)), (1, 6));
+}
+
+/// req: DRN-09
+#[test]
+fn without_a_delay_a_target_is_gone_at_once() {
+    let mut bench = Bench::serving(&["10.2.0.11"]);
+    bench.set_attribute("web", DELAY, "0");
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    assert_eq!(bench.state("web", "10.2.0.11").0, TargetState::Unused);
+    assert_eq!(bench.selected("web"), [""; 0]);
+}
+
+/// req: DRN-08 (the delay at the time of the deregistration counts)
+#[test]
+fn a_deadline_is_frozen() {
+    let mut bench = Bench::serving(&["10.2.0.11"]);
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    bench.set_attribute("web", DELAY, "3600");
+    assert_eq!(bench.model.next_expiry_ms(), Some(NOW.mono_ms + 300_000));
+}
+
+/// req: DRN-06, HC-31
+#[test]
+fn a_draining_target_is_still_checked() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    bench.set_health("web", "10.2.0.12", Health::Healthy);
+    bench.set_health("web", "10.2.0.11", Health::Healthy);
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    assert_eq!(bench.model.check_plans().len(), 2);
+    bench.set_health("web", "10.2.0.11", Health::Unhealthy);
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Unhealthy);
+    assert_eq!(bench.state("web", "10.2.0.11").0, TargetState::Draining);
+}
+
+/// req: TGT-10, TGT-14
+#[test]
+fn registering_again_keeps_the_number() {
+    let mut bench = Bench::serving(&["10.2.0.11"]);
+    bench.set_health("web", "10.2.0.11", Health::Healthy);
+    let before = bench.model.target(0).expect("it").clone();
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    bench.ok(register("web", &["10.2.0.11"]));
+    let after = bench.model.target(0).expect("it").clone();
+    assert_eq!((after.slot, after.generation, after.health), (before.slot, before.generation, Health::Initial));
+    assert!(after.initial_since_epoch > before.initial_since_epoch);
+    // Also when it is gone, as long as flows may refer to it.
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    bench.now = later(300_000);
+    bench.ok(Command::Expire);
+    bench.ok(register("web", &["10.2.0.11"]));
+    assert_eq!(bench.model.target(0).expect("it").generation, before.generation);
+    // A registered target is never freed, whatever the counters say.
+    assert!(bench.ok(Command::FreeTargets(vec![(0, vec![])])).changed.is_empty());
+    assert!(bench.ok(deregister("web", &["10.2.0.99"])).changed.is_empty(), "unknown targets are passed over");
+}
+
+/// req: GEN-06, TG-06, LSN-15
+#[test]
+fn one_address_may_serve_on_several_ports() {
+    let mut bench = Bench::serving(&["10.2.0.11"]);
+    let other = vec![TargetSpec { id: "10.2.0.11".into(), port: Some(9090) }];
+    bench.ok(Command::RegisterTargets { target_group: "web".into(), targets: other });
+    let ports: Vec<u16> = bench.model.targets().map(|target| target.port).collect();
+    assert_eq!(ports, [8080, 9090]);
+    let plans: Vec<u16> = bench.model.check_plans().iter().map(|plan| plan.port).collect();
+    assert_eq!(plans, [8080, 9090]);
+}
+
+/// req: HC-19, TG-13, HC-28
+#[test]
+fn only_groups_in_use_are_checked() {
+    let mut bench = Bench::serving(&["10.2.0.11"]);
+    let plan = bench.model.check_plans()[0];
+    assert_eq!((plan.source.to_string(), plan.interval_s, plan.timeout_s), ("10.1.0.10".to_owned(), 30, 10));
+    bench.set_health("web", "10.2.0.11", Health::Healthy);
+    bench.ok(Command::DeleteListener { load_balancer: "web".into(), port: 80 });
+    assert_eq!(bench.model.check_plans(), []);
+    assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Unused, "Target.NotInUse".into()));
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Active, "flows go on");
+    let command = bench.listener("web", Protocol::Tcp, 80, "web");
+    bench.ok(command);
+    assert_eq!(bench.state("web", "10.2.0.11").0, TargetState::Initial);
+    let command = bench.listener("web", Protocol::Tcp, 81, "web");
+    bench.set_health("web", "10.2.0.11", Health::Healthy);
+    bench.ok(command);
+    assert_eq!(bench.state("web", "10.2.0.11").0, TargetState::Healthy, "a second listener changes nothing");
+}
+
+/// req: TGT-13
+#[test]
+fn a_node_is_no_target() {
+    let mut bench = Bench::serving(&["10.1.0.10", "10.2.0.11"]);
+    assert_eq!(bench.state("web", "10.1.0.10"), (TargetState::Unused, "Target.IpUnusable".into()));
+    assert_eq!(bench.selected("web"), ["10.2.0.11"]);
+    assert_eq!(bench.model.check_plans().len(), 1);
+}
+
+fn reload(bench: &Bench, now: Now) -> Model {
+    let records = bench.model.record_keys().into_iter();
+    let records = records.map(|key| (key.to_string(), bench.model.record(key).expect("a record")));
+    Model::load(site(), Limits::default(), records, now).expect("what was stored can be read")
+}
+
+#[test]
+fn a_restart_keeps_drains_and_health() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    bench.set_health("web", "10.2.0.12", Health::Healthy);
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    let until = |model: &Model| match model.target(0).expect("it").registration {
+        Registration::Draining { until_mono_ms, .. } => until_mono_ms,
+        other => unreachable!("{other:?}"),
+    };
+    // 100 s later by the wall clock; the monotonic clock begins anew.
+    let model = reload(&bench, Now { wall_ms: NOW.wall_ms + 100_000, mono_ms: 7 });
+    assert_eq!(until(&model), 7 + 200_000);
+    assert_eq!(model.target(1).expect("it").health, Health::Healthy);
+    // The wall clock was set back by years, or forward: never more than the longest delay, never less than none.
+    assert_eq!(until(&reload(&bench, Now { wall_ms: 0, mono_ms: 7 })), 7 + 3_600_000);
+    assert_eq!(until(&reload(&bench, Now { wall_ms: u64::MAX, mono_ms: 7 })), 7);
+}
+
+#[test]
+fn records_that_make_no_sense_are_refused() {
+    use crate::model::{LoadError, RecordKey};
+    let bench = Bench::serving(&["10.2.0.11"]);
+    let load = |key: &str, value: Option<&str>| {
+        let mut records: std::collections::BTreeMap<String, Vec<u8>> = Default::default();
+        for key in bench.model.record_keys() {
+            records.insert(key.to_string(), bench.model.record(key).expect("a record"));
+        }
+        match value {
+            Some(value) => records.insert(key.into(), value.into()),
+            None => records.remove(key),
+        };
+        Model::load(site(), Limits::default(), records, NOW)
+    };
+    assert!(matches!(load("rule/1", Some("{}")), Err(LoadError::UnknownRecord(_))));
+    assert!(matches!(load("target/65536", Some("{}")), Err(LoadError::UnknownRecord(_))));
+    assert!(matches!(load("target/0", Some("{")), Err(LoadError::Unreadable { key: RecordKey::Target(0), .. })));
+    assert_eq!(load("slots/targets", None), Err(LoadError::Inconsistent(RecordKey::Target(0))));
+    let group = bench.model.target_groups().next().expect("a group").id;
+    let listener = bench.model.listeners().next().expect("a listener");
+    let broken = LoadError::Inconsistent(RecordKey::Listener(listener.load_balancer, 80));
+    assert_eq!(load(&format!("target-group/{group}"), None), Err(broken));
+}

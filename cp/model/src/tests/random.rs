@@ -1,0 +1,164 @@
+//! Any sequence of commands keeps the invariants.
+
+use super::*;
+use crate::health::Cause;
+use crate::model::RecordKey;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Debug)]
+enum Step {
+    LoadBalancer(u8),
+    DeleteLoadBalancer(u8),
+    Listener(u8, u8, u8, u8),
+    ModifyListener(u8, u8, u8, u8),
+    DeleteListener(u8, u8),
+    Group(u8, u8),
+    DeleteGroup(u8),
+    Delay(u8, u16),
+    Register(u8, Vec<u8>),
+    Deregister(u8, Vec<u8>),
+    Health(u8, u8),
+    Wait(u32),
+    FreeTargets,
+    FreeListeners,
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let targets = || proptest::collection::vec(0..12u8, 1..5);
+    prop_oneof![
+        (0..3u8).prop_map(Step::LoadBalancer),
+        (0..3u8).prop_map(Step::DeleteLoadBalancer),
+        (0..3u8, 0..3u8, 0..3u8, 0..4u8).prop_map(|(a, b, c, d)| Step::Listener(a, b, c, d)),
+        (0..3u8, 0..3u8, 0..3u8, 0..4u8).prop_map(|(a, b, c, d)| Step::ModifyListener(a, b, c, d)),
+        (0..3u8, 0..3u8).prop_map(|(a, b)| Step::DeleteListener(a, b)),
+        (0..4u8, 0..3u8).prop_map(|(a, b)| Step::Group(a, b)),
+        (0..4u8).prop_map(Step::DeleteGroup),
+        (0..4u8, 0..4000u16).prop_map(|(a, b)| Step::Delay(a, b)),
+        (0..4u8, targets()).prop_map(|(a, b)| Step::Register(a, b)),
+        (0..4u8, targets()).prop_map(|(a, b)| Step::Deregister(a, b)),
+        (any::<u8>(), 0..4u8).prop_map(|(a, b)| Step::Health(a, b)),
+        (0..2_000_000u32).prop_map(Step::Wait),
+        Just(Step::FreeTargets),
+        Just(Step::FreeListeners),
+        Just(Step::Restart),
+    ]
+}
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::TcpUdp];
+
+fn addresses(numbers: &[u8]) -> Vec<String> {
+    // The last three are node addresses.
+    let address = |n: &u8| if *n < 9 { format!("10.2.0.{n}") } else { format!("10.1.0.{}", 10 + n - 9) };
+    numbers.iter().map(address).collect()
+}
+
+fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
+    let name = |n: u8| format!("n{n}");
+    let port = |n: u8| 80 + i64::from(n);
+    let command = match step.clone() {
+        Step::LoadBalancer(n) => bench.load_balancer(&name(n), &format!("10.1.0.{}", 10 + n)),
+        Step::DeleteLoadBalancer(n) => Command::DeleteLoadBalancer { load_balancer: name(n) },
+        Step::Listener(lb, protocol, at, group) => {
+            bench.listener(&name(lb), PROTOCOLS[usize::from(protocol)], port(at), &name(group))
+        }
+        Step::ModifyListener(lb, protocol, at, group) => Command::ModifyListener {
+            load_balancer: name(lb),
+            port: 80,
+            request: rest::ModifyListener {
+                protocol: (protocol > 0).then(|| PROTOCOLS[usize::from(protocol)]),
+                port: (at > 0).then(|| port(at)),
+                target_group: (group > 0).then(|| name(group)),
+            },
+        },
+        Step::DeleteListener(lb, at) => Command::DeleteListener { load_balancer: name(lb), port: 80 + u16::from(at) },
+        Step::Group(n, protocol) => bench.group(&name(n), PROTOCOLS[usize::from(protocol)]),
+        Step::DeleteGroup(n) => Command::DeleteTargetGroup { target_group: name(n) },
+        Step::Delay(n, seconds) => Command::ModifyAttributes {
+            target_group: name(n),
+            attributes: [(DELAY.to_owned(), seconds.to_string())].into(),
+        },
+        Step::Register(n, targets) => {
+            let targets = addresses(&targets);
+            register(&name(n), &targets.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        Step::Deregister(n, targets) => {
+            let targets = addresses(&targets);
+            deregister(&name(n), &targets.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        Step::Health(slot, to) => {
+            let slot = u16::from(slot) % 16;
+            let generation = bench.model.target_slots().generation(slot);
+            let change = match to {
+                0 => Change::Health(Health::Healthy, None),
+                1 => Change::Health(Health::Unhealthy, Some(Cause::Timeout)),
+                _ => Change::Unavailable(to == 2),
+            };
+            Command::Health(vec![(slot, generation, change)])
+        }
+        Step::Wait(ms) => {
+            bench.now.wall_ms += u64::from(ms);
+            bench.now.mono_ms += u64::from(ms);
+            Command::Expire
+        }
+        Step::FreeTargets => {
+            Command::FreeTargets(bench.model.targets().map(|target| (target.slot, vec![1; 8])).collect())
+        }
+        Step::FreeListeners => {
+            let slots = bench.model.retired_listeners().map(|(slot, _)| (slot, vec![1; 8]));
+            Command::FreeListeners(slots.collect())
+        }
+        Step::Restart => {
+            let keys = bench.model.record_keys();
+            let record = |key: &RecordKey| (key.to_string(), bench.model.record(*key).expect("a record"));
+            let records: Vec<_> = keys.iter().map(record).collect();
+            let loaded = Model::load(site(), Limits::default(), records, bench.now).expect("it can be read");
+            // What is not stored is only whether checks could be made.
+            let mut expected = bench.model.clone();
+            expected.targets.values_mut().for_each(|target| target.unavailable = false);
+            assert_eq!(loaded, expected);
+            bench.model = loaded;
+            return Ok(Effects::default());
+        }
+    };
+    bench.apply(command)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// I5: tables contain registered targets only. I9: the epoch never falls. Numbers never change hands while taken.
+    /// What is stored makes the same model. (The bench checks references and changed records after every command.)
+    #[test]
+    fn invariants_hold(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut bench = Bench::new();
+        for step in &steps {
+            let holders = |model: &Model| -> BTreeMap<u16, (Id, std::net::Ipv4Addr, u16, u8)> {
+                model.targets().map(|t| (t.slot, (t.group, t.address, t.port, t.generation))).collect()
+            };
+            let (before, epoch) = (holders(&bench.model), bench.model.epoch());
+            let _ = run(&mut bench, step);
+            prop_assert!(bench.model.epoch() >= epoch);
+            let after = holders(&bench.model);
+            for (slot, holder) in &before {
+                match after.get(slot) {
+                    Some(now) => prop_assert_eq!(now, holder),
+                    None => prop_assert!(matches!(step, Step::FreeTargets)),
+                }
+            }
+            for group in bench.model.target_groups() {
+                let candidates = bench.model.candidates(group.id);
+                for candidate in &candidates {
+                    let target = bench.model.target(candidate.slot).expect("a target");
+                    prop_assert!(target.is_registered() && target.group == group.id);
+                    prop_assert!(!bench.model.is_node(target.address));
+                }
+                let users: BTreeSet<Id> =
+                    bench.model.listeners().filter(|l| l.target_group == group.id).map(|l| l.load_balancer).collect();
+                prop_assert!(users.len() <= 1, "one load balancer a group");
+            }
+            prop_assert_eq!(bench.model.treatments().count(), after.len());
+        }
+    }
+}
