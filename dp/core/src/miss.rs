@@ -29,6 +29,9 @@ const TARGET_TRIES: u32 = 4;
 impl Pipeline<'_> {
     /// Handles a TCP or UDP packet that belongs to no flow of this lcore.
     pub(crate) fn first_packet<F: Frame>(&mut self, frame: &mut F, meta: &Meta, arrival: Arrival, now: Now) -> Verdict {
+        if self.forwarding.generation == 0 {
+            return self.drop(DropReason::NoConfiguration);
+        }
         let tuple = &meta.tuple;
         let (to, to_port) = (tuple.destination_ip(), tuple.destination_port());
         let listener = self.forwarding.listener(to, to_port, tuple.protocol).copied();
@@ -47,7 +50,7 @@ impl Pipeline<'_> {
         }
         if let (Some(listener), false) = (listener, from_target) {
             self.tracer.step(|| Step::Listener { slot: listener.slot });
-            return self.to_listener(frame, meta, &listener, opens, now);
+            return self.listened(frame, meta, &listener, opens, now);
         }
         match self.forwarding.local(to) {
             Some(LocalKind::Host) => return self.punt(frame.in_port(), now),
@@ -62,7 +65,7 @@ impl Pipeline<'_> {
         if tuple.protocol == protocol::TCP { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
     }
 
-    fn to_listener<F: Frame>(
+    fn listened<F: Frame>(
         &mut self,
         frame: &mut F,
         meta: &Meta,

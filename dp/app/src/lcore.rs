@@ -1,0 +1,417 @@
+//! The loop of a polling lcore: receive, take through the pipeline, send, and a little housekeeping; run to completion.
+//!
+//! Nothing here allocates, locks or calls the kernel, but for the sleep of the idle back-off where that is on.
+//! What an lcore shares with others goes over rings: packets that another lcore owns, packets for and from Linux, snapshots.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use crossbeam_queue::ArrayQueue;
+use leat_abi::Counter;
+use leat_abi::counters::LcoreCounters;
+use leat_abi::layout::LcoreHeader;
+use leat_abi::message::Command;
+use leat_abi::ring::{Consumer, RingError};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Verdict};
+use leat_dpdk::{HandoverRx, HandoverTx, RxQueue, TxQueue, free_batch, rdtsc};
+
+use crate::clock::Clock;
+use crate::packet::{Errand, Packet};
+
+/// Turns without work after which an lcore with idle back-off sleeps between turns.
+const PATIENCE_TURNS: u32 = 2_000;
+/// How long it sleeps then.
+const NAP: Duration = Duration::from_micros(50);
+/// Turns between two looks at commands, timers and flow dumps while packets flow.
+const HOUSEKEEPING_TURNS: u32 = 8;
+
+/// What the lcores are to do.
+#[derive(Debug)]
+pub struct Phase(AtomicU8);
+
+impl Phase {
+    /// Receive and forward.
+    pub const RUN: u8 = 0;
+    /// Receive nothing more, finish what was handed over.
+    pub const DRAIN: u8 = 1;
+    /// Return.
+    pub const STOP: u8 = 2;
+
+    /// Running.
+    pub fn new() -> Self {
+        Self(AtomicU8::new(Self::RUN))
+    }
+
+    /// Goes on to a phase.
+    pub fn set(&self, phase: u8) {
+        self.0.store(phase, Ordering::Release);
+    }
+
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Snapshots on their way to an lcore and back, to be freed elsewhere. The latest wins.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// Towards the lcore.
+    pub fresh: ArrayQueue<Arc<Forwarding>>,
+    /// Back from it.
+    pub retired: ArrayQueue<Arc<Forwarding>>,
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    pub fn new() -> Self {
+        Self { fresh: ArrayQueue::new(1), retired: ArrayQueue::new(4) }
+    }
+}
+
+/// Packets on their way to a ring or a transmit queue, with what is to be counted when they have gone.
+#[derive(Default)]
+struct Outbox {
+    packets: ArrayVec<Packet, BURST>,
+    verdicts: ArrayVec<(Verdict, u16), BURST>,
+}
+
+impl Outbox {
+    /// Adds a packet. The caller has made sure that there is room.
+    #[inline(always)]
+    fn push(&mut self, packet: Packet, verdict: Verdict) {
+        self.verdicts.push((verdict, packet.bytes().len() as u16));
+        self.packets.push(packet);
+    }
+
+    /// Sends everything; what is not taken is counted and freed.
+    #[inline(always)]
+    fn flush(&mut self, counters: &LcoreCounters<'_>, send: impl FnOnce(&mut ArrayVec<Packet, BURST>) -> usize) {
+        if self.packets.is_empty() {
+            return;
+        }
+        let sent = send(&mut self.packets);
+        for (i, (verdict, bytes)) in self.verdicts.iter().enumerate() {
+            if i < sent {
+                Pipeline::sent(counters, *verdict, usize::from(*bytes));
+            } else {
+                Pipeline::refused(counters, *verdict);
+            }
+        }
+        self.verdicts.clear();
+        free_batch(&mut self.packets);
+    }
+}
+
+/// How an lcore sends on a port: by its own queue, or by another lcore's.
+pub enum Egress {
+    /// Its own transmit queue.
+    Queue(TxQueue),
+    /// The lcore that has one for it.
+    Via(u16),
+}
+
+struct EgressPort {
+    way: Egress,
+    outbox: Outbox,
+}
+
+struct Neighbour {
+    to: Option<HandoverTx>,
+    from: Option<HandoverRx>,
+    outbox: Outbox,
+}
+
+/// The rings of an lcore to the others and to the exception thread.
+pub struct Rings {
+    /// To and from each lcore by number; none for itself.
+    pub neighbours: Vec<(Option<HandoverTx>, Option<HandoverRx>)>,
+    /// To the exception thread.
+    pub to_linux: HandoverTx,
+    /// From the exception thread.
+    pub from_linux: HandoverRx,
+}
+
+/// A polling lcore.
+pub struct Lcore {
+    pipeline: Pipeline<'static>,
+    counters: LcoreCounters<'static>,
+    header: &'static LcoreHeader,
+    commands: Consumer<'static>,
+    mailbox: Arc<Mailbox>,
+    rx: Vec<RxQueue>,
+    ports: Vec<EgressPort>,
+    neighbours: Vec<Neighbour>,
+    to_linux: HandoverTx,
+    to_linux_outbox: Outbox,
+    from_linux: HandoverRx,
+    clock: Clock,
+    phase: Arc<Phase>,
+    idle_backoff: bool,
+}
+
+/// What an lcore is made of.
+pub struct Parts {
+    /// Its pipeline, flows adopted.
+    pub pipeline: Pipeline<'static>,
+    /// Its header in the segment.
+    pub header: &'static LcoreHeader,
+    /// Its commands.
+    pub commands: Consumer<'static>,
+    /// Its snapshots.
+    pub mailbox: Arc<Mailbox>,
+    /// The receive queues it polls.
+    pub rx: Vec<RxQueue>,
+    /// Its way out by each port, by number.
+    pub egress: Vec<Egress>,
+    /// Its rings.
+    pub rings: Rings,
+    /// The clock.
+    pub clock: Clock,
+    /// What to do.
+    pub phase: Arc<Phase>,
+    /// Sleep when nothing arrives.
+    pub idle_backoff: bool,
+}
+
+impl Lcore {
+    /// An lcore ready to run.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            counters: parts.pipeline.counters(),
+            pipeline: parts.pipeline,
+            header: parts.header,
+            commands: parts.commands,
+            mailbox: parts.mailbox,
+            rx: parts.rx,
+            ports: parts.egress.into_iter().map(|way| EgressPort { way, outbox: Outbox::default() }).collect(),
+            neighbours: parts
+                .rings
+                .neighbours
+                .into_iter()
+                .map(|(to, from)| Neighbour { to, from, outbox: Outbox::default() })
+                .collect(),
+            to_linux: parts.rings.to_linux,
+            to_linux_outbox: Outbox::default(),
+            from_linux: parts.rings.from_linux,
+            clock: parts.clock,
+            phase: parts.phase,
+            idle_backoff: parts.idle_backoff,
+        }
+    }
+
+    /// Polls until told to stop.
+    pub fn run(mut self) -> i32 {
+        self.header.running.store(1, Ordering::Release);
+        let (mut idle_turns, mut turns) = (0u32, 0u32);
+        let mut longest = 0;
+        let mut before = rdtsc();
+        loop {
+            let phase = self.phase.get();
+            if phase == Phase::STOP {
+                break;
+            }
+            let now = self.clock.tick(before);
+            let received = self.turn(phase == Phase::RUN, now);
+            turns = turns.wrapping_add(1);
+            let mut busy = received > 0;
+            if !busy || turns.is_multiple_of(HOUSEKEEPING_TURNS) {
+                busy |= self.housekeeping(now);
+            }
+            idle_turns = if busy { 0 } else { idle_turns.saturating_add(1) };
+            if self.idle_backoff && idle_turns > PATIENCE_TURNS {
+                std::thread::sleep(NAP);
+            } else if !busy {
+                std::hint::spin_loop();
+            }
+            let after = rdtsc();
+            let cycles = after.saturating_sub(before);
+            before = after;
+            self.counters.add(Counter::Loops, 1);
+            self.counters.add(if busy { Counter::BusyCycles } else { Counter::IdleCycles }, cycles);
+            if busy && cycles > longest {
+                longest = cycles;
+                self.header.longest_loop.store(longest, Ordering::Relaxed);
+            }
+        }
+        self.header.running.store(0, Ordering::Release);
+        0
+    }
+
+    /// One round over all sources of packets. Returns how many there were.
+    #[inline(always)]
+    fn turn(&mut self, receive: bool, now: Now) -> usize {
+        let mut received = 0;
+        let mut batch: ArrayVec<Packet, BURST> = ArrayVec::new();
+        if receive {
+            for queue in 0..self.rx.len() {
+                if self.rx[queue].burst(&mut batch) > 0 {
+                    received += batch.len();
+                    self.process(&mut batch, Arrival::Wire, now);
+                }
+            }
+        }
+        for lcore in 0..self.neighbours.len() {
+            if let Some(from) = &mut self.neighbours[lcore].from
+                && from.burst(&mut batch) > 0
+            {
+                received += batch.len();
+                self.handed_over(&mut batch, now);
+            }
+        }
+        if self.from_linux.burst(&mut batch) > 0 {
+            received += batch.len();
+            self.send_for_linux(&mut batch);
+        }
+        if received > 0 {
+            self.flush();
+        }
+        received
+    }
+
+    /// Takes a batch through the pipeline and puts its packets where the verdicts say. Leaves the batch empty.
+    #[inline(always)]
+    fn process(&mut self, batch: &mut ArrayVec<Packet, BURST>, arrival: Arrival, now: Now) {
+        let mut verdicts = ArrayVec::new();
+        self.pipeline.process(now, arrival, batch, &mut verdicts);
+        let mut dropped: ArrayVec<Packet, BURST> = ArrayVec::new();
+        for (packet, verdict) in batch.drain(..).zip(verdicts) {
+            match verdict {
+                Verdict::Forward { port } | Verdict::Answer { port } => self.transmit(packet, port, verdict),
+                Verdict::HandOver { lcore } => self.hand_over(packet, lcore, Errand::Process, verdict),
+                Verdict::Punt { port } => {
+                    let mut packet = packet;
+                    packet.mark(Errand::ToLinux(port));
+                    if self.to_linux_outbox.packets.is_full() {
+                        self.flush_to_linux();
+                    }
+                    self.to_linux_outbox.push(packet, verdict);
+                }
+                Verdict::Drop(_) => dropped.push(packet),
+            }
+        }
+        free_batch(&mut dropped);
+    }
+
+    #[inline(always)]
+    fn transmit(&mut self, mut packet: Packet, port: u8, verdict: Verdict) {
+        packet.prepare();
+        match self.ports.get_mut(usize::from(port)) {
+            Some(EgressPort { way: Egress::Queue(queue), outbox }) => {
+                if outbox.packets.is_full() {
+                    outbox.flush(&self.counters, |packets| queue.burst(packets));
+                }
+                outbox.push(packet, verdict);
+            }
+            Some(EgressPort { way: Egress::Via(lcore), .. }) => {
+                let lcore = *lcore;
+                self.hand_over(packet, lcore, Errand::Transmit(verdict), Verdict::HandOver { lcore });
+            }
+            // A snapshot's ports are checked, so this is a flow of a port that is no more.
+            None => Pipeline::refused(&self.counters, verdict),
+        }
+    }
+
+    #[inline(always)]
+    fn hand_over(&mut self, mut packet: Packet, lcore: u16, errand: Errand, verdict: Verdict) {
+        packet.mark(errand);
+        let Some(Neighbour { to: Some(to), outbox, .. }) = self.neighbours.get_mut(usize::from(lcore)) else {
+            return Pipeline::refused(&self.counters, verdict);
+        };
+        if outbox.packets.is_full() {
+            outbox.flush(&self.counters, |packets| to.burst(packets));
+        }
+        outbox.push(packet, verdict);
+    }
+
+    /// Packets from another lcore: to be processed, or to be sent by this one's queue.
+    fn handed_over(&mut self, batch: &mut ArrayVec<Packet, BURST>, now: Now) {
+        let mut own: ArrayVec<Packet, BURST> = ArrayVec::new();
+        for packet in batch.drain(..) {
+            match packet.errand() {
+                Errand::Transmit(verdict) => {
+                    self.counters.add(Counter::HandedIn, 1);
+                    if let Verdict::Forward { port } | Verdict::Answer { port } = verdict {
+                        self.transmit(packet, port, verdict);
+                    }
+                }
+                _ => own.push(packet),
+            }
+        }
+        if !own.is_empty() {
+            self.process(&mut own, Arrival::HandedOver, now);
+        }
+    }
+
+    /// Sends what Linux wrote to the TAP twins. The exception thread gives each lcore packets of ports that it has a queue on.
+    fn send_for_linux(&mut self, batch: &mut ArrayVec<Packet, BURST>) {
+        let mut by_port: ArrayVec<Packet, BURST> = ArrayVec::new();
+        while let Some(first) = batch.first() {
+            let Errand::FromLinux(port) = first.errand() else { break };
+            let rest = batch.iter().take_while(|p| p.errand() == Errand::FromLinux(port)).count();
+            by_port.extend(batch.drain(..rest));
+            let count = by_port.len();
+            let sent = match self.ports.get_mut(usize::from(port)) {
+                Some(EgressPort { way: Egress::Queue(queue), .. }) => queue.burst(&mut by_port),
+                _ => 0,
+            };
+            self.counters.add(Counter::LinuxTxPackets, sent as u64);
+            self.counters.add(Counter::LinuxTxDropped, (count - sent) as u64);
+            free_batch(&mut by_port);
+        }
+        free_batch(batch);
+    }
+
+    #[inline(always)]
+    fn flush(&mut self) {
+        let counters = &self.counters;
+        for EgressPort { way, outbox } in &mut self.ports {
+            if let Egress::Queue(queue) = way {
+                outbox.flush(counters, |packets| queue.burst(packets));
+            }
+        }
+        for Neighbour { to, outbox, .. } in &mut self.neighbours {
+            if let Some(to) = to {
+                outbox.flush(counters, |packets| to.burst(packets));
+            }
+        }
+        self.flush_to_linux();
+    }
+
+    #[inline(always)]
+    fn flush_to_linux(&mut self) {
+        let Self { to_linux, to_linux_outbox, counters, .. } = self;
+        to_linux_outbox.flush(counters, |packets| to_linux.burst(packets));
+    }
+
+    /// Snapshots, commands, timers. Returns whether there was something to do.
+    fn housekeeping(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        if let Some(fresh) = self.mailbox.fresh.pop() {
+            let old = self.pipeline.install(fresh);
+            // Full only if the main thread has not come round for long; then this lcore frees it.
+            let _ = self.mailbox.retired.push(old);
+            self.header.generation.store(self.pipeline.generation(), Ordering::Release);
+            busy = true;
+        }
+        match self.commands.pop() {
+            Ok(None) => {}
+            Ok(Some(message)) => {
+                match Command::decode(&message) {
+                    Ok(command) => self.pipeline.command(command),
+                    Err(_) => self.counters.add(Counter::CommandsBad, 1),
+                }
+                busy = true;
+            }
+            Err(RingError::Damaged { .. }) => {
+                self.commands.skip_all();
+                self.counters.add(Counter::CommandsBad, 1);
+            }
+            Err(RingError::Full) => {}
+        }
+        busy |= self.pipeline.housekeeping(now);
+        self.header.flows_used.store(self.pipeline.flows_used() as u64, Ordering::Relaxed);
+        busy
+    }
+}
