@@ -6,7 +6,8 @@ use leat_abi::message::{Socket, Step};
 use leat_abi::snapshot::LocalKind;
 use leat_abi::{Counter, DropReason};
 
-use crate::forwarding::{Group, Listener, Target};
+use crate::flows::Flows;
+use crate::forwarding::{Forwarding, Listener, Target};
 use crate::frame::{Frame, Now, Verdict};
 use crate::hash;
 use crate::parse::{Meta, tcp};
@@ -113,7 +114,8 @@ impl Pipeline<'_> {
 
     /// Makes the flow that a first packet begins. Returns its entry.
     fn plan<F: Frame>(&mut self, frame: &F, meta: &Meta, listener: &Listener, now: Now) -> Result<u32, DropReason> {
-        let forwarding = self.forwarding.clone();
+        let place = (self.lcore, self.lcores, self.owner_key);
+        let Self { forwarding, flows, tracer, .. } = self;
         let group = forwarding.group(listener.group).ok_or(DropReason::NoTarget)?;
         let is_tcp = meta.tuple.protocol == protocol::TCP;
         let isn = is_tcp.then_some(meta.seq);
@@ -121,66 +123,26 @@ impl Pipeline<'_> {
         for attempt in 0..TARGET_TRIES {
             let slot = group.choose(choice, attempt).ok_or(DropReason::NoTarget)?;
             let target = forwarding.target_in(slot).ok_or(DropReason::NoTarget)?;
-            self.tracer.step(|| Step::Select { slot, target: Socket { ip: target.ip, port: target.port } });
+            tracer.step(|| Step::Select { slot, target: Socket { ip: target.ip, port: target.port } });
             if target.next_hop.is_none() {
                 return Err(DropReason::NoNextHop);
             }
             let mut flow = blank(frame, meta, listener, slot, target, now);
-            match self.address(&mut flow, group, listener, choice) {
+            let addressed = if group.preserve_client_ip {
+                preserve(&mut flow, flows)
+            } else {
+                translate(&mut flow, flows, forwarding, listener, choice, place)
+            };
+            match addressed {
                 Err(DropReason::TupleConflict) => continue,
                 other => other?,
             }
             flow.l4_delta = rewrite::l4_delta(&flow);
-            let at = self.flows.create(&flow, now).map_err(|_| DropReason::FlowTableFull)?;
-            self.tracer.step(|| Step::Create { entry: at, nat: Socket { ip: flow.nat_ip, port: flow.nat_port } });
+            let at = flows.create(&flow, now).map_err(|_| DropReason::FlowTableFull)?;
+            tracer.step(|| Step::Create { entry: at, nat: Socket { ip: flow.nat_ip, port: flow.nat_port } });
             return Ok(at);
         }
         Err(DropReason::TupleConflict)
-    }
-
-    /// Gives a flow the address and port that its target sees.
-    fn address(
-        &mut self,
-        flow: &mut FlowEntry,
-        group: &Group,
-        listener: &Listener,
-        choice: u64,
-    ) -> Result<(), DropReason> {
-        if group.preserve_client_ip {
-            (flow.nat_ip, flow.nat_port) = (flow.client_ip, flow.client_port);
-            if flow.target_ip == flow.client_ip {
-                return Err(DropReason::Hairpin);
-            }
-            return match self.flows.table.find(&tuple_of(flow, Side::Target)) {
-                None => Ok(()),
-                Some(holder) => {
-                    let state = self.flows.table.entry(holder.entry).state();
-                    let over = !state.is_some_and(FlowState::is_active);
-                    if over {
-                        self.flows.remove(holder.entry);
-                        Ok(())
-                    } else {
-                        Err(DropReason::TupleConflict)
-                    }
-                }
-            };
-        }
-        flow.flags |= flag::FULL_NAT;
-        flow.nat_ip = listener.source;
-        let start = (choice >> 32) as u32 % NAT_PORTS_COUNT;
-        for n in 0..NAT_TRIES {
-            let port = NAT_PORTS.start() + ((start + n * NAT_STEP) % NAT_PORTS_COUNT) as u16;
-            flow.nat_port = port.to_be();
-            let mine =
-                self.lcores == 1 || hash::owner(self.owner_key, flow.nat_ip, flow.nat_port, self.lcores) == self.lcore;
-            if mine
-                && self.forwarding.listener(flow.nat_ip, flow.nat_port, flow.protocol).is_none()
-                && self.flows.table.find(&tuple_of(flow, Side::Target)).is_none()
-            {
-                return Ok(());
-            }
-        }
-        Err(DropReason::NatPortsExhausted)
     }
 
     /// Answers a segment that belongs to no flow.
@@ -226,6 +188,47 @@ impl Pipeline<'_> {
             }
         }
     }
+}
+
+/// The target sees the client's own address and port.
+fn preserve(flow: &mut FlowEntry, flows: &mut Flows<'_>) -> Result<(), DropReason> {
+    (flow.nat_ip, flow.nat_port) = (flow.client_ip, flow.client_port);
+    if flow.target_ip == flow.client_ip {
+        return Err(DropReason::Hairpin);
+    }
+    let Some(holder) = flows.table.find(&tuple_of(flow, Side::Target)) else { return Ok(()) };
+    if flows.table.entry(holder.entry).state().is_some_and(FlowState::is_active) {
+        return Err(DropReason::TupleConflict);
+    }
+    flows.remove(holder.entry);
+    Ok(())
+}
+
+/// The target sees the node's address and a port that no other flow to the same target has. The answers to it hash to this lcore,
+/// whose number, count and key `place` holds.
+fn translate(
+    flow: &mut FlowEntry,
+    flows: &Flows<'_>,
+    forwarding: &Forwarding,
+    listener: &Listener,
+    choice: u64,
+    (lcore, lcores, owner_key): (u16, u16, u64),
+) -> Result<(), DropReason> {
+    flow.flags |= flag::FULL_NAT;
+    flow.nat_ip = listener.source;
+    let start = (choice >> 32) as u32 % NAT_PORTS_COUNT;
+    for n in 0..NAT_TRIES {
+        let port = NAT_PORTS.start() + ((start + n * NAT_STEP) % NAT_PORTS_COUNT) as u16;
+        flow.nat_port = port.to_be();
+        let mine = lcores == 1 || hash::owner(owner_key, flow.nat_ip, flow.nat_port, lcores) == lcore;
+        if mine
+            && forwarding.listener(flow.nat_ip, flow.nat_port, flow.protocol).is_none()
+            && flows.table.find(&tuple_of(flow, Side::Target)).is_none()
+        {
+            return Ok(());
+        }
+    }
+    Err(DropReason::NatPortsExhausted)
 }
 
 /// A flow of this first packet to this target, its addresses towards the target still open.
