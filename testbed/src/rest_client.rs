@@ -47,6 +47,11 @@ impl Rest {
         Rest { socket: socket.to_path_buf() }
     }
 
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Sends `body` as it is, even when it is not JSON.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Goes on until Ctrl-C: a little traffic, and each second a table of what happens.
 
 use anyhow::Result;
-use leat_testbed::{Bed, CLIENT_ADDRESS, ECHO_PORT, HTTP_PORT, Namespace, VIP, http_get, udp_echo};
+use leat_testbed::{Bed, CLIENT_ADDRESS, ECHO_PORT, HTTP_PORT, Namespace, VIP, http_get, program, udp_echo};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddrV4;
@@ -52,7 +52,12 @@ fn print_hints(bed: &Bed) {
     println!("\nTry in another terminal, as root:");
     println!("  ip netns exec {cli} curl http://{VIP}/");
     println!("  ip netns exec {cli} bash -c 'echo hello >/dev/udp/{VIP}/{ECHO_PORT}'");
-    println!("  ip netns exec {} curl -s http://127.0.0.1:9321/v1/target-groups/web/targets", bed.topology.lb.name());
+    if let Ok(leat) = program("leat") {
+        let leat = format!("{} --endpoint unix:{}", leat.display(), bed.appliance.rest.socket().display());
+        println!("  {leat} target list web");
+        println!("  {leat} stats --watch");
+        println!("  {leat} trace add p0 5");
+    }
     println!("  ip netns exec {} tcpdump -ni eth0 -c 20", bed.targets[0].namespace.name());
     println!("Ctrl-C ends the demo and removes everything.\n");
 }
