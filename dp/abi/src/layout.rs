@@ -1,15 +1,20 @@
 //! The layout of the segment: the fixed structs, where things lie for a given geometry, and the hash that names all of it.
 
-use crate::counters::{Counter, DropReason, LCORE_WORDS, LISTENER_WORDS, TARGET_WORDS};
-use crate::flow::FlowEntry;
-use crate::ring::{MESSAGE_WORDS, RingControl};
+use crate::counters::{
+    Counter, DropReason, ExceptionCounter, LCORE_WORDS, LISTENER_WORDS, ListenerCounter, TARGET_WORDS, TargetCounter,
+};
+use crate::flow::{FlowEntry, FlowState, flag};
+use crate::message::Stage;
+use crate::ring::{INDEX_OFFSETS, MESSAGE_WORDS, RingControl};
+use crate::segment::Geometry;
 use crate::sync::AtomicU64;
+use crate::{arena, message, snapshot};
 
 /// What a Leat segment begins with.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"LEATSEG\0");
 
 /// Grows with every change of the layout or of a field's meaning. `layout_is_recorded` fails when it was forgotten.
-pub const ABI_VERSION: u64 = 1;
+pub const ABI_VERSION: u64 = 2;
 
 /// Ports at the most.
 pub const PORTS_MAX: usize = 16;
@@ -97,7 +102,9 @@ pub struct SegmentHeader {
     pub cp_pid: AtomicU64,
     /// As `dp_heartbeat_ms`, of the control plane. Control plane → data plane.
     pub cp_heartbeat_ms: AtomicU64,
-    _reserved: [AtomicU64; 236],
+    /// Key of the hash that says which lcore owns a flow; random, made with the segment. Data plane → data plane.
+    pub owner_key: AtomicU64,
+    _reserved: [AtomicU64; 235],
     /// The ports.
     pub port: [PortBlock; PORTS_MAX],
 }
@@ -106,7 +113,7 @@ pub struct SegmentHeader {
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct LcoreHeader {
-    /// The generation of the snapshot that the lcore uses.
+    /// The generation of the snapshot that the lcore uses: [`LcoreHeader::acknowledge`]. Only grows, also over restarts.
     pub generation: AtomicU64,
     /// The CPU it runs on.
     pub cpu: AtomicU64,
@@ -117,6 +124,13 @@ pub struct LcoreHeader {
     /// Longest turn of the loop that had work, in TSC ticks, since the process started.
     pub longest_loop: AtomicU64,
     _reserved: [AtomicU64; 3],
+}
+
+impl LcoreHeader {
+    /// The lcore says that it works with this generation from now on, and with none before it ever again.
+    pub fn acknowledge(&self, generation: u64) {
+        arena::acknowledge(&self.generation, generation);
+    }
 }
 
 /// Where everything lies, in bytes from the segment's start.
@@ -148,13 +162,13 @@ pub(crate) mod lcore_block {
 
 impl Offsets {
     /// The offsets for a geometry whose values are in range.
-    pub(crate) fn of(g: &crate::segment::Geometry) -> Self {
+    pub(crate) const fn of(g: &Geometry) -> Self {
         let lcores = size_of::<SegmentHeader>() as u64;
-        let slots = u64::from(g.targets_max) * TARGET_WORDS as u64 + u64::from(g.listeners_max) * LISTENER_WORDS as u64;
+        let slots = g.targets_max as u64 * TARGET_WORDS as u64 + g.listeners_max as u64 * LISTENER_WORDS as u64;
         let lcore_stride = (lcore_block::TARGETS as u64 + slots * WORD as u64).next_multiple_of(PAGE);
-        let arena = lcores + u64::from(g.lcores) * lcore_stride;
+        let arena = lcores + g.lcores as u64 * lcore_stride;
         let flows = (arena + 2 * g.arena_words * WORD as u64).next_multiple_of(FLOW_ALIGN);
-        let flow_bytes = u64::from(g.lcores) * u64::from(g.flows_max) * size_of::<FlowEntry>() as u64;
+        let flow_bytes = g.lcores as u64 * g.flows_max as u64 * size_of::<FlowEntry>() as u64;
         Self { lcores, lcore_stride, arena, flows, end: (flows + flow_bytes).next_multiple_of(FLOW_ALIGN) }
     }
 }
@@ -170,10 +184,21 @@ const fn fnv(hash: u64, value: u64) -> u64 {
     hash
 }
 
+const fn fnv_name(mut hash: u64, name: &str) -> u64 {
+    let mut i = 0;
+    while i < name.len() {
+        hash = fnv(hash, name.as_bytes()[i] as u64);
+        i += 1;
+    }
+    fnv(hash, i as u64)
+}
+
 macro_rules! layout_hash {
-    ($($type:ty { $($field:ident),* $(,)? })*) => {{
+    ($($type:ident { $($field:ident),* $(,)? })*) => {{
         let mut hash = 0xcbf2_9ce4_8422_2325;
         $(
+            // A field that is not in the list does not compile.
+            const _: fn(&$type) = |$type { $($field: _),* }| ();
             hash = fnv(hash, size_of::<$type>() as u64);
             $(hash = fnv(hash, std::mem::offset_of!($type, $field) as u64);)*
         )*
@@ -181,36 +206,83 @@ macro_rules! layout_hash {
     }};
 }
 
-/// Names the layout: sizes and offsets of every shared struct, counts of every shared enum, sizes of rings.
+/// Names the layout: sizes and offsets of every shared struct, names and order of every shared enum, sizes of rings, places in the
+/// segment, encodings of snapshots and messages. What it cannot see is a field whose meaning changes but not its place.
 pub const LAYOUT_HASH: u64 = {
     let mut hash = layout_hash! {
         SegmentHeader { magic, abi_version, layout_hash, total_bytes, lcores, flows_max, targets_max, listeners_max, arena_words,
-            boot_id, incarnation, dp_pid, dp_heartbeat_ms, ports, tsc_hz, announced, consumed, refused, cp_pid, cp_heartbeat_ms, port }
-        PortBlock { name, tap, mac, mtu, link_up, rx_missed, rx_errors, rx_no_buffer, tx_errors, exception }
-        LcoreHeader { generation, cpu, running, flows_used, longest_loop }
+            boot_id, incarnation, dp_pid, dp_heartbeat_ms, ports, tsc_hz, announced, consumed, refused, cp_pid, cp_heartbeat_ms,
+            owner_key, _reserved, port }
+        PortBlock { name, tap, mac, mtu, link_up, rx_missed, rx_errors, rx_no_buffer, tx_errors, exception, _reserved }
+        LcoreHeader { generation, cpu, running, flows_used, longest_loop, _reserved }
         FlowEntry { client_ip, vip, target_ip, nat_ip, client_port, vport, target_port, nat_port, protocol, state, flags,
             window_scales, target_slot, target_generation, client_side_port, client_mac, listener_slot, touched_s, l4_delta,
             client_isn, client_end, target_end, client_ack, target_ack }
-        RingControl {}
     };
-    let counts = [
-        Counter::COUNT,
-        DropReason::COUNT,
-        TARGET_WORDS,
-        LISTENER_WORDS,
-        COMMAND_MESSAGES,
-        EVENT_MESSAGES,
-        PORTS_MAX,
+    hash = fnv(hash, size_of::<RingControl>() as u64);
+    macro_rules! names {
+        ($($enum:ident)*) => {$({
+            let mut i = 0;
+            while i < $enum::COUNT {
+                hash = fnv_name(hash, $enum::ALL[i].name());
+                i += 1;
+            }
+            hash = fnv(hash, i as u64);
+        })*};
+    }
+    names! { Counter DropReason TargetCounter ListenerCounter ExceptionCounter Stage }
+    let mut state = 0;
+    while state < u8::MAX {
+        if let Some(known) = FlowState::from_number(state) {
+            hash = fnv_name(fnv(hash, state as u64), known.name());
+        }
+        state += 1;
+    }
+    let example = Offsets::of(&Geometry {
+        lcores: 3,
+        flows_max: 100_000,
+        targets_max: 500,
+        listeners_max: 70,
+        arena_words: 1 << 20,
+    });
+    let values = [
+        MAGIC,
+        LCORES_MAX as u64,
+        PORTS_MAX as u64,
+        MESSAGE_WORDS as u64,
+        COMMAND_MESSAGES as u64,
+        EVENT_MESSAGES as u64,
+        INDEX_OFFSETS[0] as u64,
+        INDEX_OFFSETS[1] as u64,
+        lcore_block::HEADER as u64,
+        lcore_block::COMMAND_CONTROL as u64,
+        lcore_block::EVENT_CONTROL as u64,
+        lcore_block::COMMAND_SLOTS as u64,
+        lcore_block::EVENT_SLOTS as u64,
+        lcore_block::COUNTERS as u64,
+        lcore_block::TARGETS as u64,
+        example.lcores,
+        example.lcore_stride,
+        example.arena,
+        example.flows,
+        example.end,
+        flag::CLIENT_FIN as u64,
+        flag::TARGET_FIN as u64,
+        flag::ANSWERED as u64,
+        flag::FULL_NAT as u64,
+        flag::CLIENT_FIN_ACKED as u64,
+        flag::TARGET_FIN_ACKED as u64,
+        snapshot::ENCODING,
+        message::ENCODING,
     ];
     let mut i = 0;
-    while i < counts.len() {
-        hash = fnv(hash, counts[i] as u64);
+    while i < values.len() {
+        hash = fnv(hash, values[i]);
         i += 1;
     }
     hash
 };
 
-#[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<PortBlock>() == 16 * WORD);
     assert!(size_of::<SegmentHeader>() == PAGE as usize);
@@ -221,7 +293,7 @@ const _: () = {
     assert!(lcore_block::TARGETS.is_multiple_of(64));
 };
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -7,6 +7,10 @@ use crate::counters::{DropReason, numbered};
 use crate::flow::{FlowState, protocol};
 use crate::ring::Message;
 
+/// Hash of examples of every message: names the encoding in the layout's hash. `the_encoding_is_recorded` fails when it is wrong.
+#[cfg(not(loom))]
+pub(crate) const ENCODING: u64 = 0xaf9b_b92b_1134_5633;
+
 /// A message that makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
@@ -303,9 +307,12 @@ impl Step {
         let stage = self.stage() as u64;
         match *self {
             Self::Rx { port, length } => [stage, port.into(), length.into(), 0],
-            Self::Parse { source, destination, protocol, tcp_flags } => {
-                [stage | u64::from(protocol) << 8 | u64::from(tcp_flags) << 16, source.encode(), destination.encode(), 0]
-            }
+            Self::Parse { source, destination, protocol, tcp_flags } => [
+                stage | u64::from(protocol) << 8 | u64::from(tcp_flags) << 16,
+                source.encode(),
+                destination.encode(),
+                0,
+            ],
             Self::Lookup { entry, from_client, state } => {
                 [stage, entry.map_or(u64::MAX, u64::from), from_client.into(), state.into()]
             }
@@ -462,6 +469,56 @@ mod tests {
         )
     }
 
+    fn steps(n: u32, slot: u16, port: u8, flag: bool, a: Socket, b: Socket) -> [Step; Stage::COUNT] {
+        [
+            Step::Rx { port, length: slot },
+            Step::Parse { source: a, destination: b, protocol: port, tcp_flags: n as u8 },
+            Step::Lookup { entry: flag.then_some(n), from_client: flag, state: port },
+            Step::Handover { lcore: port },
+            Step::Listener { slot },
+            Step::Select { slot, target: a },
+            Step::Create { entry: n, nat: b },
+            Step::Rewrite { source: a, destination: b },
+            Step::Transmit { port },
+            Step::Punt { port },
+            Step::Answer { port },
+            Step::Drop { reason: DropReason::ALL[n as usize % DropReason::COUNT] },
+        ]
+    }
+
+    fn row(slot: u16, a: Socket, b: Socket) -> FlowRow {
+        FlowRow {
+            client: a,
+            vip: b,
+            target: b,
+            nat: a,
+            protocol: protocol::UDP,
+            state: FlowState::TimeWait,
+            idle_s: slot,
+            target_slot: slot,
+            listener_slot: !slot,
+        }
+    }
+
+    /// The encoding is part of the layout: when it changes, so does [`ENCODING`], and with it the layout's hash.
+    #[test]
+    fn the_encoding_is_recorded() {
+        let (a, b) = (Socket { ip: 0x0102_0304, port: 80 }, Socket { ip: 0x0506_0708, port: 8080 });
+        let filter = Filter { protocol: 6, source: 1, destination: 2, source_port: 3, destination_port: 4, target: 5 };
+        let mut messages = vec![
+            Command::TraceStart { id: 1, count: 2, port: 3, filter }.encode(),
+            Command::TraceStop { id: 1 }.encode(),
+            Command::FlowDump { id: 1, limit: 2, filter }.encode(),
+            Event::Flow { id: 1, row: row(9, a, b) }.encode(),
+            Event::FlowDumpEnd { id: 1, scanned: 2 }.encode(),
+        ];
+        messages.extend(steps(0x1234, 9, 2, true, a, b).map(|step| Event::Trace { id: 1, packet: 2, step }.encode()));
+        let found = messages.iter().flatten().fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+            (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        });
+        assert_eq!(found, ENCODING, "the encoding changed: set ENCODING to {found:#x} and raise ABI_VERSION");
+    }
+
     proptest! {
         #[test]
         fn commands_survive_the_ring(id: u32, count in 1..=TRACE_PACKETS_MAX, port: u8, limit: u32, filter in filter()) {
@@ -476,26 +533,8 @@ mod tests {
 
         #[test]
         fn events_survive_the_ring(id: u32, packet: u32, a in socket(), b in socket(), port: u8, slot: u16, n: u32, flag: bool) {
-            let steps = [
-                Step::Rx { port, length: slot },
-                Step::Parse { source: a, destination: b, protocol: port, tcp_flags: n as u8 },
-                Step::Lookup { entry: flag.then_some(n), from_client: flag, state: port },
-                Step::Handover { lcore: port },
-                Step::Listener { slot },
-                Step::Select { slot, target: a },
-                Step::Create { entry: n, nat: b },
-                Step::Rewrite { source: a, destination: b },
-                Step::Transmit { port },
-                Step::Punt { port },
-                Step::Answer { port },
-                Step::Drop { reason: DropReason::ALL[n as usize % DropReason::COUNT] },
-            ];
-            let row = FlowRow {
-                client: a, vip: b, target: b, nat: a, protocol: 17, state: FlowState::TimeWait, idle_s: slot,
-                target_slot: slot, listener_slot: !slot,
-            };
-            let mut events: Vec<Event> = steps.iter().map(|step| Event::Trace { id, packet, step: *step }).collect();
-            events.push(Event::Flow { id, row });
+            let mut events: Vec<Event> = steps(n, slot, port, flag, a, b).map(|step| Event::Trace { id, packet, step }).into();
+            events.push(Event::Flow { id, row: row(slot, a, b) });
             events.push(Event::FlowDumpEnd { id, scanned: u64::from(n) << 20 });
             for event in events {
                 prop_assert_eq!(Event::decode(&event.encode()), Ok(event));

@@ -8,8 +8,13 @@
 //! * A slot is written before `tail` passes it (release) and read before `head` passes it, so that an end killed at any
 //!   instruction leaves a ring that its successor can go on with from the stored values.
 //! * The other side's index is input: one that is out of range is an error, never an index into memory.
+//!
+//! A consumer killed between reading a message and saying so leaves it to its successor, one killed after saying so has taken it
+//! along: a restart may repeat or lose the one message in its hands, never another.
+//!
+//! Why this holds is modelled below with loom (`RUSTFLAGS="--cfg loom" cargo test -p leat-abi --release`).
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, load_own};
 
 /// Words in a message: one cache line.
 pub const MESSAGE_WORDS: usize = 8;
@@ -29,18 +34,10 @@ pub struct RingControl {
     _tail_line: [AtomicU64; 7],
 }
 
-#[cfg(loom)]
-impl RingControl {
-    /// A fresh ring for a model.
-    pub fn new() -> Self {
-        Self {
-            head: AtomicU64::new(0),
-            _head_line: std::array::from_fn(|_| AtomicU64::new(0)),
-            tail: AtomicU64::new(0),
-            _tail_line: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
-    }
-}
+/// Where the indices lie, for the layout's hash.
+#[cfg(not(loom))]
+pub(crate) const INDEX_OFFSETS: [usize; 2] =
+    [std::mem::offset_of!(RingControl, head), std::mem::offset_of!(RingControl, tail)];
 
 /// What is wrong with the other end of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,12 +77,12 @@ impl<'m> Ring<'m> {
 
     /// The end that writes. One per ring, in one thread.
     pub fn producer(self) -> Producer<'m> {
-        Producer { ring: self, tail: self.control.tail.load(Ordering::Relaxed) }
+        Producer { ring: self, tail: load_own(&self.control.tail) }
     }
 
     /// The end that reads. One per ring, in one thread.
     pub fn consumer(self) -> Consumer<'m> {
-        Consumer { ring: self, head: self.control.head.load(Ordering::Relaxed) }
+        Consumer { ring: self, head: load_own(&self.control.head) }
     }
 
     fn messages(&self) -> u64 {
@@ -121,12 +118,17 @@ impl Producer<'_> {
                 self.ring.damaged(head, self.tail)
             });
         }
-        for (word, value) in self.ring.slot(self.tail).iter().zip(message) {
-            word.store(*value, Ordering::Relaxed);
-        }
+        self.write(message);
         self.tail = self.tail.wrapping_add(1);
         self.ring.control.tail.store(self.tail, Ordering::Release);
         Ok(())
+    }
+
+    /// Writes into the slot at `tail`, which the consumer does not look at yet.
+    fn write(&self, words: &[u64]) {
+        for (word, value) in self.ring.slot(self.tail).iter().zip(words) {
+            word.store(*value, Ordering::Relaxed);
+        }
     }
 
     /// How many more messages fit now (0 when the indices are damaged).
@@ -146,6 +148,14 @@ pub struct Consumer<'m> {
 impl Consumer<'_> {
     /// Takes the oldest message, if there is one.
     pub fn pop(&mut self) -> Result<Option<Message>, RingError> {
+        let Some(message) = self.peek()? else { return Ok(None) };
+        self.head = self.head.wrapping_add(1);
+        self.ring.control.head.store(self.head, Ordering::Release);
+        Ok(Some(message))
+    }
+
+    /// Copies the oldest message and leaves it in the ring.
+    fn peek(&self) -> Result<Option<Message>, RingError> {
         let tail = self.ring.control.tail.load(Ordering::Acquire);
         let used = tail.wrapping_sub(self.head);
         if used == 0 {
@@ -155,15 +165,205 @@ impl Consumer<'_> {
             return Err(self.ring.damaged(self.head, tail));
         }
         let slot = self.ring.slot(self.head);
-        let message = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
-        self.head = self.head.wrapping_add(1);
-        self.ring.control.head.store(self.head, Ordering::Release);
-        Ok(Some(message))
+        Ok(Some(std::array::from_fn(|i| slot[i].load(Ordering::Relaxed))))
     }
 
     /// Skips to the producer's index: what a reader does that found the indices damaged.
     pub fn skip_all(&mut self) {
         self.head = self.ring.control.tail.load(Ordering::Acquire);
         self.ring.control.head.store(self.head, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    struct Memory {
+        control: RingControl,
+        slots: Vec<AtomicU64>,
+    }
+
+    impl Memory {
+        fn new(messages: usize) -> Arc<Self> {
+            let zero = || AtomicU64::new(0);
+            Arc::new(Self {
+                control: RingControl {
+                    head: zero(),
+                    _head_line: std::array::from_fn(|_| zero()),
+                    tail: zero(),
+                    _tail_line: std::array::from_fn(|_| zero()),
+                },
+                slots: (0..messages * MESSAGE_WORDS).map(|_| zero()).collect(),
+            })
+        }
+
+        fn ring(&self) -> Ring<'_> {
+            Ring::new(&self.control, &self.slots)
+        }
+    }
+
+    /// Takes a message that must be whole: all its words are the same.
+    fn pop_whole(consumer: &mut Consumer<'_>) -> Option<u64> {
+        let message = consumer.pop().expect("good indices")?;
+        assert_eq!(message, [message[0]; MESSAGE_WORDS], "torn message");
+        Some(message[0])
+    }
+
+    #[cfg(not(loom))]
+    mod one_thread {
+        use super::*;
+        use proptest::prelude::*;
+        use std::collections::VecDeque;
+
+        proptest! {
+            /// A ring is a bounded queue, also where its indices wrap around and when an end is replaced.
+            #[test]
+            fn a_ring_is_a_bounded_queue(
+                start in prop_oneof![Just(0), Just(u64::MAX - 2), any::<u64>()],
+                steps in proptest::collection::vec(0..4u8, 0..60),
+            ) {
+                let memory = Memory::new(4);
+                memory.control.head.store(start, Ordering::Relaxed);
+                memory.control.tail.store(start, Ordering::Relaxed);
+                let (mut producer, mut consumer) = (memory.ring().producer(), memory.ring().consumer());
+                let mut queue = VecDeque::new();
+                for (n, step) in steps.into_iter().enumerate() {
+                    match step {
+                        0 | 1 => {
+                            let expected = if queue.len() < 4 { Ok(()) } else { Err(RingError::Full) };
+                            prop_assert_eq!(producer.push(&[n as u64; MESSAGE_WORDS]), expected);
+                            if expected.is_ok() {
+                                queue.push_back(n as u64);
+                            }
+                        }
+                        2 => prop_assert_eq!(pop_whole(&mut consumer), queue.pop_front()),
+                        _ => (producer, consumer) = (memory.ring().producer(), memory.ring().consumer()),
+                    }
+                    prop_assert_eq!(producer.room(), 4 - queue.len() as u64);
+                }
+            }
+
+            /// Whatever the other side writes into its index, both ends stay in bounds, say so and recover.
+            #[test]
+            fn a_nonsense_index_is_reported_and_survived(head: u64, tail: u64) {
+                let memory = Memory::new(4);
+                memory.control.head.store(head, Ordering::Relaxed);
+                memory.control.tail.store(tail, Ordering::Relaxed);
+                let (mut producer, mut consumer) = (memory.ring().producer(), memory.ring().consumer());
+                if tail.wrapping_sub(head) > 4 {
+                    let damaged = RingError::Damaged { head, tail, slots: 4 };
+                    prop_assert_eq!(producer.push(&[1; MESSAGE_WORDS]), Err(damaged));
+                    prop_assert_eq!(producer.room(), 0);
+                    prop_assert_eq!(consumer.pop(), Err(damaged));
+                }
+                consumer.skip_all();
+                prop_assert_eq!(consumer.pop(), Ok(None));
+                prop_assert_eq!(producer.push(&[2; MESSAGE_WORDS]), Ok(()));
+                prop_assert_eq!(pop_whole(&mut consumer), Some(2));
+            }
+        }
+
+        #[test]
+        #[should_panic(expected = "2^n messages")]
+        fn a_ring_of_another_size_is_refused() {
+            let memory = Memory::new(3);
+            memory.ring();
+        }
+    }
+
+    #[cfg(loom)]
+    mod models {
+        use super::*;
+        use loom::thread;
+
+        fn drain(consumer: &mut Consumer<'_>, into: &mut Vec<u64>) {
+            while let Some(message) = pop_whole(consumer) {
+                into.push(message);
+            }
+        }
+
+        /// Pushes what there is room for. Returns what was taken.
+        fn push_all(memory: &Memory, messages: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+            let mut producer = memory.ring().producer();
+            messages.filter(|n| producer.push(&[*n; MESSAGE_WORDS]).is_ok()).collect()
+        }
+
+        /// Messages arrive whole, in order, none lost or doubled; a full ring refuses and damages nothing.
+        #[test]
+        fn what_is_pushed_is_popped_in_order() {
+            for messages in [1, 2] {
+                loom::model(move || {
+                    let memory = Memory::new(messages);
+                    let shared = memory.clone();
+                    let producer = thread::spawn(move || push_all(&shared, 1..=3));
+                    let mut consumer = memory.ring().consumer();
+                    let mut popped: Vec<u64> = (0..2).filter_map(|_| pop_whole(&mut consumer)).collect();
+                    let pushed = producer.join().expect("the producer");
+                    assert!(pushed.len() >= messages, "room for {messages}, taken: {pushed:?}");
+                    drain(&mut consumer, &mut popped);
+                    assert_eq!(popped, pushed);
+                });
+            }
+        }
+
+        /// A producer killed after any number of words of a message: the next one goes on where the stored index says.
+        #[test]
+        fn a_producer_may_be_killed_while_it_writes() {
+            for killed_after in [0, 1, MESSAGE_WORDS - 1, MESSAGE_WORDS] {
+                loom::model(move || {
+                    let memory = Memory::new(2);
+                    let shared = memory.clone();
+                    let producer = thread::spawn(move || {
+                        let mut pushed = push_all(&shared, 1..=1);
+                        shared.ring().producer().write(&[9; MESSAGE_WORDS][..killed_after]);
+                        pushed.extend(push_all(&shared, 2..=3));
+                        pushed
+                    });
+                    let mut consumer = memory.ring().consumer();
+                    let mut popped: Vec<u64> = (0..2).filter_map(|_| pop_whole(&mut consumer)).collect();
+                    let pushed = producer.join().expect("the producer");
+                    drain(&mut consumer, &mut popped);
+                    assert_eq!(popped, pushed);
+                });
+            }
+        }
+
+        /// A consumer killed after it has read a message but not said so: the next one gets it whole.
+        #[test]
+        fn a_consumer_may_be_killed_while_it_reads() {
+            loom::model(|| {
+                let memory = Memory::new(1);
+                let shared = memory.clone();
+                let producer = thread::spawn(move || push_all(&shared, 1..=2));
+                let killed = memory.ring().consumer().peek().expect("good indices");
+                let mut next = memory.ring().consumer();
+                let mut popped: Vec<u64> = pop_whole(&mut next).into_iter().collect();
+                if let Some(message) = killed {
+                    assert_eq!((message, &popped[..]), ([1; MESSAGE_WORDS], &[1][..]));
+                }
+                let mut last = memory.ring().consumer();
+                let pushed = producer.join().expect("the producer");
+                drain(&mut last, &mut popped);
+                assert_eq!(popped, pushed);
+            });
+        }
+
+        /// The model is worth something: it notices a producer that moves its index before it writes.
+        #[test]
+        #[should_panic(expected = "torn message")]
+        fn the_model_notices_an_index_before_the_message() {
+            loom::model(|| {
+                let memory = Memory::new(1);
+                let shared = memory.clone();
+                let producer = thread::spawn(move || {
+                    shared.control.tail.store(1, Ordering::Release);
+                    Producer { ring: shared.ring(), tail: 0 }.write(&[1; MESSAGE_WORDS]);
+                });
+                pop_whole(&mut memory.ring().consumer());
+                producer.join().expect("the producer");
+            });
+        }
     }
 }

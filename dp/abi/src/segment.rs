@@ -2,24 +2,37 @@
 //!
 //! `leat-dp` makes it (or adopts the one it finds) and holds an exclusive lock on it; `leat-cp` attaches to it. Mappings live
 //! as long as the process: what they lend is `'static`. `unsafe` is here alone, for turning mapped bytes into references.
+//!
+//! A segment gets its name when it is complete: it is made as a file without a name and linked to its path with one system call. A
+//! process killed while it makes one leaves nothing behind, and what is found at the path is a whole segment or somebody else's
+//! file, which is left alone.
+//!
+//! The file lies in tmpfs or hugetlbfs. Of what these do differently: hugetlbfs knows no `read` of parts of a page, sizes and offsets
+//! are multiples of the huge page, and memory that is missing is a signal at the first access; so everything is read through the
+//! mapping, everything is a multiple of 2 MiB, and all memory is reserved before the segment is used. Who makes the file
+//! shorter kills those who map it; neither side does.
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, OFlags};
 
+use crate::arena::{self, Arena};
 use crate::counters::{LCORE_WORDS, LISTENER_WORDS, LcoreCounters, TARGET_WORDS};
 use crate::flow::FlowEntry;
 use crate::layout::{
-    ABI_VERSION, COMMAND_MESSAGES, EVENT_MESSAGES, LAYOUT_HASH, LCORES_MAX, LcoreHeader, MAGIC, Offsets, SegmentHeader,
-    lcore_block,
+    ABI_VERSION, COMMAND_MESSAGES, EVENT_MESSAGES, FLOW_ALIGN, LAYOUT_HASH, LCORES_MAX, LcoreHeader, MAGIC, Offsets,
+    PORTS_MAX, SegmentHeader, lcore_block,
 };
 use crate::ring::{Consumer, MESSAGE_WORDS, Producer, Ring, RingControl};
 use crate::snapshot::{Limits, Snapshot, SnapshotError};
+
+pub use crate::arena::PublishError;
 
 const WORD: u64 = 8;
 
@@ -68,10 +81,22 @@ pub enum SegmentError {
     /// Another data plane has it.
     #[error("segment {0}: another leat-dp is using it; stop that one, or give this one another --segment")]
     Locked(PathBuf),
+    /// Another control plane has it.
+    #[error("segment {0}: another leat-cp is attached to it; stop that one first")]
+    ControlLocked(PathBuf),
+    /// There is none.
+    #[error("segment {0}: there is none; leat-dp makes it: is it running, with this --segment?")]
+    Absent(PathBuf),
+    /// Somebody else made it, who could change flows while they are in use.
+    #[error("segment {path}: it belongs to user {owner}; run leat-dp as that user, or remove the file")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its owner's user id.
+        owner: u32,
+    },
     /// It is something else.
-    #[error(
-        "segment {0}: not a Leat segment; give another --segment, or remove the file if nothing else needs it"
-    )]
+    #[error("segment {0}: not a Leat segment; give another --segment, or remove the file if nothing else needs it")]
     NotASegment(PathBuf),
     /// It has another layout.
     #[error(
@@ -109,6 +134,18 @@ pub enum SegmentError {
     },
 }
 
+/// A struct that both processes may see in the mapping.
+///
+/// # Safety
+/// It is `repr(C)` and made of `AtomicU64` alone.
+unsafe trait SharedStruct {}
+// SAFETY: `repr(C)`, words and `PortBlock`s, which are `repr(C)` and words.
+unsafe impl SharedStruct for SegmentHeader {}
+// SAFETY: `repr(C)`, words.
+unsafe impl SharedStruct for LcoreHeader {}
+// SAFETY: `repr(C)`, words.
+unsafe impl SharedStruct for RingControl {}
+
 /// The mapping that both sides share: everything but the flows.
 #[derive(Debug, Clone, Copy)]
 struct Shared {
@@ -123,14 +160,12 @@ impl Shared {
     }
 
     /// The struct at a byte offset.
-    fn at<T>(&self, offset: u64) -> &'static T {
-        const { assert!(align_of::<T>() <= 64) };
-        let start = (offset / WORD) as usize;
-        let words = &self.words[start..start + size_of::<T>() / WORD as usize];
+    fn at<T: SharedStruct>(&self, offset: u64) -> &'static T {
+        let words = self.words(offset, size_of::<T>() / WORD as usize);
         assert!(words.as_ptr().cast::<T>().is_aligned());
-        // SAFETY: needed to see mapped words as a shared struct. `T` is one of this crate's header structs, made of `AtomicU64`
-        // alone, so every bit pattern is valid and concurrent writes are atomic; `words` covers its size, its alignment is
-        // checked, and the mapping is never unmapped.
+        // SAFETY: needed to see mapped words as a shared struct. A `SharedStruct` is made of `AtomicU64` alone, so every bit
+        // pattern is valid and concurrent writes are atomic; `words` covers its size, its alignment is checked, and the mapping is
+        // never unmapped.
         unsafe { &*words.as_ptr().cast::<T>() }
     }
 
@@ -169,16 +204,23 @@ impl Shared {
         )
     }
 
-    fn arena(&self, slot: u64) -> &'static [AtomicU64] {
+    fn arena(&self) -> Arena<'static> {
+        let header = self.header();
         let words = self.geometry.arena_words;
-        self.words(self.offsets.arena + (slot & 1) * words * WORD, words as usize)
+        let slot = |slot: u64| self.words(self.offsets.arena + slot * words * WORD, words as usize);
+        Arena {
+            announced: &header.announced,
+            consumed: &header.consumed,
+            refused: &header.refused,
+            slots: [slot(0), slot(1)],
+        }
     }
 
     fn limits(&self) -> Limits {
         Limits {
             targets_max: self.geometry.targets_max,
             listeners_max: self.geometry.listeners_max,
-            ports: self.header().ports.load(Ordering::Acquire).min(crate::layout::PORTS_MAX as u64) as u8,
+            ports: self.header().ports.load(Ordering::Acquire).min(PORTS_MAX as u64) as u8,
         }
     }
 }
@@ -193,34 +235,72 @@ fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Segm
     move |source| SegmentError::Io { path: path.to_owned(), action, source }
 }
 
-/// Maps `bytes` of the file at `offset`, for the life of the process.
-fn map(file: &File, path: &Path, offset: u64, bytes: u64) -> Result<*mut u8, SegmentError> {
+/// Maps `bytes` of the file at `offset`.
+fn map(file: &File, path: &Path, offset: u64, bytes: u64) -> Result<MmapRaw, SegmentError> {
     let raw: MmapRaw =
         MmapOptions::new().offset(offset).len(bytes as usize).map_raw(file).map_err(io_error(path, "map it"))?;
     // Best effort: tmpfs may have no huge pages to give.
     let _ = raw.advise(Advice::HugePage);
-    Ok(Box::leak(Box::new(raw)).as_mut_ptr())
+    Ok(raw)
+}
+
+/// The start of a mapping that is never unmapped.
+fn forever(raw: MmapRaw) -> *mut u8 {
+    Box::leak(Box::new(raw)).as_mut_ptr()
+}
+
+/// The header, mapped for a moment: it may be looked at often, by a control plane that waits for a data plane.
+struct HeaderView(MmapRaw);
+
+impl HeaderView {
+    /// Maps the file's first `bytes`, at least a header.
+    fn of(file: &File, path: &Path, bytes: u64) -> Result<Self, SegmentError> {
+        assert!(bytes >= size_of::<SegmentHeader>() as u64);
+        Ok(Self(map(file, path, 0, bytes)?))
+    }
+
+    fn header(&self) -> &SegmentHeader {
+        // SAFETY: as in `Shared::at`: a header's bytes are mapped, from a page's start, as long as `self` lives.
+        unsafe { &*self.0.as_ptr().cast::<SegmentHeader>() }
+    }
 }
 
 fn map_shared(file: &File, path: &Path, geometry: Geometry) -> Result<Shared, SegmentError> {
     let offsets = Offsets::of(&geometry);
-    let start = map(file, path, 0, offsets.flows)?;
+    let start = forever(map(file, path, 0, offsets.flows)?);
     // SAFETY: needed to use mapped memory at all. The mapping starts on a page, is `offsets.flows` bytes long and never
     // unmapped; it is only ever seen as atomics, for which every bit pattern is valid and concurrent access is defined.
     let words = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), (offsets.flows / WORD) as usize) };
     Ok(Shared { words, geometry, offsets })
 }
 
-/// Reads the identity of a segment: its geometry, or why it cannot be used.
+/// Opens the segment at `path`; `None`: there is none. Never follows a link in the last part of the path.
+fn open(path: &Path) -> Result<Option<File>, SegmentError> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    match OpenOptions::new().read(true).write(true).custom_flags(flags as i32).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(path, "open it")(error)),
+    }
+}
+
+/// Whether the path still names this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (std::fs::symlink_metadata(path), file.metadata()) {
+        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
+        _ => false,
+    }
+}
+
+/// Reads the identity of a segment: its geometry and boot, or why it cannot be used.
 fn identify(file: &File, path: &Path) -> Result<(Geometry, u64), SegmentError> {
-    let length = file.metadata().map_err(io_error(path, "read its size"))?.len();
-    if length < size_of::<SegmentHeader>() as u64 {
+    let metadata = file.metadata().map_err(io_error(path, "read its size"))?;
+    let length = metadata.len();
+    if !metadata.is_file() || length < size_of::<SegmentHeader>() as u64 {
         return Err(SegmentError::NotASegment(path.to_owned()));
     }
-    // Not by a read of the file: hugetlbfs knows no reads of parts of a page. The mapping is of the first page only.
-    let start = map(file, path, 0, crate::layout::FLOW_ALIGN.min(length))?;
-    // SAFETY: as in `map_shared`; at least a header's bytes are mapped, page-aligned.
-    let header = unsafe { &*start.cast::<SegmentHeader>() };
+    let view = HeaderView::of(file, path, FLOW_ALIGN.min(length))?;
+    let header = view.header();
     let read = |word: &AtomicU64| word.load(Ordering::Acquire);
     if read(&header.magic) != MAGIC {
         return Err(SegmentError::NotASegment(path.to_owned()));
@@ -239,14 +319,24 @@ fn identify(file: &File, path: &Path) -> Result<(Geometry, u64), SegmentError> {
     };
     geometry.check()?;
     if Offsets::of(&geometry).end > length {
-        return Err(SegmentError::NotASegment(path.to_owned()));
+        return Err(SegmentError::Geometry {
+            what: "the segment's file is shorter than its header says; start leat-dp with --discard-flows",
+            value: length,
+        });
     }
     Ok((geometry, read(&header.boot_id)))
 }
 
+/// Names the boot of the machine.
 fn boot_id() -> u64 {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.bytes().filter_map(|b| char::from(b).to_digit(16)).fold(0, |sum: u64, d| sum.rotate_left(4) ^ u64::from(d))
+}
+
+/// A random number that is not 0.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()) | 1
 }
 
 /// How a data plane came to its segment.
@@ -266,66 +356,59 @@ pub struct DataSegment {
     shared: Shared,
     origin: Origin,
     flows: Option<Vec<&'static mut [FlowEntry]>>,
-    /// Keeps the lock.
-    _file: File,
+    /// Ports, as this process knows them.
+    ports: Option<u8>,
 }
 
 impl DataSegment {
-    /// Makes the segment, or adopts the one at `path`. With `discard`, what is there and unusable is replaced.
+    /// Makes the segment, or adopts the one at `path`. With `discard`, a segment that is there is replaced, also one of another
+    /// layout; what is not a segment never is. It is this process's until the process ends.
     ///
     /// # Errors
     /// Another data plane holds it, it has another layout or geometry, or there is no memory for it.
     pub fn create_or_adopt(path: &Path, geometry: Geometry, discard: bool) -> Result<Self, SegmentError> {
         geometry.check()?;
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let mut file = open().map_err(io_error(path, "open it"))?;
-        lock(&file, path)?;
-        let mut origin = Origin::Created;
-        if file.metadata().map_err(io_error(path, "read its size"))?.len() > 0 {
-            origin = match identify(&file, path) {
-                Ok((found, boot)) if found == geometry && boot == boot_id() && !discard => Origin::Adopted,
-                Ok((_, boot)) if boot != boot_id() || discard => Origin::Replaced,
-                Ok((found, _)) => {
-                    return Err(SegmentError::OtherGeometry { path: path.to_owned(), found, wanted: geometry });
+        // Again when the path has got another file since it was looked at.
+        for _ in 0..16 {
+            let mut origin = Origin::Created;
+            // Holds the lock on what is replaced until its successor is there.
+            let mut replaced = None;
+            if let Some(file) = open(path)? {
+                lock(&file, path)?;
+                if !is_at(&file, path) {
+                    continue;
                 }
-                // A process killed while it made the segment has not written the magic number yet: nothing is lost.
-                Err(SegmentError::NotASegment(_)) if unborn(&file, path)? => Origin::Created,
-                Err(_) if discard => Origin::Replaced,
-                Err(error) => return Err(error),
-            };
-        }
-        let bytes = Offsets::of(&geometry).end;
-        if origin != Origin::Adopted {
-            // A new file, not the old one emptied: whoever still maps the old one keeps it and notices.
-            std::fs::remove_file(path).map_err(io_error(path, "replace it"))?;
-            file = open().map_err(io_error(path, "create it"))?;
-            lock(&file, path)?;
-            file.set_len(bytes).map_err(io_error(path, "size it"))?;
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
-                .map_err(|e| io_error(path, "reserve memory for it (lower --flows-max, or free some)")(e.into()))?;
-        }
-        let shared = map_shared(&file, path, geometry)?;
-        let flows = map_flows(&file, path, &shared)?;
-        let header = shared.header();
-        if origin != Origin::Adopted {
-            for (word, value) in [
-                (&header.abi_version, ABI_VERSION),
-                (&header.layout_hash, LAYOUT_HASH),
-                (&header.total_bytes, bytes),
-                (&header.lcores, geometry.lcores.into()),
-                (&header.flows_max, geometry.flows_max.into()),
-                (&header.targets_max, geometry.targets_max.into()),
-                (&header.listeners_max, geometry.listeners_max.into()),
-                (&header.arena_words, geometry.arena_words),
-                (&header.boot_id, boot_id()),
-            ] {
-                word.store(value, Ordering::Relaxed);
+                origin = judge(&file, path, &geometry, discard)?;
+                if origin == Origin::Adopted {
+                    return Self::take_over(&file, path, geometry, origin);
+                }
+                free_flows(&file, path);
+                // A new file, not the old one emptied: whoever still maps the old one keeps it and notices.
+                std::fs::remove_file(path).map_err(io_error(path, "replace it"))?;
+                replaced = Some(file);
             }
-            header.magic.store(MAGIC, Ordering::Release);
+            let made = make(path, &geometry)?;
+            drop(replaced);
+            if let Some(file) = made {
+                return Self::take_over(&file, path, geometry, origin);
+            }
         }
+        Err(SegmentError::Locked(path.to_owned()))
+    }
+
+    /// Maps a segment that is locked and complete.
+    fn take_over(file: &File, path: &Path, geometry: Geometry, origin: Origin) -> Result<Self, SegmentError> {
+        let shared = map_shared(file, path, geometry)?;
+        let flows = map_flows(file, path, &shared)?;
+        for lcore in 0..geometry.lcores {
+            let header = shared.lcore_header(lcore);
+            header.running.store(0, Ordering::Relaxed);
+            header.longest_loop.store(0, Ordering::Relaxed);
+        }
+        let header = shared.header();
         header.incarnation.fetch_add(1, Ordering::AcqRel);
         header.dp_pid.store(std::process::id().into(), Ordering::Release);
-        Ok(Self { shared, origin, flows: Some(flows), _file: file })
+        Ok(Self { shared, origin, flows: Some(flows), ports: None })
     }
 
     /// How the process came to it.
@@ -371,38 +454,128 @@ impl DataSegment {
         self.flows.take()
     }
 
+    /// Says how many ports there are, to the control plane and to the check of snapshots: from now on none is accepted that names
+    /// another port, whatever the header says.
+    pub fn set_ports(&mut self, ports: u8) {
+        self.ports = Some(ports);
+        self.header().ports.store(ports.into(), Ordering::Release);
+    }
+
     /// The announced generation, if it has not been consumed yet.
     pub fn pending_generation(&self) -> Option<u64> {
-        let header = self.shared.header();
-        let announced = header.announced.load(Ordering::Acquire) >> 1;
-        (announced != 0 && announced != header.consumed.load(Ordering::Relaxed)).then_some(announced)
+        self.shared.arena().pending_generation()
     }
 
     /// Copies the announced snapshot out and checks it. `None`: nothing was ever announced.
     pub fn read_snapshot(&self) -> Option<Result<Snapshot, SnapshotError>> {
-        let announced = self.shared.header().announced.load(Ordering::Acquire);
-        if announced == 0 {
-            return None;
-        }
-        let arena = self.shared.arena(announced & 1);
-        // The third word is the length; a wrong one is found by the checksum.
-        let length = (arena[2].load(Ordering::Relaxed) as usize).min(arena.len());
-        let words: Vec<u64> = arena[..length].iter().map(|word| word.load(Ordering::Relaxed)).collect();
-        Some(Snapshot::decode(&words, announced >> 1, self.shared.limits()))
+        self.read_announced().map(|(_, snapshot)| snapshot)
+    }
+
+    /// As [`Self::read_snapshot`], with the generation that was read: the one to [consume](Self::consume), good or not.
+    pub fn read_announced(&self) -> Option<(u64, Result<Snapshot, SnapshotError>)> {
+        let (generation, words) = self.shared.arena().copy_out()?;
+        let limits = self.shared.limits();
+        let limits = Limits { ports: self.ports.unwrap_or(limits.ports), ..limits };
+        Some((generation, Snapshot::decode(&words, generation, limits)))
     }
 
     /// Says that a generation was read and handed to all lcores, or refused.
     pub fn consume(&self, generation: u64, accepted: bool) {
-        let header = self.shared.header();
-        if !accepted {
-            header.refused.store(generation, Ordering::Relaxed);
-        }
-        header.consumed.store(generation, Ordering::Release);
+        self.shared.arena().consume(generation, accepted);
     }
 }
 
+/// What to do with the file at the path, which this process has locked. It is removed unless it is adopted.
+fn judge(file: &File, path: &Path, geometry: &Geometry, discard: bool) -> Result<Origin, SegmentError> {
+    let metadata = file.metadata().map_err(io_error(path, "read its size"))?;
+    if metadata.is_file() && metadata.len() == 0 {
+        return Ok(Origin::Created);
+    }
+    let identity = identify(file, path);
+    if let Err(SegmentError::NotASegment(_) | SegmentError::Io { .. }) = identity {
+        return identity.map(|_| Origin::Replaced);
+    }
+    if discard {
+        return Ok(Origin::Replaced);
+    }
+    let (found, boot) = identity?;
+    if boot != boot_id() {
+        return Ok(Origin::Replaced);
+    }
+    if found != *geometry {
+        return Err(SegmentError::OtherGeometry { path: path.to_owned(), found, wanted: *geometry });
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(SegmentError::Foreign { path: path.to_owned(), owner: metadata.uid() });
+    }
+    Ok(Origin::Adopted)
+}
+
+/// Gives the memory of the old flows back at once: a control plane that has the rest mapped would keep it all. Best effort.
+fn free_flows(file: &File, path: &Path) {
+    if let Ok((geometry, _)) = identify(file, path) {
+        let Offsets { flows, end, .. } = Offsets::of(&geometry);
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = rustix::fs::fallocate(file, punch, flows, end - flows);
+    }
+}
+
+/// Makes an empty segment, locks it and gives it its name. `None`: the path has got a file meanwhile.
+fn make(path: &Path, geometry: &Geometry) -> Result<Option<File>, SegmentError> {
+    let bytes = Offsets::of(geometry).end;
+    let file = nameless_file(path)?;
+    lock(&file, path)?;
+    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
+        .map_err(|e| io_error(path, "reserve memory for it (lower --flows-max, or free some)")(e.into()))?;
+    let view = HeaderView::of(&file, path, FLOW_ALIGN)?;
+    let header = view.header();
+    for (word, value) in [
+        (&header.abi_version, ABI_VERSION),
+        (&header.layout_hash, LAYOUT_HASH),
+        (&header.total_bytes, bytes),
+        (&header.lcores, geometry.lcores.into()),
+        (&header.flows_max, geometry.flows_max.into()),
+        (&header.targets_max, geometry.targets_max.into()),
+        (&header.listeners_max, geometry.listeners_max.into()),
+        (&header.arena_words, geometry.arena_words),
+        (&header.boot_id, boot_id()),
+        (&header.owner_key, random()),
+    ] {
+        word.store(value, Ordering::Relaxed);
+    }
+    header.magic.store(MAGIC, Ordering::Release);
+    drop(view);
+    let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match rustix::fs::linkat(CWD, descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::EXIST) => Ok(None),
+        Err(error) => Err(io_error(path, "give it its name")(error.into())),
+    }
+}
+
+/// A file in the path's directory that has no name yet and is gone when the process ends before it gets one.
+fn nameless_file(path: &Path) -> Result<File, SegmentError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlags::TMPFILE.bits() as i32)
+        .mode(0o600)
+        .open(directory)
+        .map_err(io_error(path, "make a file in its directory (which has to be a tmpfs or hugetlbfs)"))?;
+    let page = rustix::fs::fstatfs(&file).map_err(|e| io_error(path, "look at its file system")(e.into()))?.f_bsize;
+    if u64::try_from(page).is_ok_and(|page| page > FLOW_ALIGN) {
+        let message =
+            format!("its pages have {page} bytes, more than {FLOW_ALIGN}: mount a hugetlbfs with pagesize=2M");
+        return Err(io_error(path, "use its file system")(io::Error::new(io::ErrorKind::Unsupported, message)));
+    }
+    Ok(file)
+}
+
+/// Takes the lock that makes this process the data plane. It is the open file's, and mappings keep a file open when its descriptor
+/// is closed: once the segment is mapped, the lock stays until the process ends.
 fn lock(file: &File, path: &Path) -> Result<(), SegmentError> {
-    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
         if error == rustix::io::Errno::WOULDBLOCK {
             SegmentError::Locked(path.to_owned())
         } else {
@@ -411,46 +584,19 @@ fn lock(file: &File, path: &Path) -> Result<(), SegmentError> {
     })
 }
 
-/// Whether the file is a segment whose maker was killed before it was finished: it starts with zeros.
-fn unborn(file: &File, path: &Path) -> Result<bool, SegmentError> {
-    let length = file.metadata().map_err(io_error(path, "read its size"))?.len();
-    if !length.is_multiple_of(crate::layout::FLOW_ALIGN) || length == 0 {
-        return Ok(false);
-    }
-    let start = map(file, path, 0, crate::layout::FLOW_ALIGN)?;
-    // SAFETY: as in `identify`.
-    let header = unsafe { &*start.cast::<SegmentHeader>() };
-    Ok(header.magic.load(Ordering::Acquire) == 0)
-}
-
 fn map_flows(file: &File, path: &Path, shared: &Shared) -> Result<Vec<&'static mut [FlowEntry]>, SegmentError> {
-    let start = map(file, path, shared.offsets.flows, shared.offsets.end - shared.offsets.flows)?.cast::<FlowEntry>();
+    let offsets = &shared.offsets;
+    let start = forever(map(file, path, offsets.flows, offsets.end - offsets.flows)?).cast::<FlowEntry>();
     let flows_max = shared.geometry.flows_max as usize;
     Ok((0..usize::from(shared.geometry.lcores))
         .map(|lcore| {
             // SAFETY: needed to use mapped memory at all. The parts do not overlap, lie inside the mapping (`Offsets::of`), which
             // is page-aligned and never unmapped, and `FlowEntry` is plain data valid for every bit pattern (`FromBytes`). This
-            // process has them for itself: the file is locked, the control plane maps only what comes before, and the slices
-            // are made once per segment.
+            // process has them for itself: the file stays locked as long as it is mapped (`lock`), so that this is done once per
+            // segment, by one process; the control plane maps only what comes before.
             unsafe { std::slice::from_raw_parts_mut(start.add(lcore * flows_max), flows_max) }
         })
         .collect())
-}
-
-/// Why a snapshot was not published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// The data plane has not read the previous one yet. Try again; meanwhile changes may pile up.
-    #[error("the data plane has not taken generation {0} yet")]
-    Busy(u64),
-    /// It does not fit.
-    #[error("the configuration needs {needed} words of the arena, which has {available}: start leat-dp with a larger --arena-mib")]
-    TooLarge {
-        /// Words of the snapshot.
-        needed: usize,
-        /// Words of an arena slot.
-        available: usize,
-    },
 }
 
 /// The control plane's side.
@@ -465,19 +611,22 @@ impl ControlSegment {
     /// Attaches to the segment at `path`.
     ///
     /// # Errors
-    /// There is none, or it has another layout.
+    /// There is none ([`SegmentError::Absent`]: try again later), it has another layout, or another control plane has it.
     pub fn attach(path: &Path) -> Result<Self, SegmentError> {
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(io_error(path, "open it"))?;
+        let file = open(path)?.ok_or_else(|| SegmentError::Absent(path.to_owned()))?;
         let (geometry, _) = identify(&file, path)?;
+        // Another kind of lock than the data plane's, on the same file: one writer for each word on this side too. It is the
+        // process's, not this value's.
+        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS => SegmentError::ControlLocked(path.to_owned()),
+            error => io_error(path, "lock it")(error.into()),
+        })?;
         Ok(Self { shared: map_shared(&file, path, geometry)?, path: path.to_owned(), file })
     }
 
     /// Whether the file at the path is still the one that is mapped. If not, attach anew.
     pub fn is_current(&self) -> bool {
-        match (std::fs::metadata(&self.path), self.file.metadata()) {
-            (Ok(at_path), Ok(mapped)) => (at_path.dev(), at_path.ino()) == (mapped.dev(), mapped.ino()),
-            _ => false,
-        }
+        is_at(&self.file, &self.path)
     }
 
     /// Its sizes.
@@ -520,13 +669,12 @@ impl ControlSegment {
 
     /// The generation announced last, by this process or one before it; 0: none.
     pub fn announced_generation(&self) -> u64 {
-        self.shared.header().announced.load(Ordering::Acquire) >> 1
+        self.shared.arena().announced_generation()
     }
 
     /// The newest generation that every lcore works with (0: none).
     pub fn acknowledged_generation(&self) -> u64 {
-        let lcores = 0..self.shared.geometry.lcores;
-        lcores.map(|lcore| self.lcore_header(lcore).generation.load(Ordering::Acquire)).min().unwrap_or(0)
+        arena::acknowledged((0..self.shared.geometry.lcores).map(|lcore| &self.lcore_header(lcore).generation))
     }
 
     /// Writes a snapshot, whose generation must be greater than the announced one, into the free arena slot and announces it.
@@ -535,25 +683,8 @@ impl ControlSegment {
     /// The data plane has not read the previous one yet, or there is no room. Nothing was changed then.
     ///
     /// # Panics
-    /// When the generation does not grow.
+    /// When the generation does not grow, or reaches 2⁶³.
     pub fn publish(&mut self, snapshot: &Snapshot) -> Result<(), PublishError> {
-        let header = self.shared.header();
-        let announced = header.announced.load(Ordering::Acquire);
-        let previous = announced >> 1;
-        assert!(snapshot.generation > previous, "generation {} after {previous}", snapshot.generation);
-        if header.consumed.load(Ordering::Acquire) != previous {
-            return Err(PublishError::Busy(previous));
-        }
-        let words = snapshot.encode();
-        let slot = (announced & 1) ^ 1;
-        let arena = self.shared.arena(slot);
-        if words.len() > arena.len() {
-            return Err(PublishError::TooLarge { needed: words.len(), available: arena.len() });
-        }
-        for (word, value) in arena.iter().zip(&words) {
-            word.store(*value, Ordering::Relaxed);
-        }
-        header.announced.store(snapshot.generation << 1 | slot, Ordering::Release);
-        Ok(())
+        self.shared.arena().publish(snapshot.generation, || snapshot.encode())
     }
 }

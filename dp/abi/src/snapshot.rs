@@ -11,6 +11,11 @@ use crate::flow::protocol;
 /// What marks a snapshot.
 const MAGIC: u64 = u64::from_le_bytes(*b"LEATSNAP");
 const HEADER_WORDS: usize = 10;
+/// Which word of a snapshot is its length in words.
+pub(crate) const LENGTH_WORD: usize = 2;
+/// Checksum of an example's words: names the encoding in the layout's hash. `the_encoding_is_recorded` fails when it is wrong.
+#[cfg(not(loom))]
+pub(crate) const ENCODING: u64 = 0x9258_b951_b54c_54a3;
 
 /// What the indices of a snapshot may be at the most; from the segment's geometry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,9 +160,9 @@ pub struct Snapshot {
 
 /// A fold over all words: finds torn and stray writes. (Not against an attacker: the writer is trusted.)
 fn checksum(words: &[u64]) -> u64 {
-    words.iter().fold(0xcbf2_9ce4_8422_2325, |sum, word| {
-        (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-    })
+    words
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
 }
 
 fn mac_word(mac: [u8; 6]) -> u64 {
@@ -170,8 +175,7 @@ impl Snapshot {
     /// The words to put into an arena slot.
     pub fn encode(&self) -> Vec<u64> {
         let table_words: usize = self.groups.iter().map(|g| 1 + g.table.len().div_ceil(4)).sum();
-        let total =
-            HEADER_WORDS + self.locals.len() + 2 * self.listeners.len() + table_words + 3 * self.targets.len();
+        let total = HEADER_WORDS + self.locals.len() + 2 * self.listeners.len() + table_words + 3 * self.targets.len();
         let mut words = Vec::with_capacity(total);
         words.extend([
             MAGIC,
@@ -198,9 +202,11 @@ impl Snapshot {
         }
         for group in &self.groups {
             words.push(group.table.len() as u64 | u64::from(group.preserve_client_ip) << 32);
-            words.extend(group.table.chunks(4).map(|slots| {
-                slots.iter().enumerate().fold(0, |word, (i, slot)| word | u64::from(*slot) << (16 * i))
-            }));
+            words.extend(
+                group.table.chunks(4).map(|slots| {
+                    slots.iter().enumerate().fold(0, |word, (i, slot)| word | u64::from(*slot) << (16 * i))
+                }),
+            );
         }
         for t in &self.targets {
             let state = match t.state {
@@ -226,7 +232,10 @@ impl Snapshot {
         if header[1] != announced {
             return Err(SnapshotError::Generation { announced, found: header[1] });
         }
-        let total = usize::try_from(header[2]).map_err(|_| SnapshotError::Damaged)?;
+        let total = usize::try_from(header[LENGTH_WORD]).map_err(|_| SnapshotError::Damaged)?;
+        if total < HEADER_WORDS {
+            return Err(SnapshotError::Damaged);
+        }
         let body = words.get(4..total).ok_or(SnapshotError::Damaged)?;
         if checksum(body) != header[3] {
             return Err(SnapshotError::Damaged);
@@ -429,14 +438,66 @@ mod tests {
         #[test]
         fn nonsense_with_a_good_checksum_never_panics(snapshot in snapshot(), at: prop::sample::Index, value: u64) {
             let mut words = snapshot.encode();
-            let at = 4 + at.index(words.len() - 4);
+            let at = at.index(words.len());
             words[at] = value;
-            words[3] = checksum(&words[4..]);
+            let end = (words[LENGTH_WORD] as usize).clamp(4, words.len());
+            words[3] = checksum(&words[4..end]);
             if let Ok(decoded) = Snapshot::decode(&words, snapshot.generation, LIMITS) {
                 prop_assert!(decoded.groups.iter().flat_map(|g| &g.table).all(|slot| *slot < LIMITS.targets_max));
                 prop_assert!(decoded.listeners.iter().all(|l| usize::from(l.group) < decoded.groups.len()));
             }
         }
+    }
+
+    /// A length that ends within the header is refused, also when the checksum agrees with it.
+    #[test]
+    fn a_length_shorter_than_the_header_is_refused() {
+        for length in 0..HEADER_WORDS {
+            let mut words = Snapshot::default().encode();
+            words[LENGTH_WORD] = length as u64;
+            words[3] = checksum(&words[4..length.max(4)]);
+            assert_eq!(Snapshot::decode(&words, 0, LIMITS), Err(SnapshotError::Damaged), "length {length}");
+        }
+    }
+
+    /// The encoding is part of the layout: when it changes, so does [`ENCODING`], and with it the layout's hash.
+    #[test]
+    fn the_encoding_is_recorded() {
+        let next_hop = Some(NextHop { port: 1, mac: [1, 2, 3, 4, 5, 6] });
+        let target = Target {
+            slot: 9,
+            generation: 3,
+            state: TargetState::Active,
+            address: Ipv4Addr::new(10, 2, 0, 11),
+            port: 8080,
+            next_hop,
+        };
+        let listener = Listener {
+            slot: 7,
+            vip: Ipv4Addr::new(10, 1, 0, 10),
+            port: 443,
+            protocol: protocol::TCP,
+            group: 1,
+            source: Ipv4Addr::new(10, 1, 0, 12),
+        };
+        let local = Local { address: listener.vip, kind: LocalKind::Node, port: 1 };
+        let snapshot = Snapshot {
+            generation: 5,
+            selection_key: [11, 13],
+            locals: vec![local, Local { address: listener.source, kind: LocalKind::Host, port: 0 }],
+            listeners: vec![listener, Listener { protocol: protocol::UDP, slot: 8, group: 0, ..listener }],
+            groups: vec![
+                Group { preserve_client_ip: true, table: vec![9, 10, 11, 9, 10] },
+                Group { preserve_client_ip: false, table: vec![] },
+            ],
+            targets: vec![
+                target,
+                Target { slot: 10, state: TargetState::Draining, ..target },
+                Target { slot: 11, state: TargetState::Unhealthy, next_hop: None, ..target },
+            ],
+        };
+        let found = checksum(&snapshot.encode());
+        assert_eq!(found, ENCODING, "the encoding changed: set ENCODING to {found:#x} and raise ABI_VERSION");
     }
 
     #[test]
