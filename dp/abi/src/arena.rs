@@ -13,7 +13,8 @@
 //!   words that its successor goes on with: a new writer fills the free slot from its beginning, a new reader copies the
 //!   announced slot again, even if it was consumed before.
 //!
-//! Why this holds is modelled below with loom (`RUSTFLAGS="--cfg loom" cargo test -p leat-abi --release`).
+//! Why this holds is modelled below with loom (`RUSTFLAGS="--cfg loom" cargo test -p leat-abi --release`), and tried with processes that
+//! are killed in `tests/kill.rs`.
 
 use crate::snapshot::LENGTH_WORD;
 use crate::sync::{AtomicU64, Ordering, load_own};

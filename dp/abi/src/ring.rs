@@ -12,7 +12,9 @@
 //! A consumer killed between reading a message and saying so leaves it to its successor, one killed after saying so has taken it
 //! along: a restart may repeat or lose the one message in its hands, never another.
 //!
-//! Why this holds is modelled below with loom (`RUSTFLAGS="--cfg loom" cargo test -p leat-abi --release`).
+//! Why this holds is modelled below with loom (`RUSTFLAGS="--cfg loom" cargo test -p leat-abi --release`). One thing loom cannot show:
+//! it never lets a load see a store that comes later, so no model fails when `head` is passed on relaxed. Release and acquire keep the
+//! producer's next message out of a slot that is still being read.
 
 use crate::sync::{AtomicU64, Ordering, load_own};
 

@@ -77,7 +77,7 @@ fn refusal(path: &Path, discard: bool) -> SegmentError {
     DataSegment::create_or_adopt(path, GEOMETRY, discard).expect_err("to be refused")
 }
 
-/// req: what is made is complete, private, and has all its memory.
+/// What is made is complete, private, and has all its memory.
 #[test]
 fn a_new_segment_is_complete() {
     let directory = directory();
@@ -499,6 +499,7 @@ fn counters_are_seen_from_the_other_side() {
     }
 }
 
+/// An lcore's number is checked before it becomes an offset.
 #[test]
 #[should_panic(expected = "lcore 2 of 2")]
 fn an_lcore_that_is_not_there_is_a_bug() {
