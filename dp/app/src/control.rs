@@ -57,17 +57,16 @@ fn take_snapshot(plane: &DataPlane) {
     if plane.segment.pending_generation().is_none() {
         return;
     }
-    match plane.segment.read_snapshot() {
-        Some(Ok(snapshot)) => {
+    match plane.segment.read_announced() {
+        Some((generation, Ok(snapshot))) => {
             let forwarding = Arc::new(Forwarding::new(&snapshot, &plane.macs));
             for mailbox in &plane.mailboxes {
                 // One that the lcore has not fetched yet is replaced: the latest wins.
                 mailbox.fresh.force_push(forwarding.clone());
             }
-            plane.segment.consume(snapshot.generation, true);
+            plane.segment.consume(generation, true);
         }
-        Some(Err(error)) => {
-            let generation = plane.segment.pending_generation().unwrap_or(0);
+        Some((generation, Err(error))) => {
             tracing::error!("generation {generation} of the configuration is refused: {error}");
             plane.segment.consume(generation, false);
         }

@@ -392,7 +392,7 @@ impl Lcore {
             let old = self.pipeline.install(fresh);
             // Full only if the main thread has not come round for long; then this lcore frees it.
             let _ = self.mailbox.retired.push(old);
-            self.header.generation.store(self.pipeline.generation(), Ordering::Release);
+            self.header.acknowledge(self.pipeline.generation());
             busy = true;
         }
         match self.commands.pop() {

@@ -17,11 +17,12 @@ mod ports;
 mod setup;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Parser;
 
 use crate::options::Options;
@@ -46,11 +47,16 @@ fn run(options: &Options) -> anyhow::Result<()> {
     if options.supervised {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .context("cannot ask to be ended with the parent")?;
+        // It may have ended before that.
+        ensure!(rustix::process::getppid() != Some(rustix::process::Pid::INIT), "the supervisor has ended");
     }
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::Release)).context("cannot handle signals")?;
 
     let data_plane = setup::start(options)?;
-    control::run(data_plane, &stop)
+    let result = control::run(data_plane, &stop);
+    // EAL leaves its directory behind, empty.
+    let _ = std::fs::remove_dir(Path::new("/var/run/dpdk").join(options::file_prefix(options)));
+    result
 }

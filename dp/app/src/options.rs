@@ -177,7 +177,7 @@ pub fn eal_arguments(options: &Options, main_cpus: &[u32], memory: Memory, memor
             arguments.push(memory_mib.to_string());
         }
     }
-    arguments.extend(["--file-prefix".to_owned(), format!("leat-{}", std::process::id())]);
+    arguments.extend(["--file-prefix".to_owned(), file_prefix(options)]);
     for port in &options.ports {
         if port.is_virtual() {
             arguments.push(format!("--vdev={}", with_queues(&port.device, options.lcores.0.len())));
@@ -192,6 +192,12 @@ pub fn eal_arguments(options: &Options, main_cpus: &[u32], memory: Memory, memor
     }
     arguments.extend(options.eal.iter().cloned());
     arguments
+}
+
+/// EAL's name for this process's files; one per segment, which is one per process.
+pub fn file_prefix(options: &Options) -> String {
+    let segment = options.segment.file_name().unwrap_or_default().to_string_lossy();
+    segment.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(32).collect::<String>() + "-eal"
 }
 
 /// Drivers of network interfaces make one queue unless told otherwise: ask for one per lcore.

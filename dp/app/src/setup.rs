@@ -71,7 +71,7 @@ pub fn start(options: &Options) -> anyhow::Result<DataPlane> {
     }
     let macs: Vec<[u8; 6]> = active.iter().map(|p| p.port.info().mac).collect();
     header.tsc_hz.store(eal.tsc_hz(), Ordering::Relaxed);
-    header.ports.store(active.len() as u64, Ordering::Release);
+    segment.set_ports(active.len() as u8);
 
     let phase = Arc::new(Phase::new());
     let mailboxes: Vec<Arc<Mailbox>> = (0..lcores).map(|_| Arc::new(Mailbox::new())).collect();
@@ -100,8 +100,7 @@ pub fn start(options: &Options) -> anyhow::Result<DataPlane> {
         pipeline.install(forwarding.clone());
         let lcore_header = segment.lcore_header(lcore);
         lcore_header.cpu.store(options.lcores.0[usize::from(lcore)].into(), Ordering::Relaxed);
-        lcore_header.longest_loop.store(0, Ordering::Relaxed);
-        lcore_header.generation.store(pipeline.generation(), Ordering::Release);
+        lcore_header.acknowledge(pipeline.generation());
         let parts = Parts {
             pipeline,
             header: lcore_header,
@@ -140,26 +139,24 @@ fn open_segment(options: &Options, lcores: u16) -> anyhow::Result<DataSegment> {
         listeners_max: options.listeners_max,
         arena_words: options.arena_mib << 17,
     };
-    let segment = DataSegment::create_or_adopt(&options.segment, geometry, options.discard_flows)?;
-    if segment.origin() != Origin::Adopted {
-        segment.header().owner_key.store(random(), Ordering::Relaxed);
-    }
-    Ok(segment)
+    Ok(DataSegment::create_or_adopt(&options.segment, geometry, options.discard_flows)?)
 }
 
 /// The snapshot that an earlier process left, or an empty one, under which everything but ARP is dropped.
 fn initial_forwarding(segment: &DataSegment, macs: &[[u8; 6]]) -> Forwarding {
-    match segment.read_snapshot() {
-        Some(Ok(snapshot)) => {
-            segment.consume(snapshot.generation, true);
-            Forwarding::new(&snapshot, macs)
+    let snapshot = match segment.read_announced() {
+        Some((generation, Ok(snapshot))) => {
+            segment.consume(generation, true);
+            snapshot
         }
-        Some(Err(error)) => {
+        Some((generation, Err(error))) => {
             tracing::warn!("the segment's snapshot is not usable: {error}; waiting for leat-cp");
-            Forwarding::new(&Snapshot::default(), macs)
+            segment.consume(generation, false);
+            Snapshot::default()
         }
-        None => Forwarding::new(&Snapshot::default(), macs),
-    }
+        None => Snapshot::default(),
+    };
+    Forwarding::new(&snapshot, macs)
 }
 
 /// Enough for all descriptors, the lcores' caches and bursts, and the rings.
