@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Parser;
 
 use crate::options::Options;
@@ -47,8 +47,6 @@ fn run(options: &Options) -> anyhow::Result<()> {
     if options.supervised {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .context("cannot ask to be ended with the parent")?;
-        // It may have ended before that.
-        ensure!(rustix::process::getppid() != Some(rustix::process::Pid::INIT), "the supervisor has ended");
     }
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
