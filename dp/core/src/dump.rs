@@ -39,7 +39,8 @@ impl Dump {
             }
             let entry = table.entry(self.next as u32);
             self.next += 1;
-            let Some(state) = entry.state() else { continue };
+            // One whose client has begun anew only keeps its port.
+            let Some(state) = entry.state().filter(|_| entry.client_ip != 0) else { continue };
             self.scanned += 1;
             if matches(&self.filter, entry) {
                 self.left -= 1;

@@ -32,12 +32,14 @@ impl<'m> Flows<'m> {
         self.counters.clear_gauges();
         let Self { table, wheel, counters } = self;
         let adopted = table.adopt(|at, entry| {
-            if track::is_over(entry, now) {
+            // A flow whose time ended meanwhile expires as any other, at its next packet or when its timer comes up.
+            let is_active = entry.state().is_some_and(FlowState::is_active);
+            if !is_active && track::is_over(entry, now) {
                 return false;
             }
             schedule(wheel, at, entry, now);
             refer(counters, entry, 1);
-            if entry.state().is_some_and(FlowState::is_active) {
+            if is_active {
                 activate(counters, entry, 1);
             }
             true
@@ -78,6 +80,39 @@ impl<'m> Flows<'m> {
         }
         self.wheel.cancel(at);
         self.table.remove(at);
+    }
+
+    /// Gives a flow up whose client begins anew. Under full NAT its source port rests for what is left of its time, because the
+    /// target may still know the old connection (S9.4); a half-open one has none to speak of.
+    pub fn replace(&mut self, at: u32, now: Now) {
+        let entry = self.table.entry_mut(at);
+        let state = entry.state();
+        if !entry.has(flag::FULL_NAT) || matches!(state, Some(FlowState::SynSent | FlowState::SynReceived)) {
+            return self.remove(at);
+        }
+        if state.is_some_and(FlowState::is_active) {
+            activate(&self.counters, entry, MINUS_ONE);
+            self.counters.add(Counter::FlowsClosed, 1);
+            entry.touched_s = now.stamp();
+        } else if state == Some(FlowState::ResetLinger) {
+            entry.touched_s = entry.touched_s.wrapping_sub(track::RESTING_S - track::RESET_LINGER_S);
+        }
+        entry.state = FlowState::Resting as u8;
+        if self.table.forget_client(at).is_ok() {
+            schedule(&mut self.wheel, at, self.table.entry(at), now);
+        } else {
+            self.remove(at);
+        }
+    }
+
+    /// Gives up a flow that is over, though its entry may still be kept for a while.
+    pub fn give_up_if_over(&mut self, at: u32, now: Now) {
+        let entry = self.table.entry(at);
+        if !entry.state().is_some_and(FlowState::is_active) {
+            self.remove(at);
+        } else if track::is_over(entry, now) {
+            self.expire(at, now);
+        }
     }
 
     /// Ends a flow whose time is over. Under full NAT its source port rests first.

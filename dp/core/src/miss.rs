@@ -1,5 +1,6 @@
 //! A packet without a flow: whose is it, and does it begin one? Here the plan is made that [`crate::rewrite`] applies.
 
+use arrayvec::ArrayVec;
 use leat_abi::counters::ListenerCounter;
 use leat_abi::flow::{FlowEntry, FlowState, flag, protocol};
 use leat_abi::message::{Socket, Step};
@@ -24,8 +25,9 @@ const NAT_PORTS_COUNT: u32 = 55_000;
 /// Candidates tried for a source port, and the step from one to the next (coprime to the count of ports).
 const NAT_TRIES: u32 = 256;
 const NAT_STEP: u32 = 7919;
-/// Targets tried when the tuple towards the chosen one is taken (S12.1).
-const TARGET_TRIES: u32 = 4;
+/// Targets tried when the tuple towards the chosen one is taken (S12.1), and places of the table looked at to find so many.
+const TARGET_TRIES: usize = 4;
+const PLACES_TRIED: u32 = 32;
 
 impl Pipeline<'_> {
     /// Handles a TCP or UDP packet that belongs to no flow of this lcore.
@@ -37,11 +39,14 @@ impl Pipeline<'_> {
         let (to, to_port) = (tuple.destination_ip(), tuple.destination_port());
         let listener = self.forwarding.listener(to, to_port, tuple.protocol).copied();
         let is_target = self.forwarding.is_target(tuple.source_ip(), tuple.source_port());
+        let local = self.forwarding.local(to);
         let opens = tuple.protocol == protocol::UDP || (meta.has(tcp::SYN) && !meta.has(tcp::ACK));
         // A listener may stand on a port that full NAT uses: what comes from a target's socket and opens nothing is an answer.
         let from_target = is_target && !(listener.is_some() && opens);
 
-        if (listener.is_some() || is_target) && self.lcores > 1 && arrival == Arrival::Wire {
+        // Whatever is for a node may be of a flow that has outlived its listener.
+        let may_have_owner = listener.is_some() || is_target || local == Some(LocalKind::Node);
+        if may_have_owner && self.lcores > 1 && arrival == Arrival::Wire {
             let (ip, port) = if from_target { (to, to_port) } else { (tuple.source_ip(), tuple.source_port()) };
             let owner = hash::owner(self.owner_key, ip, port, self.lcores);
             if owner != self.lcore {
@@ -53,7 +58,7 @@ impl Pipeline<'_> {
             self.tracer.step(|| Step::Listener { slot: listener.slot });
             return self.listened(frame, meta, &listener, opens, now);
         }
-        match self.forwarding.local(to) {
+        match local {
             Some(LocalKind::Host) => return self.punt(frame.in_port(), now),
             Some(LocalKind::Node) if tuple.protocol == protocol::TCP && NODE_PORTS.contains(&u16::from_be(to_port)) => {
                 return self.punt(frame.in_port(), now);
@@ -74,6 +79,10 @@ impl Pipeline<'_> {
         opens: bool,
         now: Now,
     ) -> Verdict {
+        // An answer would go to ourselves.
+        if self.forwarding.local(meta.tuple.source_ip()).is_some() {
+            return self.drop(DropReason::IpSource);
+        }
         if !opens {
             return if meta.has(tcp::SYN) {
                 self.drop(DropReason::TcpFlags)
@@ -83,9 +92,6 @@ impl Pipeline<'_> {
         }
         if meta.ttl <= 1 {
             return self.drop(DropReason::TtlExpired);
-        }
-        if self.forwarding.local(meta.tuple.source_ip()).is_some() {
-            return self.drop(DropReason::IpSource);
         }
         match self.plan(frame, meta, listener, now) {
             Ok(at) => self.forward(frame, meta, Found { entry: at, side: Side::Client }, now),
@@ -120,8 +126,15 @@ impl Pipeline<'_> {
         let is_tcp = meta.tuple.protocol == protocol::TCP;
         let isn = is_tcp.then_some(meta.seq);
         let choice = hash::selection(forwarding.selection_key, &meta.tuple, isn);
-        for attempt in 0..TARGET_TRIES {
+        let mut tried: ArrayVec<u16, TARGET_TRIES> = ArrayVec::new();
+        for attempt in 0..PLACES_TRIED {
             let slot = group.choose(choice, attempt).ok_or(DropReason::NoTarget)?;
+            if tried.contains(&slot) {
+                continue;
+            }
+            if tried.try_push(slot).is_err() {
+                break;
+            }
             let target = forwarding.target_in(slot).ok_or(DropReason::NoTarget)?;
             tracer.step(|| Step::Select { slot, target: Socket { ip: target.ip, port: target.port } });
             if target.next_hop.is_none() {
@@ -129,7 +142,7 @@ impl Pipeline<'_> {
             }
             let mut flow = blank(frame, meta, listener, slot, target, now);
             let addressed = if group.preserve_client_ip {
-                preserve(&mut flow, flows)
+                preserve(&mut flow, flows, now)
             } else {
                 translate(&mut flow, flows, forwarding, listener, choice, place)
             };
@@ -178,7 +191,7 @@ impl Pipeline<'_> {
         Verdict::Drop(reason)
     }
 
-    /// Counts a reset that ended a flow and was forwarded.
+    /// Counts a reset that was forwarded (S5.6: each one, whether it ended the flow or not).
     pub(crate) fn count_forwarded_reset(&self, side: Side, target_slot: u16) {
         match side {
             Side::Client => self.counters.add(Counter::ClientResets, 1),
@@ -191,16 +204,18 @@ impl Pipeline<'_> {
 }
 
 /// The target sees the client's own address and port.
-fn preserve(flow: &mut FlowEntry, flows: &mut Flows<'_>) -> Result<(), DropReason> {
+fn preserve(flow: &mut FlowEntry, flows: &mut Flows<'_>, now: Now) -> Result<(), DropReason> {
     (flow.nat_ip, flow.nat_port) = (flow.client_ip, flow.client_port);
     if flow.target_ip == flow.client_ip {
         return Err(DropReason::Hairpin);
     }
-    let Some(holder) = flows.table.find(&tuple_of(flow, Side::Target)) else { return Ok(()) };
-    if flows.table.entry(holder.entry).state().is_some_and(FlowState::is_active) {
-        return Err(DropReason::TupleConflict);
+    let tuple = tuple_of(flow, Side::Target);
+    if let Some(holder) = flows.table.find(&tuple) {
+        flows.give_up_if_over(holder.entry, now);
+        if flows.table.find(&tuple).is_some() {
+            return Err(DropReason::TupleConflict);
+        }
     }
-    flows.remove(holder.entry);
     Ok(())
 }
 

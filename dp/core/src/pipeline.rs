@@ -236,22 +236,22 @@ impl<'m> Pipeline<'m> {
         }
         match track::packet(entry, side, meta, now) {
             Outcome::Forward => {}
-            Outcome::Changed => self.flows.changed(at, now),
-            Outcome::Reset => {
-                self.flows.changed(at, now);
-                self.count_forwarded_reset(side, slot);
-            }
+            Outcome::Changed | Outcome::Reset => self.flows.changed(at, now),
             Outcome::Replace => {
-                self.flows.remove(at);
+                self.flows.replace(at, now);
                 return self.first_packet(frame, meta, arrival, now);
             }
             Outcome::BadFlags => return self.drop(DropReason::TcpFlags),
             Outcome::Late => return self.drop(DropReason::ReplyLate),
         }
-        self.forward(frame, meta, found, now)
+        let verdict = self.forward(frame, meta, found, now);
+        if meta.has(tcp::RST) && matches!(verdict, Verdict::Forward { .. }) {
+            self.count_forwarded_reset(side, slot);
+        }
+        verdict
     }
 
-    /// A packet whose flow is over. An entry that rests keeps its port until the client begins anew.
+    /// A packet whose flow is over. An entry that rests keeps its port, but not its client, who may begin anew.
     #[cold]
     fn without_flow<F: Frame>(
         &mut self,
@@ -261,10 +261,10 @@ impl<'m> Pipeline<'m> {
         arrival: Arrival,
         now: Now,
     ) -> Verdict {
-        let opens = meta.has(tcp::SYN) && !meta.has(tcp::ACK);
+        let opens = meta.tuple.protocol == protocol::UDP || (meta.has(tcp::SYN) && !meta.has(tcp::ACK));
         let rests = self.flows.table.is(found, &meta.tuple);
         if rests && found.side == Side::Client && opens {
-            self.flows.remove(found.entry);
+            self.flows.replace(found.entry, now);
         } else if rests && meta.tuple.protocol == protocol::TCP {
             let slot = self.flows.table.entry(found.entry).listener_slot;
             return self.reset(frame, meta, Some(slot), now);
@@ -275,8 +275,16 @@ impl<'m> Pipeline<'m> {
     /// A client's packet for a target that is unhealthy or gone: TCP is reset, UDP chooses again (HC-20, S7.4).
     #[cold]
     fn target_lost<F: Frame>(&mut self, frame: &mut F, meta: &Meta, at: u32, arrival: Arrival, now: Now) -> Verdict {
+        if self.forwarding.generation == 0 {
+            // A process that has just started knows of no target: that says nothing of this one.
+            return self.drop(DropReason::NoConfiguration);
+        }
         if meta.tuple.protocol == protocol::UDP {
             self.flows.remove(at);
+            return self.first_packet(frame, meta, arrival, now);
+        }
+        if meta.has(tcp::SYN) && !meta.has(tcp::ACK) {
+            self.flows.replace(at, now);
             return self.first_packet(frame, meta, arrival, now);
         }
         let entry = self.flows.table.entry_mut(at);
@@ -285,10 +293,6 @@ impl<'m> Pipeline<'m> {
             entry.state = FlowState::ResetLinger as u8;
             entry.touched_s = now.stamp();
             self.flows.changed(at, now);
-        }
-        if meta.has(tcp::SYN) && !meta.has(tcp::ACK) {
-            self.flows.remove(at);
-            return self.first_packet(frame, meta, arrival, now);
         }
         self.reset(frame, meta, Some(slot), now)
     }
@@ -351,6 +355,11 @@ impl<'m> Pipeline<'m> {
     /// Flow entries in use, in any state.
     pub fn flows_used(&self) -> usize {
         self.flows.table.used()
+    }
+
+    /// The flow entries in use, in any state.
+    pub fn flows(&self) -> impl Iterator<Item = &FlowEntry> {
+        (0..self.flows.table.capacity() as u32).map(|at| self.flows.table.entry(at)).filter(|e| e.state().is_some())
     }
 
     /// Bytes per flow when the table is full.

@@ -275,6 +275,27 @@ impl<'m> FlowTable<'m> {
         self.free.push(at);
     }
 
+    /// Frees the client's key of a flow for another one, and keeps the target's taken. The entry's client becomes one that no
+    /// packet has.
+    ///
+    /// # Errors
+    /// No place for a key was found. Nothing has changed then.
+    pub fn forget_client(&mut self, at: u32) -> Result<(), Full> {
+        // 0.0.0.0 is nobody's source; the entry's own number makes the key unique.
+        let known = self.entries[at as usize];
+        let nobody = FlowEntry { client_ip: 0, client_port: 0, vip: at, vport: 0, ..known };
+        let reference = at << 1 | Side::Client as u32;
+        self.unplace(at, Side::Client);
+        let placed = self.place(self.place_of(&tuple_of(&nobody, Side::Client)), reference);
+        if placed.is_ok() {
+            self.entries[at as usize] = nobody;
+        } else {
+            let back = self.place(self.place_of(&tuple_of(&known, Side::Client)), reference);
+            debug_assert!(back.is_ok(), "the place that was given up is free");
+        }
+        placed
+    }
+
     fn index(&mut self, at: u32) -> Result<(), Full> {
         for side in [Side::Client, Side::Target] {
             let tuple = tuple_of(&self.entries[at as usize], side);

@@ -1,0 +1,382 @@
+//! Pipelines without DPDK: frames go in, verdicts are carried out as the application does, and after every step the laws that
+//! always hold are checked.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use leat_abi::counters::{Counter, DropReason, LcoreCounters, ListenerCounter, TargetCounter};
+use leat_abi::message::Event;
+use leat_abi::ring::Consumer;
+use leat_abi::{FlowEntry, Snapshot};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, Verdict};
+
+use super::memory::{Memory, SLOTS};
+use super::packet::{Packet, checksums};
+use super::world::{self, PORTS};
+
+/// A frame in a `Vec`.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    pub port: u8,
+    pub bytes: Vec<u8>,
+    pub whole: bool,
+}
+
+impl Frame for Buffer {
+    fn in_port(&self) -> u8 {
+        self.port
+    }
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+    fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+    fn is_whole(&self) -> bool {
+        self.whole
+    }
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Out {
+    /// The last verdict: never a hand-over.
+    pub verdict: Verdict,
+    /// The lcore whose verdict it is.
+    pub lcore: u16,
+    /// Whether it came there from another lcore.
+    pub handed_over: bool,
+    pub bytes: Vec<u8>,
+}
+
+impl Out {
+    /// The forwarded packet and its egress port.
+    #[track_caller]
+    pub fn forwarded(&self) -> (u8, Packet) {
+        let Verdict::Forward { port } = self.verdict else { panic!("not forwarded: {:?}", self.verdict) };
+        (port, Packet::read(&self.bytes).expect("a packet"))
+    }
+
+    /// The answer and the port that it leaves by.
+    #[track_caller]
+    pub fn answered(&self) -> (u8, Packet) {
+        let Verdict::Answer { port } = self.verdict else { panic!("not answered: {:?}", self.verdict) };
+        (port, Packet::read(&self.bytes).expect("a packet"))
+    }
+
+    pub fn is_dropped(&self, reason: DropReason) -> bool {
+        self.verdict == Verdict::Drop(reason)
+    }
+}
+
+/// How far counters moved, by name; those that did not are not in it.
+pub type Moves = BTreeMap<String, i64>;
+
+struct Lcore {
+    memory: Memory,
+    pipeline: Option<Pipeline<'static>>,
+    events: Consumer<'static>,
+    seen: Vec<u64>,
+}
+
+/// Some lcores that share a configuration and a clock.
+pub struct Harness {
+    pub now: Now,
+    /// The configuration; [`Harness::publish`] makes it that of the lcores.
+    pub world: Snapshot,
+    lcores: Vec<Lcore>,
+    incarnation: u64,
+}
+
+impl Default for Harness {
+    fn default() -> Self {
+        Self::new(1, 4096)
+    }
+}
+
+impl Harness {
+    /// `lcores` lcores of `flows` flow entries each, configured by [`world::snapshot`].
+    pub fn new(lcores: u16, flows: usize) -> Self {
+        Self::with_events(lcores, flows, 1024)
+    }
+
+    pub fn with_events(lcores: u16, flows: usize, events: usize) -> Self {
+        let mut harness = Self::unconfigured(lcores, flows, events);
+        harness.publish();
+        harness
+    }
+
+    /// Lcores that have no snapshot yet.
+    pub fn unconfigured(lcores: u16, flows: usize, events: usize) -> Self {
+        let lcores = (0..lcores)
+            .map(|_| {
+                let memory = Memory::new(flows, events);
+                let (events, seen) = (memory.consumer(), values(&memory.counters));
+                Lcore { memory, pipeline: None, events, seen }
+            })
+            .collect();
+        // Not a whole second, and the 16-bit stamps of the entries will soon wrap around.
+        let now = Now { ms: 65_500_123 };
+        let mut harness = Self { now, world: world::snapshot(), lcores, incarnation: 0 };
+        harness.start();
+        harness
+    }
+
+    /// The lcores' processes die without a word, and others take over. Returns how many flows they adopted.
+    pub fn crash(&mut self) -> usize {
+        self.start();
+        let adopted = self.lcores.iter_mut().map(|l| l.pipeline.as_mut().expect("running").adopt(self.now)).sum();
+        self.install();
+        adopted
+    }
+
+    /// The lcores' processes die, and something overwrites entries of the first one's before others start. They are not started.
+    pub fn damage(&mut self, entries: &[(usize, FlowEntry)]) {
+        let first = &mut self.lcores[0];
+        first.pipeline = None;
+        let memory = first.memory.entries();
+        entries.iter().for_each(|(at, entry)| memory[*at] = *entry);
+    }
+
+    fn start(&mut self) {
+        self.incarnation += 1;
+        let lcores = self.lcores.len() as u16;
+        for (lcore, l) in (0..).zip(&mut self.lcores) {
+            l.pipeline = None;
+            let table_key = [self.incarnation.wrapping_mul(0x9e37_79b9_7f4a_7c15), u64::from(lcore)];
+            let place = Place { lcore, lcores, owner_key: 0x5eed, table_key };
+            let (counters, producer) = (l.memory.counters, l.memory.producer());
+            l.pipeline = Some(Pipeline::new(place, l.memory.entries(), counters, producer, self.now));
+        }
+    }
+
+    /// Gives the lcores the configuration as it is now.
+    pub fn publish(&mut self) {
+        self.install();
+        self.world.generation += 1;
+    }
+
+    fn install(&mut self) {
+        let forwarding = Arc::new(Forwarding::new(&self.world, &PORTS));
+        for l in &mut self.lcores {
+            l.pipeline.as_mut().expect("running").install(forwarding.clone());
+        }
+    }
+
+    /// Tells the lcores their ports' MACs, and nothing else.
+    pub fn install_nothing(&mut self) {
+        let forwarding = Arc::new(Forwarding::new(&Snapshot::default(), &PORTS));
+        for l in &mut self.lcores {
+            l.pipeline.as_mut().expect("running").install(forwarding.clone());
+        }
+    }
+
+    pub fn pipeline(&mut self, lcore: u16) -> &mut Pipeline<'static> {
+        self.lcores[usize::from(lcore)].pipeline.as_mut().expect("running")
+    }
+
+    pub fn lcores(&self) -> u16 {
+        self.lcores.len() as u16
+    }
+
+    pub fn counters(&self, lcore: u16) -> LcoreCounters<'static> {
+        self.lcores[usize::from(lcore)].memory.counters
+    }
+
+    /// A counter's sum over all lcores.
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.lcores.iter().map(|l| l.memory.counters.get(counter)).sum()
+    }
+
+    /// All flow entries in use, with their lcores.
+    pub fn flows(&self) -> Vec<(u16, FlowEntry)> {
+        let pipelines = self.lcores.iter().filter_map(|l| l.pipeline.as_ref());
+        (0..).zip(pipelines).flat_map(|(lcore, p)| p.flows().map(move |e| (lcore, *e))).collect()
+    }
+
+    /// Lets time pass and the lcores look after their timers.
+    pub fn pass(&mut self, ms: u64) {
+        self.skip(ms);
+        self.housekeeping();
+    }
+
+    /// Lets time pass without anybody looking after timers.
+    pub fn skip(&mut self, ms: u64) {
+        self.now.ms += ms;
+    }
+
+    pub fn housekeeping(&mut self) {
+        let now = self.now;
+        for l in &mut self.lcores {
+            let pipeline = l.pipeline.as_mut().expect("running");
+            for _ in 0..1000 {
+                if !pipeline.housekeeping(now) {
+                    break;
+                }
+            }
+        }
+        self.check_laws();
+    }
+
+    /// Feeds one packet to lcore 0.
+    pub fn feed(&mut self, port: u8, packet: &Packet) -> Out {
+        self.feed_bytes(0, port, &packet.bytes())
+    }
+
+    /// Feeds one frame.
+    pub fn feed_bytes(&mut self, lcore: u16, port: u8, frame: &[u8]) -> Out {
+        self.burst(lcore, port, &[frame.to_vec()]).remove(0)
+    }
+
+    /// Feeds a burst to an lcore, carries the verdicts out, delivers what is handed over.
+    pub fn burst(&mut self, lcore: u16, port: u8, frames: &[Vec<u8>]) -> Vec<Out> {
+        let frames = frames.iter().map(|bytes| Buffer { port, bytes: bytes.clone(), whole: true }).collect();
+        self.run(lcore, frames)
+    }
+
+    /// As [`Harness::burst`], with frames of several ports.
+    pub fn run(&mut self, lcore: u16, mut frames: Vec<Buffer>) -> Vec<Out> {
+        let inputs: Vec<Vec<u8>> = frames.iter().map(|f| f.bytes.clone()).collect();
+        let verdicts = self.process(lcore, Arrival::Wire, &mut frames);
+        let mut outs: Vec<Out> = Vec::new();
+        let mut handed: BTreeMap<u16, VecDeque<(usize, Buffer)>> = BTreeMap::new();
+        for (i, (verdict, frame)) in verdicts.into_iter().zip(frames).enumerate() {
+            if let Verdict::HandOver { lcore: owner } = verdict {
+                assert_ne!(owner, lcore, "handed to itself");
+                assert_eq!(frame.bytes, inputs[i], "changed before the hand-over");
+                handed.entry(owner).or_default().push_back((i, frame.clone()));
+            }
+            outs.push(Out { verdict, lcore, handed_over: false, bytes: frame.bytes });
+        }
+        for (owner, queue) in handed {
+            let (at, mut frames): (Vec<usize>, Vec<Buffer>) = queue.into_iter().unzip();
+            let verdicts = self.process(owner, Arrival::HandedOver, &mut frames);
+            for ((verdict, frame), at) in verdicts.into_iter().zip(frames).zip(at) {
+                assert!(!matches!(verdict, Verdict::HandOver { .. }), "handed over twice");
+                outs[at] = Out { verdict, lcore: owner, handed_over: true, bytes: frame.bytes };
+            }
+        }
+        for (out, input) in outs.iter().zip(&inputs) {
+            check_output(out, input);
+        }
+        self.check_laws();
+        outs
+    }
+
+    fn process(&mut self, lcore: u16, arrival: Arrival, frames: &mut [Buffer]) -> ArrayVec<Verdict, BURST> {
+        let now = self.now;
+        let l = &mut self.lcores[usize::from(lcore)];
+        let mut verdicts = ArrayVec::new();
+        l.pipeline.as_mut().expect("running").process(now, arrival, frames, &mut verdicts);
+        assert_eq!(verdicts.len(), frames.len());
+        for (verdict, frame) in verdicts.iter().zip(frames.iter()) {
+            Pipeline::sent(&l.memory.counters, *verdict, frame.bytes.len());
+        }
+        verdicts
+    }
+
+    /// What must hold at every moment.
+    pub fn check_laws(&self) {
+        for (lcore, l) in self.lcores.iter().enumerate() {
+            let c = &l.memory.counters;
+            let arrived = c.get(Counter::RxPackets) + c.get(Counter::HandedIn);
+            let gone = c.get(Counter::ForwardedPackets) + c.get(Counter::PuntedPackets);
+            let gone = gone + c.get(Counter::AnsweredPackets) + c.get(Counter::HandedOut) + c.dropped_total();
+            assert_eq!(arrived, gone, "conservation on lcore {lcore}");
+        }
+        assert_eq!(self.total(Counter::HandedOut), self.total(Counter::HandedIn), "nothing is lost between lcores");
+    }
+
+    /// What must hold of all flows: no key twice (I2), no source port twice at a target (I6), gauges = entries (I10).
+    pub fn check_flows(&self) {
+        let flows = self.flows();
+        let mut keys = std::collections::HashSet::new();
+        for (_, e) in &flows {
+            assert!(keys.insert((e.protocol, e.client_ip, e.client_port, e.vip, e.vport)), "client's key twice: {e:?}");
+            assert!(keys.insert((e.protocol, e.target_ip, e.target_port, e.nat_ip, e.nat_port)), "target's: {e:?}");
+        }
+        for (lcore, l) in (0u16..).zip(&self.lcores) {
+            let c = &l.memory.counters;
+            let mine = || flows.iter().filter(|(at, _)| *at == lcore).map(|(_, e)| e);
+            let active = |e: &&FlowEntry| e.state().is_some_and(|s| s.is_active());
+            for slot in 0..SLOTS as u16 {
+                let to_target = || mine().filter(|e| e.target_slot == slot);
+                let of_listener = || mine().filter(|e| e.listener_slot == slot);
+                let gauges = [
+                    (c.get_target(slot, TargetCounter::FlowRefs), to_target().count()),
+                    (c.get_target(slot, TargetCounter::ActiveFlows), to_target().filter(active).count()),
+                    (c.get_listener(slot, ListenerCounter::FlowRefs), of_listener().count()),
+                    (c.get_listener(slot, ListenerCounter::ActiveFlows), of_listener().filter(active).count()),
+                ];
+                assert!(gauges.iter().all(|(gauge, count)| *gauge == *count as u64), "slot {slot}: {gauges:?}");
+            }
+            let pipeline = l.pipeline.as_ref().expect("running");
+            assert_eq!(pipeline.flows_used(), mine().count());
+            let ended = c.get(Counter::FlowsClosed) + c.get(Counter::FlowsExpired);
+            assert_eq!(c.get(Counter::FlowsCreated) - ended, mine().filter(active).count() as u64, "created - ended");
+        }
+    }
+
+    /// The counters of lcore 0 that moved since the last call, and how far.
+    pub fn moved(&mut self) -> Moves {
+        self.moved_on(0)
+    }
+
+    pub fn moved_on(&mut self, lcore: u16) -> Moves {
+        let l = &mut self.lcores[usize::from(lcore)];
+        let now = values(&l.memory.counters);
+        let before = std::mem::replace(&mut l.seen, now.clone());
+        let moves = names().into_iter().zip(now.iter().zip(&before).map(|(n, b)| n.wrapping_sub(*b) as i64));
+        moves.filter(|(_, by)| *by != 0).collect()
+    }
+
+    /// The events that an lcore has reported.
+    pub fn events(&mut self, lcore: u16) -> Vec<Event> {
+        let consumer = &mut self.lcores[usize::from(lcore)].events;
+        let messages = std::iter::from_fn(|| consumer.pop().expect("a sound ring"));
+        messages.map(|m| Event::decode(&m).expect("an event")).collect()
+    }
+}
+
+fn values(c: &LcoreCounters<'_>) -> Vec<u64> {
+    let counters = Counter::ALL.iter().map(|counter| c.get(*counter));
+    let drops = DropReason::ALL.iter().map(|reason| c.dropped(*reason));
+    let slots = (0..SLOTS as u16).flat_map(|slot| {
+        let target = TargetCounter::ALL.iter().map(move |counter| c.get_target(slot, *counter));
+        target.chain(ListenerCounter::ALL.iter().map(move |counter| c.get_listener(slot, *counter)))
+    });
+    counters.chain(drops).chain(slots).collect()
+}
+
+fn names() -> Vec<String> {
+    let counters = Counter::ALL.iter().map(|counter| counter.name().to_owned());
+    let drops = DropReason::ALL.iter().map(|reason| format!("drop.{}", reason.name()));
+    let slots = (0..SLOTS).flat_map(|slot| {
+        let target = TargetCounter::ALL.iter().map(move |counter| format!("target{slot}.{}", counter.name()));
+        target.chain(ListenerCounter::ALL.iter().map(move |counter| format!("listener{slot}.{}", counter.name())))
+    });
+    counters.chain(drops).chain(slots).collect()
+}
+
+/// What must hold of every frame that leaves: headers that others can read, the IP checksum right, a good segment still good and
+/// a bad one still bad; what Linux gets is what came.
+fn check_output(out: &Out, input: &[u8]) {
+    match out.verdict {
+        Verdict::Forward { .. } => {
+            let (before, after) = (checksums(input).expect("readable"), checksums(&out.bytes).expect("readable"));
+            assert!(after.0, "the IP checksum of what leaves");
+            assert_eq!(before.1, after.1, "the segment's checksum is as good or bad as it was");
+            assert!(out.bytes.len() <= input.len());
+        }
+        Verdict::Answer { .. } => {
+            assert_eq!(checksums(&out.bytes), Some((true, true)));
+            assert!(out.bytes.len() <= input.len(), "an answer is never longer than the question");
+        }
+        Verdict::Punt { .. } => assert_eq!(out.bytes, input, "Linux gets what came"),
+        Verdict::HandOver { .. } | Verdict::Drop(_) => {}
+    }
+}

@@ -1,0 +1,289 @@
+//! Every reason for a drop, provoked.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use leat_abi::counters::{Counter, DropReason};
+use leat_core::Verdict;
+
+use crate::common::moves::Expect;
+use crate::common::packet::L4;
+use crate::common::*;
+
+/// A frame and where it arrives.
+struct Case {
+    h: Harness,
+    frame: Buffer,
+    /// Counters that move beside the drop.
+    besides: Expect,
+}
+
+fn syn() -> Packet {
+    Stream::new(CLIENT, WEB, 1).syn()
+}
+
+fn case(h: Harness, packet: &Packet) -> Case {
+    bytes(h, packet.bytes())
+}
+
+fn bytes(h: Harness, bytes: Vec<u8>) -> Case {
+    Case { h, frame: Buffer { port: CLIENT_SIDE, bytes, whole: true }, besides: nothing() }
+}
+
+/// A good SYN's bytes with a change, its IP checksum made right again.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Case {
+    let mut frame = syn().bytes();
+    change(&mut frame);
+    fix_ip_checksum(&mut frame);
+    bytes(Harness::default(), frame)
+}
+
+fn fix_ip_checksum(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let words = frame[14..34].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
+    let sum = words.sum::<u32>();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// A case for every reason; none for those that the application counts (see [`app_counts`]).
+fn provoke(reason: DropReason) -> Option<Case> {
+    let h = Harness::default();
+    let client = |port| SocketAddrV4::new(*CLIENT.ip(), port);
+    Some(match reason {
+        DropReason::NoConfiguration => case(unconfigured(), &syn()),
+        DropReason::NotLinear => {
+            let mut case = case(h, &syn());
+            case.frame.whole = false;
+            case
+        }
+        DropReason::ShortFrame => {
+            let mut frame = syn().bytes();
+            frame.pop();
+            bytes(h, frame)
+        }
+        DropReason::ForeignMac => case(h, &syn().macs(ROUTER_MAC, [2, 0, 0, 0, 7, 7])),
+        DropReason::UnsupportedEthertype => changed(|f| f[12..14].copy_from_slice(&[0x86, 0xdd])),
+        DropReason::Vlan => changed(|f| drop(f.splice(12..12, [0x81, 0, 0, 5]))),
+        DropReason::IpHeader => changed(|f| f[14] = 0x65),
+        DropReason::IpOptions => changed(|f| {
+            f[14] = 0x46;
+            f[17] += 4;
+            f.splice(34..34, [1, 1, 1, 0]);
+        }),
+        DropReason::IpChecksum => {
+            let mut frame = syn().bytes();
+            frame[24] ^= 1;
+            bytes(h, frame)
+        }
+        DropReason::IpSource => case(h, &Packet { source: SocketAddrV4::new(NODE_2, 5), ..syn() }),
+        DropReason::Land => case(h, &Packet { source: WEB, ..syn() }),
+        DropReason::Fragment => changed(|f| f[20] = 0x20),
+        DropReason::TtlExpired => case(h, &syn().ttl(1)),
+        DropReason::TcpHeader => changed(|f| f[46] = 0x40),
+        DropReason::TcpFlags => changed(|f| f[47] = 0),
+        DropReason::UdpHeader => {
+            let mut frame = Packet::udp(CLIENT, DNS, b"x").macs(ROUTER_MAC, PORTS[0]).bytes();
+            frame[39] = 7;
+            bytes(h, frame)
+        }
+        DropReason::Protocol => case(h, &Packet { l4: L4::Other { protocol: 47 }, payload: vec![0; 20], ..syn() }),
+        DropReason::Icmp => case(h, &Packet::icmp(CLIENT, WEB, 8, 0).macs(ROUTER_MAC, PORTS[0])),
+        DropReason::NoListener => case(h, &Packet { destination: SocketAddrV4::new(NODE, 9), ..syn() }),
+        DropReason::NoTarget => {
+            let mut case = case(h, &Packet::udp(CLIENT, EMPTY_UDP, b"x").macs(ROUTER_MAC, PORTS[0]));
+            case.besides = nothing().and("listener6.no_target", 1);
+            case
+        }
+        DropReason::NoFlow => {
+            let mut case = case(h, &Packet::udp(target(4), CLIENT, b"x").macs(target_mac(4), PORTS[1]));
+            case.frame.port = TARGET_SIDE;
+            case
+        }
+        DropReason::ResetWithoutFlow => case(h, &Packet::tcp(CLIENT, WEB, RST, 1, 0).macs(ROUTER_MAC, PORTS[0])),
+        DropReason::ResetRate => {
+            let mut h = h;
+            let stray = Packet::tcp(CLIENT, WEB, ACK, 1, 0).macs(ROUTER_MAC, PORTS[0]);
+            (0..1000).for_each(|_| drop(h.feed(CLIENT_SIDE, &stray).answered()));
+            case(h, &stray)
+        }
+        DropReason::ReplyLate => {
+            let mut h = h;
+            let mut flow = Datagrams::open(&mut h, CLIENT, DNS);
+            h.pass(20_000);
+            flow.client_sends(&mut h, b"again");
+            h.pass(12_000);
+            let mut case = case(h, &flow.from_target(b"too late"));
+            case.frame.port = TARGET_SIDE;
+            case
+        }
+        DropReason::FlowTableFull => {
+            let mut h = Harness::new(1, 4);
+            (0..4).for_each(|n| drop(Stream::open(&mut h, client(50 + n), WEB, 1)));
+            let mut case = case(h, &syn());
+            case.besides = nothing().and("listener0.no_room", 1);
+            case
+        }
+        DropReason::NatPortsExhausted => {
+            // With that many lcores none of the candidates may belong to this one.
+            let mut h = Harness::new(1, 60_000);
+            h.world.groups[0].table = vec![0];
+            h.publish();
+            let mut ports = (1024u16..).flat_map(|port| [WEB].map(|vip| (SocketAddrV4::new(*CLIENT.ip(), port), vip)));
+            let refused = std::iter::from_fn(|| ports.next())
+                .map(|(from, vip)| Stream::new(from, vip, 9).syn())
+                .find(|syn| h.feed(CLIENT_SIDE, syn).is_dropped(reason))
+                .expect("the pool has an end");
+            let mut case = case(h, &refused);
+            case.besides = nothing().and("listener0.no_port", 1);
+            case
+        }
+        DropReason::TupleConflict => {
+            let mut h = h;
+            h.world.groups[1].table = vec![3];
+            h.publish();
+            Stream::open(&mut h, CLIENT, DIRECT, 1);
+            let mut case = case(h, &Stream::new(CLIENT, DIRECT_2, 2).syn());
+            case.besides = nothing().and("listener4.conflicts", 1);
+            case
+        }
+        DropReason::Hairpin => {
+            let mut h = h;
+            h.world.groups[1].table = vec![3];
+            h.publish();
+            let client = SocketAddrV4::new(*target(3).ip(), 50_000);
+            let mut case = case(h, &Stream::new(client, DIRECT, 1).syn());
+            case.besides = nothing().and("listener1.conflicts", 1);
+            case
+        }
+        DropReason::NoNextHop => {
+            let mut h = h;
+            h.world.targets.iter_mut().for_each(|t| t.next_hop = None);
+            h.publish();
+            case(h, &syn())
+        }
+        DropReason::PuntRate => {
+            let mut h = h;
+            let to_host = Packet::icmp(CLIENT, SocketAddrV4::new(HOST, 0), 8, 0).macs(ROUTER_MAC, PORTS[0]);
+            (0..2000).for_each(|_| {
+                assert_eq!(h.feed(CLIENT_SIDE, &to_host).verdict, Verdict::Punt { port: CLIENT_SIDE });
+            });
+            case(h, &to_host)
+        }
+        DropReason::HandoverFull | DropReason::PuntFull | DropReason::TxFull => return None,
+    })
+}
+
+fn unconfigured() -> Harness {
+    let mut h = Harness::unconfigured(1, 64, 64);
+    h.install_nothing();
+    h
+}
+
+/// Every reason has a case, and counts exactly one packet. req: LSN-06, S18.3
+#[test]
+fn every_reason_is_provoked() {
+    for reason in DropReason::ALL {
+        let Some(Case { mut h, frame, besides }) = provoke(*reason) else { continue };
+        h.moved();
+        let length = frame.bytes.len();
+        let out = h.run(0, vec![frame]).remove(0);
+        assert_eq!(out.verdict, Verdict::Drop(*reason));
+        rx(length).dropped(reason.name()).plus(besides).is(&h.moved());
+        h.check_flows();
+    }
+}
+
+/// What the application says of packets that it could not pass on.
+#[test]
+fn app_counts() {
+    let h = Harness::default();
+    let c = h.counters(0);
+    for (verdict, reason) in [
+        (Verdict::Forward { port: 0 }, Some(DropReason::TxFull)),
+        (Verdict::Answer { port: 0 }, Some(DropReason::TxFull)),
+        (Verdict::Punt { port: 0 }, Some(DropReason::PuntFull)),
+        (Verdict::HandOver { lcore: 1 }, Some(DropReason::HandoverFull)),
+        (Verdict::Drop(DropReason::Land), None),
+    ] {
+        let before = (c.dropped_total(), reason.map(|r| c.dropped(r)));
+        leat_core::Pipeline::refused(&c, verdict);
+        assert_eq!(c.dropped_total() - before.0, u64::from(reason.is_some()));
+        assert_eq!(reason.map(|r| c.dropped(r) - 1), before.1);
+    }
+    assert_eq!(c.get(Counter::ForwardedPackets) + c.get(Counter::PuntedPackets), 0);
+}
+
+/// Each frame of a list, and the reason for which it must be dropped.
+fn all_dropped(frames: impl IntoIterator<Item = (Vec<u8>, DropReason)>) {
+    let mut h = Harness::default();
+    for (frame, reason) in frames {
+        let out = h.feed_bytes(0, CLIENT_SIDE, &frame);
+        assert_eq!(out.verdict, Verdict::Drop(reason), "{frame:02x?}");
+        rx(frame.len()).dropped(reason.name()).is(&h.moved());
+    }
+}
+
+/// A frame cut anywhere is dropped, and named for what is missing. req: S18.3
+#[test]
+fn cut_at_every_byte() {
+    let whole = syn().bytes();
+    all_dropped((0..whole.len()).map(|len| (whole[..len].to_vec(), DropReason::ShortFrame)));
+}
+
+/// Addresses that cannot be a source. req: S18.3
+#[test]
+fn impossible_sources() {
+    let sources =
+        ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.9", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"];
+    all_dropped(sources.map(|source| {
+        let ip: Ipv4Addr = source.parse().expect("an address");
+        (Packet { source: SocketAddrV4::new(ip, 5), ..syn() }.bytes(), DropReason::IpSource)
+    }));
+}
+
+/// Wrong lengths in headers. req: S18.3
+#[test]
+fn wrong_lengths() {
+    let with = |at: usize, value: u8, reason| {
+        let mut frame = syn().bytes();
+        frame[at] = value;
+        fix_ip_checksum(&mut frame);
+        (frame, reason)
+    };
+    let mut short_l4 = syn().bytes();
+    short_l4[17] = 39; // 19 bytes of TCP
+    fix_ip_checksum(&mut short_l4);
+    all_dropped([
+        with(14, 0x44, DropReason::IpHeader),
+        with(14, 0x05, DropReason::IpHeader),
+        with(14, 0x4f, DropReason::IpOptions),
+        with(17, 19, DropReason::IpHeader),
+        with(17, 61, DropReason::ShortFrame),
+        with(16, 0xff, DropReason::ShortFrame),
+        with(46, 0x00, DropReason::TcpHeader),
+        with(46, 0x40, DropReason::TcpHeader),
+        with(46, 0xb0, DropReason::TcpHeader),
+        (short_l4, DropReason::TcpHeader),
+    ]);
+}
+
+/// Fragments of all kinds, and the reserved bit. req: S18.3
+#[test]
+fn fragments() {
+    let with = |high: u8, low: u8| {
+        let mut frame = syn().bytes();
+        (frame[20], frame[21]) = (high, low);
+        fix_ip_checksum(&mut frame);
+        (frame, DropReason::Fragment)
+    };
+    all_dropped([with(0x20, 0), with(0, 1), with(0x1f, 0xff), with(0x60, 0), with(0x80, 0), with(0, 185)]);
+}
+
+/// Frames to groups that carry IP are nobody's. req: LSN-06
+#[test]
+fn group_frames() {
+    all_dropped(
+        [[0xff; 6], [1, 0, 0x5e, 0, 0, 1]].map(|mac| (syn().macs(ROUTER_MAC, mac).bytes(), DropReason::NoListener)),
+    );
+}

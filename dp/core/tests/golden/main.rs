@@ -1,0 +1,21 @@
+//! Golden packets: a named input, the verdict, every byte of what leaves (computed by etherparse), and every counter that moves,
+//! which is to say that no other one does.
+//!
+//! Each test says which requirement it shows: `req:` with an id of the requirements, or with an S for the semantics.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod adoption;
+mod bursts;
+mod capacity;
+mod drops;
+mod lcores;
+mod linux;
+mod observe;
+mod resets;
+mod rewrite;
+mod targets;
+mod tcp;
+mod timers;
+mod udp;
