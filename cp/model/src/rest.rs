@@ -420,6 +420,24 @@ pub struct TargetSpec {
     pub port: Option<i64>,
 }
 
+/// The query of calls that change targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WaitQuery {
+    /// Wait so many seconds, 0–300, until every lcore works with the change; 50 ms unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u64>,
+}
+
+/// The query of `GET /v1/target-groups/{tg}/targets`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetsQuery {
+    /// Only this one, `address` (with the group's port) or `address:port`, registered or not (TGT-17).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
 /// The answer to changes of targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {

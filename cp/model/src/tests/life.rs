@@ -166,7 +166,7 @@ fn only_groups_in_use_are_checked() {
 /// req: TGT-13
 #[test]
 fn a_node_is_no_target() {
-    let mut bench = Bench::serving(&["10.1.0.10", "10.2.0.11"]);
+    let bench = Bench::serving(&["10.1.0.10", "10.2.0.11"]);
     assert_eq!(bench.state("web", "10.1.0.10"), (TargetState::Unused, "Target.IpUnusable".into()));
     assert_eq!(bench.selected("web"), ["10.2.0.11"]);
     assert_eq!(bench.model.check_plans().len(), 1);

@@ -1,0 +1,134 @@
+//! The REST API on `/v1`: routes, and what all calls share.
+//!
+//! Calls that change something check, store and publish before they answer, and wait at most [`APPLY_PATIENCE`] for the lcores.
+
+mod balancers;
+mod body;
+mod groups;
+mod observe;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use leat_model::error::Shown;
+use leat_model::{Code, Command, Effects, Error, Model};
+
+use crate::publisher::Publisher;
+use crate::state::State;
+use crate::traces::Traces;
+use body::ApiError;
+
+/// How long a change waits for the lcores (S15.1).
+pub const APPLY_PATIENCE: Duration = Duration::from_millis(50);
+
+/// What the handlers work on.
+#[derive(Clone)]
+pub struct App {
+    /// The configuration.
+    pub state: Arc<State>,
+    /// The way to the data plane.
+    pub publisher: Arc<Publisher>,
+    /// The traces.
+    pub traces: Arc<Traces>,
+}
+
+/// The routes.
+pub fn router(app: App) -> Router {
+    let groups = "/v1/target-groups";
+    Router::new()
+        .route("/v1/status", get(observe::status))
+        .route("/v1/load-balancers", get(balancers::list).post(balancers::create))
+        .route("/v1/load-balancers/{lb}", get(balancers::show).delete(balancers::delete))
+        .route("/v1/load-balancers/{lb}/listeners", get(balancers::listeners).post(balancers::create_listener))
+        .route(
+            "/v1/load-balancers/{lb}/listeners/{port}",
+            get(balancers::show_listener).patch(balancers::modify_listener).delete(balancers::delete_listener),
+        )
+        .route(groups, get(groups::list).post(groups::create))
+        .route(&format!("{groups}/{{tg}}"), get(groups::show).patch(groups::modify).delete(groups::delete))
+        .route(&format!("{groups}/{{tg}}/attributes"), get(groups::attributes).patch(groups::modify_attributes))
+        .route(&format!("{groups}/{{tg}}/targets"), get(groups::targets).post(groups::register))
+        .route(&format!("{groups}/{{tg}}/targets/deregister"), post(groups::deregister))
+        .route("/v1/stats", get(observe::stats))
+        .route("/v1/flows", get(observe::flows))
+        .route("/v1/traces", post(observe::create_trace))
+        .route("/v1/traces/{id}", get(observe::show_trace))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(refuse_foreign_pages))
+        .with_state(app)
+}
+
+async fn not_found(request: Request) -> ApiError {
+    let path = request.uri().path().to_owned();
+    ApiError(Error::new(Code::NotFound, format!("the API has no path {}; docs/api.md lists them", Shown(&path))))
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    let (method, path) = (request.method(), request.uri().path().to_owned());
+    ApiError(Error::new(
+        Code::MethodNotAllowed,
+        format!("{} does not know {method}; docs/api.md lists the calls", Shown(&path)),
+    ))
+}
+
+/// A web page that somebody on this machine looks at must not use the API: its browser says where the page came from, or asks by a
+/// name that its owner has pointed at this address.
+async fn refuse_foreign_pages(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
+    let foreign = match text(header::HeaderName::from_static("sec-fetch-site")) {
+        Some(site) => !matches!(site, "same-origin" | "none"),
+        None => headers.contains_key(header::ORIGIN),
+    };
+    if foreign || !is_local_name(headers) {
+        let message =
+            "requests of web pages of other origins are refused; use the command line, curl, or a page of this address";
+        return ApiError(Error::new(Code::AccessDenied, message)).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether the client asks for an address, for `localhost`, or by a Unix socket (where clients send any word).
+fn is_local_name(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        _ => host,
+    };
+    name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() || !name.contains('.')
+}
+
+impl App {
+    /// Makes a change and waits a little for the lcores: the new model, what has changed, and whether all lcores work with it.
+    async fn change(&self, command: Command) -> Result<Changed, ApiError> {
+        self.change_and_wait(command, None).await
+    }
+
+    /// As [`Self::change`], with the caller's patience, also for a data plane that is not there yet.
+    async fn change_and_wait(&self, command: Command, wait: Option<Duration>) -> Result<Changed, ApiError> {
+        let state = self.state.clone();
+        let work = tokio::task::spawn_blocking(move || state.change(command)).await;
+        let (model, effects) = work
+            .map_err(|_| Error::new(Code::InternalFailure, "the change has failed; the log of leat-cp says more"))??;
+        let patience = wait.unwrap_or(APPLY_PATIENCE);
+        let applied = self.publisher.applied(model.epoch(), patience, wait.is_some()).await;
+        Ok(Changed { model, effects, applied })
+    }
+}
+
+struct Changed {
+    model: Arc<Model>,
+    effects: Effects,
+    applied: bool,
+}

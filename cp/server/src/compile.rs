@@ -1,0 +1,164 @@
+//! Model, routes and the data plane's ports → snapshot. A pure function but for a cache of Maglev tables.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use leat_abi::flow::protocol;
+use leat_abi::snapshot::{Group, Limits, Listener, Local, LocalKind, NextHop, Snapshot, Target, TargetState};
+use leat_model::forward::Treatment;
+use leat_model::maglev::{self, Candidate};
+use leat_model::rest::Protocol;
+use leat_model::{Id, Model};
+
+use crate::netlink::NetView;
+
+/// What the data plane can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Its ports' names, in its order.
+    pub ports: Vec<String>,
+    /// What its indices may be.
+    pub limits: Limits,
+}
+
+/// The Maglev tables that were built last. A table is a pure function of its candidates and the key, so a kept one is as good as a
+/// new one.
+#[derive(Debug, Default)]
+pub struct TableCache {
+    tables: HashMap<Id, ([u64; 2], Vec<Candidate>, Arc<Vec<u16>>)>,
+}
+
+impl TableCache {
+    fn table(&mut self, group: Id, key: [u64; 2], candidates: Vec<Candidate>) -> Arc<Vec<u16>> {
+        match self.tables.get(&group) {
+            Some((k, known, table)) if (*k, known) == (key, &candidates) => table.clone(),
+            _ => {
+                let table = Arc::new(maglev::build(key, &candidates));
+                self.tables.insert(group, (key, candidates, table.clone()));
+                table
+            }
+        }
+    }
+}
+
+/// A snapshot and what could not be put into it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// The model's epoch.
+    pub epoch: u64,
+    /// What is configured but cannot work, in words for people.
+    pub problems: Vec<String>,
+}
+
+/// Compiles everything. `ports` are the names that [`NetView`]'s indices stand for.
+pub fn compile(
+    model: &Model,
+    view: &NetView,
+    ports: &[String],
+    shape: &Shape,
+    generation: u64,
+    cache: &mut TableCache,
+) -> Compiled {
+    let mut problems = Vec::new();
+    let port_number = |name: &str| shape.ports.iter().position(|port| port == name).and_then(|n| u8::try_from(n).ok());
+    let port_at = |index: usize| ports.get(index).and_then(|name| port_number(name));
+
+    let mut locals = Vec::new();
+    let mut seen: HashSet<Ipv4Addr> = HashSet::new();
+    let mut nodes: HashMap<Id, Ipv4Addr> = HashMap::new();
+    for lb in model.load_balancers() {
+        let port = model.port_of(lb.address).or(ports.first().map(String::as_str));
+        match port.and_then(port_number) {
+            Some(port) if seen.insert(lb.address) => {
+                locals.push(Local { address: lb.address, kind: LocalKind::Node, port });
+                nodes.insert(lb.id, lb.address);
+            }
+            Some(_) => {}
+            None => problems.push(format!(
+                "load balancer {}: the data plane has no port {} for its address {}; start leat-dp with that --port, \
+                 or leat-cp with a --port-address whose subnet contains the address",
+                lb.name,
+                port.unwrap_or("at all"),
+                lb.address
+            )),
+        }
+    }
+    let own = model.site().subnets.iter().map(|(port, net)| (port_number(port), net.addr()));
+    let found = view.host_addresses.iter().map(|(index, address)| (port_at(*index), *address));
+    for (port, address) in own.chain(found) {
+        if let Some(port) = port
+            && seen.insert(address)
+        {
+            locals.push(Local { address, kind: LocalKind::Host, port });
+        }
+    }
+
+    let fits = |slot: u16| slot < shape.limits.targets_max;
+    let mut groups = Vec::new();
+    let mut group_numbers: BTreeMap<Id, u16> = BTreeMap::new();
+    let mut listeners = Vec::new();
+    for listener in model.listeners() {
+        let Some(vip) = nodes.get(&listener.load_balancer).copied() else { continue };
+        let group = *group_numbers.entry(listener.target_group).or_insert_with(|| {
+            let mut candidates = model.candidates(listener.target_group);
+            candidates.retain(|candidate| fits(candidate.slot));
+            let table = cache.table(listener.target_group, model.selection_key(), candidates);
+            let group = model.target_group(listener.target_group);
+            let preserve_client_ip = group.is_some_and(|group| group.preserves_client_ip());
+            groups.push(Group { preserve_client_ip, table: table.to_vec() });
+            (groups.len() - 1) as u16
+        });
+        for (slot, number) in [(listener.tcp_slot, protocol::TCP), (listener.udp_slot, protocol::UDP)] {
+            match slot {
+                Some(slot) if slot < shape.limits.listeners_max => {
+                    listeners.push(Listener { slot, vip, port: listener.port, protocol: number, group, source: vip });
+                }
+                Some(slot) => problems.push(format!(
+                    "the {} listener on port {} has number {slot}, and the data plane has room for {}; start leat-dp with a \
+                     larger --listeners-max",
+                    if number == protocol::TCP { Protocol::Tcp } else { Protocol::Udp },
+                    listener.port,
+                    shape.limits.listeners_max
+                )),
+                None => {}
+            }
+        }
+    }
+    cache.tables.retain(|group, _| group_numbers.contains_key(group));
+
+    let mut left_out = 0;
+    let mut targets = Vec::new();
+    for (target, treatment) in model.treatments() {
+        if !fits(target.slot) {
+            left_out += 1;
+            continue;
+        }
+        let next_hop = view.next_hops.get(&target.address);
+        targets.push(Target {
+            slot: target.slot,
+            generation: target.generation,
+            state: match treatment {
+                Treatment::Active => TargetState::Active,
+                Treatment::Draining => TargetState::Draining,
+                Treatment::Unhealthy => TargetState::Unhealthy,
+            },
+            address: target.address,
+            port: target.port,
+            next_hop: next_hop.and_then(|hop| Some(NextHop { port: port_at(hop.port)?, mac: hop.mac })),
+        });
+    }
+    if left_out > 0 {
+        let room = shape.limits.targets_max;
+        problems.push(format!(
+            "{left_out} targets get no traffic: the data plane has room for {room}; start leat-dp with a larger --targets-max"
+        ));
+    }
+    let snapshot = Snapshot { generation, selection_key: model.selection_key(), locals, listeners, groups, targets };
+    Compiled { snapshot, epoch: model.epoch(), problems }
+}
+
+#[cfg(test)]
+mod tests;

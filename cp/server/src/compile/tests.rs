@@ -1,0 +1,185 @@
+use super::*;
+use crate::netlink;
+use leat_model::health::{Change, Health};
+use leat_model::{Command, Limits as Quotas, Now, Site};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const NOW: Now = Now { wall_ms: 0, mono_ms: 0 };
+
+fn model(subnets: &[(&str, &str)]) -> Model {
+    let subnets = subnets.iter().map(|(port, net)| ((*port).to_owned(), net.parse().expect("a net"))).collect();
+    Model::new(Site { region: "local".into(), subnets }, Quotas::default(), [7, 8])
+}
+
+fn request<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("a request")
+}
+
+fn apply(model: &mut Model, command: Command) {
+    model.apply(command, NOW).expect("a good command");
+}
+
+/// `web` on 10.1.0.10, TCP_UDP port 53 to three targets.
+fn serving() -> Model {
+    let mut model = model(&[("p0", "10.1.0.2/24"), ("p1", "10.2.0.2/24")]);
+    let nodes = json!([{"zone": "zone-a", "address": "10.1.0.10"}]);
+    let lb = json!({"name": "web", "nodes": nodes});
+    apply(&mut model, Command::CreateLoadBalancer { request: request(lb), id: Id(1) });
+    let group = json!({"name": "web", "protocol": "TCP_UDP", "port": 5353});
+    apply(&mut model, Command::CreateTargetGroup { request: request(group), id: Id(2) });
+    let listener = json!({"protocol": "TCP_UDP", "port": 53, "targetGroup": "web"});
+    let load_balancer = "web".to_owned();
+    apply(&mut model, Command::CreateListener { load_balancer, request: request(listener), id: Id(3) });
+    register(&mut model, &["10.2.0.11", "10.2.0.12", "10.9.0.13"]);
+    model
+}
+
+fn register(model: &mut Model, targets: &[&str]) {
+    let targets = targets.iter().map(|id| request(json!({"id": id}))).collect();
+    apply(model, Command::RegisterTargets { target_group: "web".into(), targets });
+}
+
+fn deregister(model: &mut Model, target: &str) {
+    let targets = vec![request(json!({"id": target}))];
+    apply(model, Command::DeregisterTargets { target_group: "web".into(), targets });
+}
+
+fn view() -> NetView {
+    let hop = |port, last| netlink::NextHop { port, mac: [2, 0, 0, 0, 0, last] };
+    NetView {
+        version: 1,
+        next_hops: [([10, 2, 0, 11].into(), hop(1, 11)), ([10, 9, 0, 13].into(), hop(0, 1))].into(),
+        host_addresses: vec![(0, [10, 1, 0, 2].into()), (1, [10, 2, 0, 2].into()), (1, [10, 2, 0, 3].into())],
+        taps_up: vec![true, true],
+    }
+}
+
+fn ports() -> Vec<String> {
+    vec!["p0".into(), "p1".into()]
+}
+
+/// The data plane has the ports in another order than the flags.
+fn shape() -> Shape {
+    Shape { ports: vec!["p1".into(), "p0".into()], limits: Limits { targets_max: 64, listeners_max: 64, ports: 2 } }
+}
+
+fn compiled(model: &Model) -> Compiled {
+    compile(model, &view(), &ports(), &shape(), 5, &mut TableCache::default())
+}
+
+#[test]
+fn a_configuration_becomes_a_snapshot() {
+    let model = serving();
+    let Compiled { snapshot, epoch, problems } = compiled(&model);
+    assert_eq!((snapshot.generation, epoch, problems), (5, model.epoch(), vec![]));
+    assert_eq!(snapshot.selection_key, [7, 8]);
+    let locals: Vec<_> = snapshot.locals.iter().map(|l| (l.address.to_string(), l.kind, l.port)).collect();
+    let (host, node) = (LocalKind::Host, LocalKind::Node);
+    let expected = [("10.1.0.10", node, 1), ("10.1.0.2", host, 1), ("10.2.0.2", host, 0), ("10.2.0.3", host, 0)];
+    assert_eq!(locals, expected.map(|(address, kind, port)| (address.to_owned(), kind, port)));
+    let protocols: Vec<_> = snapshot.listeners.iter().map(|l| (l.protocol, l.port, l.group)).collect();
+    assert_eq!(protocols, [(protocol::TCP, 53, 0), (protocol::UDP, 53, 0)]);
+    assert_ne!(snapshot.listeners[0].slot, snapshot.listeners[1].slot);
+    assert!(snapshot.groups[0].preserve_client_ip, "the default for TCP_UDP");
+    assert_eq!(snapshot.groups[0].table.len(), 65_537);
+    let hops: Vec<_> = snapshot.targets.iter().map(|t| t.next_hop.map(|hop| (hop.port, hop.mac[5]))).collect();
+    assert_eq!(hops, [Some((0, 11)), None, Some((1, 1))]);
+    let words = snapshot.encode();
+    assert_eq!(Snapshot::decode(&words, 5, shape().limits), Ok(snapshot));
+}
+
+/// req: RT-05, HC-20, HC-21, DRN-03, LSN-11
+#[test]
+fn health_and_draining_show_in_states_and_tables() {
+    let mut model = serving();
+    let set = |model: &mut Model, slot, health| {
+        apply(model, Command::Health(vec![(slot, 0, Change::Health(health, None))]));
+    };
+    let states = |model: &Model| compiled(model).snapshot.targets.iter().map(|t| t.state).collect::<Vec<_>>();
+    let selected = |model: &Model| {
+        let mut slots = compiled(model).snapshot.groups[0].table.clone();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    };
+    use TargetState::{Active, Draining, Unhealthy};
+    set(&mut model, 0, Health::Healthy);
+    set(&mut model, 1, Health::Unhealthy);
+    assert_eq!((states(&model), selected(&model)), (vec![Active, Unhealthy, Active], vec![0]));
+    set(&mut model, 0, Health::Unhealthy);
+    assert_eq!((states(&model), selected(&model)), (vec![Active; 3], vec![0, 1, 2]), "fail-open");
+    deregister(&mut model, "10.2.0.11");
+    assert_eq!((states(&model), selected(&model)), (vec![Draining, Active, Active], vec![1, 2]));
+    deregister(&mut model, "10.2.0.12");
+    deregister(&mut model, "10.9.0.13");
+    let empty: Vec<u16> = vec![];
+    assert_eq!((states(&model), selected(&model)), (vec![Draining; 3], empty));
+    // Without its listener the group is not needed, but its targets' flows go on.
+    apply(&mut model, Command::DeleteListener { load_balancer: "web".into(), port: 53 });
+    let snapshot = compiled(&model).snapshot;
+    assert_eq!((snapshot.listeners.len(), snapshot.groups.len(), snapshot.targets.len()), (0, 0, 3));
+}
+
+#[test]
+fn what_does_not_fit_is_said_and_left_out() {
+    let model = serving();
+    let shape = Shape { ports: vec!["p1".into()], limits: Limits { targets_max: 2, listeners_max: 1, ports: 1 } };
+    let Compiled { snapshot, problems, .. } = compile(&model, &view(), &ports(), &shape, 1, &mut TableCache::default());
+    assert!(snapshot.listeners.is_empty() && snapshot.locals.iter().all(|l| l.kind == LocalKind::Host));
+    assert_eq!(snapshot.targets.len(), 2);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("no port p0") && problems[1].contains("--targets-max"), "{problems:?}");
+
+    let shape = Shape { ports: ports(), limits: Limits { targets_max: 2, listeners_max: 1, ports: 2 } };
+    let Compiled { snapshot, problems, .. } = compile(&model, &view(), &ports(), &shape, 1, &mut TableCache::default());
+    assert_eq!(snapshot.listeners.len(), 1);
+    assert!(problems.iter().any(|problem| problem.contains("--listeners-max")), "{problems:?}");
+    assert!(snapshot.groups[0].table.iter().all(|slot| *slot < 2));
+    assert!(Snapshot::decode(&snapshot.encode(), 1, shape.limits).is_ok());
+}
+
+#[test]
+fn an_unchanged_group_keeps_its_table() {
+    let mut model = serving();
+    let mut cache = TableCache::default();
+    let mut build = |model: &Model| {
+        compile(model, &view(), &ports(), &shape(), 1, &mut cache);
+        cache.tables[&Id(2)].2.clone()
+    };
+    let first = build(&model);
+    assert!(Arc::ptr_eq(&first, &build(&model)));
+    register(&mut model, &["10.2.0.14"]);
+    assert!(!Arc::ptr_eq(&first, &build(&model)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever is configured, the data plane accepts the snapshot.
+    #[test]
+    fn every_snapshot_is_accepted(
+        registered in proptest::collection::vec(0..8u8, 1..8),
+        deregistered in proptest::collection::vec(0..8u8, 0..8),
+        health in proptest::collection::vec((0..8u16, any::<bool>()), 0..12),
+        targets_max in 1..10u16,
+        listeners_max in 1..4u16,
+        known_ports in 0..3usize,
+    ) {
+        let mut model = serving();
+        let names: Vec<String> = registered.iter().map(|n| format!("10.2.0.{}", 11 + n)).collect();
+        register(&mut model, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        for n in deregistered {
+            deregister(&mut model, &format!("10.2.0.{}", 11 + n));
+        }
+        for (slot, good) in health {
+            let health = if good { Health::Healthy } else { Health::Unhealthy };
+            apply(&mut model, Command::Health(vec![(slot, 0, Change::Health(health, None))]));
+        }
+        let limits = Limits { targets_max, listeners_max, ports: known_ports as u8 };
+        let shape = Shape { ports: ports()[..known_ports].to_vec(), limits };
+        let compiled = compile(&model, &view(), &ports(), &shape, 9, &mut TableCache::default());
+        let words = compiled.snapshot.encode();
+        prop_assert_eq!(Snapshot::decode(&words, 9, limits), Ok(compiled.snapshot));
+    }
+}

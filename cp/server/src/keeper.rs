@@ -1,0 +1,266 @@
+//! One thread keeps the configuration's promises: health checks follow it, their results come back into it, deadlines end,
+//! numbers are freed, Linux is told what is needed.
+//!
+//! All it knows can be made anew from the model, so nothing of it is stored.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use leat_abi::counters::{ListenerCounter, TargetCounter};
+use leat_model::forward::CheckPlan;
+use leat_model::health::{Cause, Change, Outcome, Runs};
+use leat_model::resource::Registration;
+use leat_model::{Command, Error, Id, Model};
+
+use crate::netlink::{NetConfig, Network, PortConfig};
+use crate::plane::Plane;
+use crate::prober::{Check, CheckId, ProbeFailure, ProbeResult, Prober};
+use crate::publisher::{Progress, Publisher};
+use crate::state::State;
+use crate::stats;
+
+/// Numbers are looked at for being free this often.
+const RECLAIM: Duration = Duration::from_secs(1);
+/// The thread looks around at least this often.
+const TURN_MAX: Duration = Duration::from_millis(100);
+/// Results taken together at the most.
+const RESULTS_MAX: usize = 4096;
+
+/// The thread; it ends when this is dropped.
+pub struct Keeper {
+    stop: Option<Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts the thread, and with it prober and netlink.
+    ///
+    /// # Errors
+    /// There can be no more threads or sockets.
+    pub fn start(state: Arc<State>, publisher: Arc<Publisher>, ports: Vec<PortConfig>) -> std::io::Result<Self> {
+        let (result_sender, results) = unbounded();
+        let (nudge_sender, nudges) = bounded(1);
+        let (stop, stopped) = bounded(0);
+        let views = publisher.clone();
+        let network = Network::start(move |view| views.set_view(view))?;
+        let prober = Prober::start(result_sender)?;
+        // A nudge that is there already is enough.
+        state.on_change(move || {
+            let _ = nudge_sender.try_send(());
+        });
+        let mut worker = Worker {
+            state,
+            publisher,
+            ports,
+            network,
+            prober,
+            runs: Runs::default(),
+            planned: None,
+            seen: HashMap::new(),
+            reclaimed: Instant::now(),
+        };
+        let thread =
+            thread::Builder::new().name("keeper".into()).spawn(move || worker.run(&results, &nudges, &stopped))?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    state: Arc<State>,
+    publisher: Arc<Publisher>,
+    ports: Vec<PortConfig>,
+    network: Network,
+    prober: Prober,
+    runs: Runs,
+    /// The epoch for which checks and netlink configuration were set last.
+    planned: Option<u64>,
+    /// The epoch in which each inactive load balancer was first seen.
+    seen: HashMap<Id, u64>,
+    reclaimed: Instant,
+}
+
+impl Worker {
+    fn run(&mut self, results: &Receiver<ProbeResult>, nudges: &Receiver<()>, stopped: &Receiver<()>) {
+        loop {
+            self.plan();
+            self.expire();
+            self.activate();
+            if self.reclaimed.elapsed() >= RECLAIM {
+                self.reclaimed = Instant::now();
+                self.reclaim();
+            }
+            select! {
+                recv(results) -> result => {
+                    let batch: Vec<_> = result.into_iter().chain(results.try_iter().take(RESULTS_MAX)).collect();
+                    self.observe(&batch);
+                }
+                recv(nudges) -> _ => {}
+                recv(stopped) -> _ => return,
+                default(self.pause()) => {}
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let next = self.state.model().next_expiry_ms();
+        let left = next.map(|at| Duration::from_millis(at.saturating_sub(self.state.now().mono_ms)));
+        left.unwrap_or(TURN_MAX).min(TURN_MAX)
+    }
+
+    /// Sets checks and network configuration for the model as it is.
+    fn plan(&mut self) {
+        let model = self.state.model();
+        if self.planned.replace(model.epoch()) == Some(model.epoch()) {
+            return;
+        }
+        let checks = model.check_plans().iter().map(|plan| check(&model, plan)).collect();
+        self.prober.set_checks(checks, reserved_ports(&model));
+        self.runs.keep(|slot| model.target(slot).is_some());
+        let node_addresses = model.load_balancers().map(|lb| lb.address).collect();
+        self.network.set_config(NetConfig { ports: self.ports.clone(), node_addresses });
+        let wanted: BTreeSet<Ipv4Addr> = model.targets().map(|target| target.address).collect();
+        self.network.set_wanted(wanted.into_iter().collect());
+    }
+
+    fn observe(&mut self, results: &[ProbeResult]) {
+        let model = self.state.model();
+        let mut changes: Vec<(u16, u8, Change)> = Vec::new();
+        for result in results {
+            let (slot, generation) = slot_of(result.id);
+            tracing::debug!(slot, late = ?result.at.elapsed(), outcome = ?result.outcome, "checked");
+            let Some(target) = model.target(slot).filter(|target| check_id(target) == result.id) else { continue };
+            let Some(group) = model.target_group(target.group) else { continue };
+            let run = self.runs.of(slot, generation, target.initial_since_epoch);
+            for change in run.observe(target.health, outcome(&result.outcome), group.thresholds()) {
+                if let Change::Health(health, _) = change {
+                    tracing::info!("target {}:{} of {} is {}", target.address, target.port, group.name, health.name());
+                }
+                changes.push((slot, generation, change));
+            }
+        }
+        if !changes.is_empty() {
+            self.record(Command::Health(changes));
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.state.now().mono_ms;
+        if self.state.model().next_expiry_ms().is_some_and(|at| at <= now) {
+            self.record(Command::Expire);
+        }
+    }
+
+    /// Load balancers become active when the data plane works with them.
+    fn activate(&mut self) {
+        let model = self.state.model();
+        let progress = *self.publisher.progress().borrow();
+        let inactive: Vec<Id> = model.load_balancers().filter(|lb| !lb.active).map(|lb| lb.id).collect();
+        self.seen.retain(|id, _| inactive.contains(id));
+        let ready = |id: &Id| {
+            let since = *self.seen.entry(*id).or_insert(model.epoch());
+            progress.attached && progress.applied_epoch >= since
+        };
+        let ready: Vec<Id> = inactive.into_iter().filter(ready).collect();
+        if !ready.is_empty() {
+            self.try_change(Command::Activate(ready));
+        }
+    }
+
+    /// Frees the numbers that no flow refers to any more.
+    fn reclaim(&mut self) {
+        let Some(plane) = self.publisher.plane().filter(|plane| plane.is_running()) else { return };
+        let progress = *self.publisher.progress().borrow();
+        let model = self.state.model();
+        let targets = free_targets(&model, &plane, progress);
+        if !targets.is_empty() {
+            self.try_change(Command::FreeTargets(targets));
+        }
+        let listeners = free_listeners(&model, &plane, progress);
+        if !listeners.is_empty() {
+            self.try_change(Command::FreeListeners(listeners));
+        }
+    }
+
+    fn record(&self, command: Command) {
+        if let Err(error) = self.state.record(command) {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// What can wait until the store works again.
+    fn try_change(&self, command: Command) {
+        // The state has logged why.
+        let _: Result<_, Error> = self.state.change(command);
+    }
+}
+
+/// Whether every lcore makes no new flows since an epoch.
+fn settled(progress: Progress, since_epoch: u64) -> bool {
+    progress.attached && progress.applied_epoch >= since_epoch
+}
+
+fn free_targets(model: &Model, plane: &Plane, progress: Progress) -> Vec<(u16, Vec<u64>)> {
+    let gone = model.targets().filter(|target| match target.registration {
+        Registration::Gone { since_epoch } => settled(progress, since_epoch),
+        _ => false,
+    });
+    let free = gone.filter(|target| plane.target(target.slot, TargetCounter::FlowRefs) == 0);
+    free.map(|target| (target.slot, stats::target_says(plane, target.slot))).collect()
+}
+
+fn free_listeners(model: &Model, plane: &Plane, progress: Progress) -> Vec<(u16, Vec<u64>)> {
+    let retired = model.retired_listeners().filter(|(_, retired)| settled(progress, retired.since_epoch));
+    let free = retired.filter(|(slot, _)| plane.listener(*slot, ListenerCounter::FlowRefs) == 0);
+    free.map(|(slot, _)| (slot, stats::listener_says(plane, slot))).collect()
+}
+
+/// A check's name: new whenever its target becomes `initial`, so that its first probe comes at once.
+fn check_id(target: &leat_model::resource::Target) -> CheckId {
+    target.initial_since_epoch << 24 | u64::from(target.slot) << 8 | u64::from(target.generation)
+}
+
+fn slot_of(id: CheckId) -> (u16, u8) {
+    ((id >> 8) as u16, id as u8)
+}
+
+fn check(model: &Model, plan: &CheckPlan) -> Check {
+    Check {
+        id: model.target(plan.slot).map_or(0, check_id),
+        source: plan.source,
+        target: SocketAddrV4::new(plan.address, plan.port),
+        interval: Duration::from_secs(plan.interval_s.into()),
+        timeout: Duration::from_secs(plan.timeout_s.into()),
+    }
+}
+
+/// Checks never leave from a port that a listener has on the same address.
+fn reserved_ports(model: &Model) -> HashMap<Ipv4Addr, HashSet<u16>> {
+    let ports = |lb| model.listeners_of(lb).map(|listener| listener.port).collect();
+    model.load_balancers().map(|lb| (lb.address, ports(lb.id))).collect()
+}
+
+fn outcome(outcome: &Result<(), ProbeFailure>) -> Outcome {
+    match outcome {
+        Ok(()) => Outcome::Passed,
+        Err(ProbeFailure::Refused) => Outcome::Failed(Cause::Refused),
+        Err(ProbeFailure::Timeout) => Outcome::Failed(Cause::Timeout),
+        Err(ProbeFailure::Unreachable) => Outcome::Failed(Cause::Unreachable),
+        Err(ProbeFailure::Local(_)) => Outcome::NotMade,
+    }
+}
+
+#[cfg(test)]
+mod tests;

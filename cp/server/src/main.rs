@@ -1,0 +1,116 @@
+//! The control plane process, `leat-cp`. Where what is: `state.rs` says who owns what, `api.rs` lists the calls.
+#![forbid(unsafe_code)]
+
+mod api;
+mod compile;
+mod events;
+mod keeper;
+mod listen;
+mod netlink;
+mod options;
+mod plane;
+mod prober;
+mod publisher;
+mod state;
+mod stats;
+mod store;
+mod traces;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use clap::Parser;
+use leat_model::Limits;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use api::App;
+use keeper::Keeper;
+use options::Options;
+use publisher::Publisher;
+use state::State;
+use store::RedbStore;
+use traces::Traces;
+
+/// How long connections may take to end when the process stops.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let filter = EnvFilter::try_from_env("LEAT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leat-cp: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), AnyError> {
+    let ports = options.ports()?;
+    let names = ports.iter().map(|port| port.name.clone()).collect();
+    let store = RedbStore::open(&options.store)?;
+    let state = Arc::new(State::begin(Box::new(store), options.site(), Limits::default())?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let tcp = listen::tcp(options.listen).await?;
+        let unix = options.socket.as_deref().map(listen::unix).transpose()?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+
+        let publisher = Arc::new(Publisher::start(options.segment.clone(), state.clone(), names)?);
+        let notified = Arc::downgrade(&publisher);
+        state.on_change(move || {
+            if let Some(publisher) = notified.upgrade() {
+                publisher.changed();
+            }
+        });
+        let keeper = Keeper::start(state.clone(), publisher.clone(), ports)?;
+        let app = App { state: state.clone(), publisher, traces: Arc::new(Traces::default()) };
+        let router = api::router(app);
+
+        let (stop, stopped) = watch::channel(());
+        let mut servers = tokio::task::JoinSet::new();
+        servers.spawn(serve(tcp, router.clone(), stopped.clone()));
+        if let Some(unix) = unix {
+            servers.spawn(serve(unix, router, stopped));
+        }
+        tracing::info!("the API is on http://{}; epoch {}", options.listen, state.model().epoch());
+
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; the data plane goes on");
+        drop(stop);
+        let farewell = async { while servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("connections were cut: they did not end in {} s", FAREWELL.as_secs());
+        }
+        if let Some(path) = &options.socket {
+            // It is of no use any more, and replaced at the next start if it stays.
+            let _ = std::fs::remove_file(path);
+        }
+        drop(keeper);
+        Ok(())
+    })
+}
+
+/// Serves the API on a socket until the other end of `stopped` is dropped.
+async fn serve<L>(listener: L, router: Router, mut stopped: watch::Receiver<()>)
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let end = async move { while stopped.changed().await.is_ok() {} };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(end).await {
+        tracing::error!("the API has ended: {error}");
+    }
+}
