@@ -46,7 +46,6 @@ codes! {
     TooManyListeners 400 "The quota of listeners of a load balancer is reached.",
     TooManyTargetGroups 400 "The quota of target groups is reached.",
     TooManyTargets 400 "A quota of targets is reached.",
-    TooManyTraces 400 "As many traces as possible are running.",
     AccessDenied 403 "A web page of another origin has sent the request.",
     LoadBalancerNotFound 404 "There is no such load balancer.",
     ListenerNotFound 404 "There is no such listener.",
@@ -57,6 +56,12 @@ codes! {
     RequestTooLarge 413 "The body is larger than 1 MiB.",
     InternalFailure 500 "A defect of leat-cp; its log says more.",
     ServiceUnavailable 503 "The store cannot be written, or the data plane does not answer. Nothing was changed.",
+}
+
+/// The codes as Markdown, for `docs/api.md`.
+pub fn markdown() -> String {
+    let row = |code: &Code| format!("| `{}` | {} | {} |\n", code.name(), code.status(), code.help());
+    format!("| code | status | when |\n|---|---|---|\n{}", Code::ALL.iter().map(row).collect::<String>())
 }
 
 /// A refused request.
@@ -113,6 +118,12 @@ mod tests {
         assert_eq!(Shown("a\u{1b}[2Jb\n").to_string(), "\"a\\u{1b}[2Jb\\n\"");
         assert_eq!(Shown(&"é".repeat(65)).to_string().chars().count(), 64 + 3);
         assert_eq!(Shown(&"é".repeat(64)).to_string().chars().count(), 64 + 2);
+    }
+
+    #[test]
+    fn the_guide_has_this_table() {
+        let guide = include_str!("../../../docs/api.md");
+        assert!(guide.contains(&markdown()), "put this table into docs/api.md:\n{}", markdown());
     }
 
     #[test]

@@ -26,19 +26,25 @@ pub struct Shape {
 /// new one.
 #[derive(Debug, Default)]
 pub struct TableCache {
-    tables: HashMap<Id, ([u64; 2], Vec<Candidate>, Arc<Vec<u16>>)>,
+    tables: HashMap<Id, Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    key: [u64; 2],
+    candidates: Vec<Candidate>,
+    slots: Arc<Vec<u16>>,
 }
 
 impl TableCache {
     fn table(&mut self, group: Id, key: [u64; 2], candidates: Vec<Candidate>) -> Arc<Vec<u16>> {
-        match self.tables.get(&group) {
-            Some((k, known, table)) if (*k, known) == (key, &candidates) => table.clone(),
-            _ => {
-                let table = Arc::new(maglev::build(key, &candidates));
-                self.tables.insert(group, (key, candidates, table.clone()));
-                table
-            }
+        let known = self.tables.get(&group).filter(|table| (table.key, &table.candidates) == (key, &candidates));
+        if let Some(table) = known {
+            return table.slots.clone();
         }
+        let slots = Arc::new(maglev::build(key, &candidates));
+        self.tables.insert(group, Table { key, candidates, slots: slots.clone() });
+        slots
     }
 }
 

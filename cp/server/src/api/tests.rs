@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::publisher::tests::FakePlane;
 use crate::store::faulty::FaultyDisk;
+use leat_abi::snapshot::{Snapshot, TargetState};
 
 struct Bench {
     router: Router,
     disk: FaultyDisk,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bench {
@@ -22,14 +24,20 @@ impl Bench {
     }
 
     fn on(disk: FaultyDisk) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in tmpfs");
         let site = Site { region: "local".into(), subnets: vec![("p0".into(), "10.1.0.2/24".parse().expect("a net"))] };
         let store = disk.store().expect("a store");
         let state = Arc::new(State::begin(Box::new(store), site, Limits::default()).expect("a state"));
         let publisher = Publisher::start(directory.path().join("segment"), state.clone(), vec!["p0".into()]);
         let publisher = Arc::new(publisher.expect("a thread"));
+        let notified = Arc::downgrade(&publisher);
+        state.on_change(move || {
+            if let Some(publisher) = notified.upgrade() {
+                publisher.changed();
+            }
+        });
         let router = router(App { state, publisher, traces: Arc::default() });
-        Self { router, disk, _directory: directory }
+        Self { router, disk, directory }
     }
 
     async fn send(&self, request: HttpRequest<HttpBody>) -> (StatusCode, Value) {
@@ -163,7 +171,7 @@ async fn bad_requests_are_explained() {
         ("POST", lbs, "{".into(), "ValidationError", ""),
         ("POST", lbs, "name=web".into(), "ValidationError", ""),
         ("POST", lbs, "[]".into(), "ValidationError", ""),
-        ("POST", lbs, "{} x".into(), "ValidationError", ""),
+        ("POST", lbs, r#"{"name":"x","nodes":[]} x"#.into(), "ValidationError", ""),
         ("POST", lbs, "{}".into(), "ValidationError", "name"),
         ("POST", lbs, format!(r#"{{"name":"x","nodes":{node},"color":1}}"#), "ValidationError", "color"),
         ("POST", lbs, format!(r#"{{"name":7,"nodes":{node}}}"#), "ValidationError", "name"),
@@ -370,6 +378,29 @@ async fn without_a_data_plane_everything_else_works() {
         assert_eq!((status, code.as_str()), (503, "ServiceUnavailable"));
         assert!(message.contains("start leat-dp"), "{message}");
     }
+}
+
+/// S15.1. req: TGT-08
+#[tokio::test]
+async fn a_deregistration_is_effective_when_the_call_returns() {
+    let bench = Bench::serving().await;
+    let path = bench.directory.path().join("segment");
+    let (found, seen) = std::sync::mpsc::channel();
+    let plane = std::thread::spawn(move || {
+        let plane = FakePlane::start(&path);
+        let drained = |snapshot: &Snapshot| snapshot.targets[0].state == TargetState::Draining;
+        let snapshot = plane.take_until(drained);
+        found.send(snapshot.generation).expect("the test");
+        // Alive until the answer is there.
+        plane.take_until(|snapshot| snapshot.listeners.is_empty());
+    });
+    let body = json!({"targets": [{"id": "10.2.0.11"}]});
+    let answer = bench.call("POST", "/v1/target-groups/web/targets/deregister?wait=300", body).await;
+    assert_eq!(answer, (StatusCode::OK, json!({"applied": true})));
+    assert!(seen.try_recv().is_ok(), "every lcore had the new tables before the answer");
+    assert_eq!(bench.get("/v1/status").await["dataPlane"]["attached"], true);
+    bench.call("DELETE", "/v1/load-balancers/web", Value::Null).await;
+    tokio::task::spawn_blocking(|| plane.join()).await.expect("a thread").expect("the data plane");
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ fn an_unchanged_group_keeps_its_table() {
     let mut cache = TableCache::default();
     let mut build = |model: &Model| {
         compile(model, &view(), &ports(), &shape(), 1, &mut cache);
-        cache.tables[&Id(2)].2.clone()
+        cache.tables[&Id(2)].slots.clone()
     };
     let first = build(&model);
     assert!(Arc::ptr_eq(&first, &build(&model)));

@@ -11,6 +11,9 @@ use super::{RedbStore, StoreError};
 
 const SECTOR: usize = 512;
 
+/// Sectors by number.
+pub type Sectors = BTreeMap<usize, [u8; SECTOR]>;
+
 /// What was done to the disk since it was last synced, besides its synced content.
 #[derive(Debug, Default)]
 pub struct Disk {
@@ -19,9 +22,9 @@ pub struct Disk {
     /// Content that is safe.
     pub synced: Vec<u8>,
     /// Sectors written since the last sync.
-    pub dirty: BTreeMap<usize, [u8; SECTOR]>,
+    pub dirty: Sectors,
     /// Every state of the disk at a sync, and the sectors written after it: where power may be lost.
-    pub history: Option<Vec<(Vec<u8>, BTreeMap<usize, [u8; SECTOR]>)>>,
+    pub history: Option<Vec<(Vec<u8>, Sectors)>>,
     /// Writes and syncs fail.
     pub failing: bool,
 }
@@ -51,11 +54,7 @@ impl FaultyDisk {
 }
 
 /// The content after a power loss: what was synced, and some of the sectors written since.
-pub fn after_power_loss(
-    synced: &[u8],
-    sectors: &BTreeMap<usize, [u8; SECTOR]>,
-    kept: impl Fn(usize) -> bool,
-) -> Vec<u8> {
+pub fn after_power_loss(synced: &[u8], sectors: &Sectors, kept: impl Fn(usize) -> bool) -> Vec<u8> {
     let mut content = synced.to_vec();
     for (n, (sector, bytes)) in sectors.iter().enumerate() {
         if kept(n) {
