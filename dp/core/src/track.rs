@@ -147,11 +147,19 @@ fn half_open(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta, n
         };
         return if exact { end(entry, FlowState::ResetLinger, now, Outcome::Reset) } else { Outcome::Forward };
     }
-    let completes = side == Side::Client
-        && state == FlowState::SynReceived
-        && meta.has(tcp::ACK)
-        && meta.ack == entry.target_end
-        && within(meta.seq, entry.client_isn.wrapping_add(1), entry.client_end);
+    if state != FlowState::SynReceived {
+        return Outcome::Forward;
+    }
+    if side == Side::Target {
+        // With TCP Fast Open the target may send before the handshake is complete.
+        advance(entry, side, meta);
+        return Outcome::Forward;
+    }
+    // The acknowledgement of the SYN-ACK, which nobody else can guess. The segment that brings it need not be the first one
+    // that the client sent: that one may be lost.
+    let (low, high) = window(entry, side);
+    let completes =
+        meta.has(tcp::ACK) && within(meta.ack, entry.client_ack, entry.target_end) && within(meta.seq, low, high);
     if !completes {
         return Outcome::Forward;
     }
@@ -292,6 +300,32 @@ mod tests {
         }
         packet(&mut e, Side::Client, &seg(tcp::ACK, c1, ISN_T + 1, 10), NOW);
         assert_eq!((e.state(), e.client_end), (Some(FlowState::Established), c1.wrapping_add(10)));
+    }
+
+    /// The client's first segments are lost: a later one completes the handshake, before the target can answer it. req: S3.3
+    #[test]
+    fn any_segment_in_window_completes_the_handshake() {
+        let c1 = ISN_C.wrapping_add(1);
+        let mut e = opened();
+        packet(&mut e, Side::Target, &seg(tcp::SYN | tcp::ACK, ISN_T, c1, 0), NOW);
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c1.wrapping_sub(1), ISN_T + 1, 10), NOW);
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c1.wrapping_add(1 << 17), ISN_T + 1, 10), NOW);
+        assert_eq!(e.state(), Some(FlowState::SynReceived), "out of window");
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c1.wrapping_add(1400), ISN_T + 1, 10), NOW);
+        assert_eq!((e.state(), e.client_end), (Some(FlowState::Established), c1.wrapping_add(1410)));
+    }
+
+    /// A target that sends before the handshake is complete (RFC 7413): the client may acknowledge that data at once.
+    #[test]
+    fn fast_open_data_before_the_acknowledgement() {
+        let c1 = ISN_C.wrapping_add(1);
+        let mut e = opened();
+        packet(&mut e, Side::Target, &seg(tcp::SYN | tcp::ACK, ISN_T, c1, 0), NOW);
+        packet(&mut e, Side::Target, &seg(tcp::ACK, ISN_T + 1, c1, 500), NOW);
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c1, ISN_T + 502, 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::SynReceived), "more than was sent");
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c1, ISN_T + 501, 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::Established));
     }
 
     /// Retransmits do not extend the half-open deadline; a new ISN replaces the flow. req: S3, S6.3

@@ -3,6 +3,9 @@
 //!
 //! Each test says which requirement it shows: `req:` with an id of the requirements, or with an S for the semantics.
 
+// `drop` says that a result is not looked at.
+#![allow(clippy::drop_non_drop)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

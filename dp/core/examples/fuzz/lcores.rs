@@ -1,0 +1,328 @@
+//! The lcores under test: what the application does with verdicts, deaths and restarts, and checks at every step.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use leat_abi::counters::{Counter, DropReason, ListenerCounter, TargetCounter};
+use leat_abi::flow::FlowState;
+use leat_abi::message::{Command, Event};
+use leat_abi::ring::Consumer;
+use leat_abi::snapshot::TargetState;
+use leat_abi::{FlowEntry, Snapshot};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, Verdict};
+use rand::Rng;
+use rand::rngs::SmallRng;
+use zerocopy::IntoBytes;
+
+use crate::checks;
+use crate::memory::{Memory, SLOTS};
+use crate::traffic::{Intent, Traffic};
+use crate::world::{PORTS, snapshot, table};
+
+/// Few entries, so that tables fill.
+const FLOWS: usize = 1024;
+
+/// A frame and what its maker knows of it.
+#[derive(Debug, Clone, Default)]
+pub struct Buffer {
+    pub port: u8,
+    pub whole: bool,
+    pub bytes: Vec<u8>,
+    pub intent: Intent,
+}
+
+impl Frame for Buffer {
+    fn in_port(&self) -> u8 {
+        self.port
+    }
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+    fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+    fn is_whole(&self) -> bool {
+        self.whole
+    }
+}
+
+struct Lcore {
+    memory: Memory,
+    pipeline: Option<Pipeline<'static>>,
+    events: Consumer<'static>,
+    handed: Vec<Buffer>,
+}
+
+pub struct Lcores {
+    pub now: Now,
+    lcores: Vec<Lcore>,
+    frames: Vec<Buffer>,
+    configurations: Vec<Arc<Forwarding>>,
+    restarts: u64,
+    swaps: u64,
+    /// Entries hold nonsense: what leaves need not have a good segment.
+    tainted: bool,
+    /// They did at some time: flows came and went uncounted.
+    damaged: bool,
+}
+
+impl Lcores {
+    pub fn new(count: u16, random: &mut SmallRng) -> Self {
+        let lcores = (0..count)
+            .map(|_| {
+                let memory = Memory::new(FLOWS, 64);
+                Lcore { events: memory.consumer(), memory, pipeline: None, handed: Vec::new() }
+            })
+            .collect();
+        let configurations = (1..=48).map(|generation| configuration(generation, random)).collect();
+        let frames = vec![Buffer::default(); BURST];
+        let now = Now { ms: 65_000_000 };
+        let mut all =
+            Self { now, lcores, frames, configurations, restarts: 0, swaps: 0, tainted: false, damaged: false };
+        all.start(random);
+        all
+    }
+
+    pub fn count(&self) -> usize {
+        self.lcores.len()
+    }
+
+    fn start(&mut self, random: &mut SmallRng) {
+        let count = self.lcores.len() as u16;
+        for (lcore, l) in (0..).zip(&mut self.lcores) {
+            l.pipeline = None;
+            let place = Place { lcore, lcores: count, owner_key: 0x5eed, table_key: random.random() };
+            let (counters, events) = (l.memory.counters, l.memory.producer());
+            let mut pipeline = Pipeline::new(place, l.memory.entries(), counters, events, self.now);
+            pipeline.adopt(self.now);
+            pipeline.install(self.configurations[0].clone());
+            l.pipeline = Some(pipeline);
+        }
+        self.restarts += 1;
+    }
+
+    /// All processes die, and others take over.
+    pub fn crash(&mut self, random: &mut SmallRng) {
+        self.check();
+        let active = self.active();
+        self.start(random);
+        assert_eq!(self.active(), active, "flows live on");
+        self.check();
+    }
+
+    /// Something has written into the entries. Once they hold nonsense, the next restart of this kind begins without flows.
+    pub fn crash_with_damage(&mut self, random: &mut SmallRng) {
+        (self.tainted, self.damaged) = (!self.tainted, true);
+        for l in &mut self.lcores {
+            l.pipeline = None;
+            let entries = l.memory.entries();
+            if !self.tainted {
+                entries.fill(FlowEntry::default());
+                continue;
+            }
+            for _ in 0..200 {
+                let bytes: &mut [u8] = entries[random.random_range(0..FLOWS)].as_mut_bytes();
+                for _ in 0..random.random_range(1..64) {
+                    bytes[random.random_range(0..64)] = random.random();
+                }
+            }
+        }
+        self.start(random);
+        self.check();
+    }
+
+    fn active(&self) -> usize {
+        let flows = self.lcores.iter().filter_map(|l| l.pipeline.as_ref()).flat_map(|p| p.flows());
+        flows.filter(|e| e.state().is_some_and(FlowState::is_active)).count()
+    }
+
+    /// Feeds a burst to one lcore and delivers what is handed over. Returns how many packets there were.
+    pub fn burst(&mut self, traffic: &mut Traffic, random: &mut SmallRng) -> u64 {
+        let count = random.random_range(1..=BURST);
+        self.frames[..count].iter_mut().for_each(|frame| traffic.make(frame, random));
+        let at = random.random_range(0..self.lcores.len());
+        let mut frames = std::mem::take(&mut self.frames);
+        self.process(at, Arrival::Wire, &mut frames[..count], traffic);
+        self.frames = frames;
+        for owner in 0..self.lcores.len() {
+            let mut handed = std::mem::take(&mut self.lcores[owner].handed);
+            for burst in handed.chunks_mut(BURST) {
+                self.process(owner, Arrival::HandedOver, burst, traffic);
+            }
+            handed.clear();
+            self.lcores[owner].handed = handed;
+        }
+        count as u64
+    }
+
+    fn process(&mut self, at: usize, arrival: Arrival, frames: &mut [Buffer], traffic: &mut Traffic) {
+        let mut verdicts: ArrayVec<Verdict, BURST> = ArrayVec::new();
+        let l = &mut self.lcores[at];
+        let counters = l.memory.counters;
+        l.pipeline.as_mut().expect("running").process(self.now, arrival, frames, &mut verdicts);
+        assert_eq!(verdicts.len(), frames.len());
+        for (verdict, frame) in verdicts.iter().zip(frames) {
+            match *verdict {
+                Verdict::Forward { port } => {
+                    checks::forwarded(port, frame, self.tainted);
+                    traffic.learn(frame);
+                }
+                Verdict::Answer { port } => checks::answered(port, frame),
+                Verdict::HandOver { lcore } => {
+                    assert!(arrival == Arrival::Wire && usize::from(lcore) != at, "handed over in a circle");
+                    self.lcores[usize::from(lcore)].handed.push(frame.clone());
+                }
+                Verdict::Punt { port } => assert_eq!(port, frame.port),
+                Verdict::Drop(_) => {}
+            }
+            // Now and then there is no room where the packet should go.
+            if self.now.ms % 64 == 5 && !matches!(verdict, Verdict::HandOver { .. }) {
+                Pipeline::refused(&counters, *verdict);
+            } else {
+                Pipeline::sent(&counters, *verdict, frame.bytes.len());
+            }
+        }
+    }
+
+    pub fn housekeeping(&mut self, at: usize) {
+        let now = self.now;
+        self.lcores[at].pipeline.as_mut().expect("running").housekeeping(now);
+    }
+
+    pub fn command(&mut self, at: usize, command: Command) {
+        self.lcores[at].pipeline.as_mut().expect("running").command(command);
+    }
+
+    /// Reads the events. Returns how many there were.
+    pub fn drain_events(&mut self, at: usize) -> usize {
+        let events = &mut self.lcores[at].events;
+        let mut count = 0;
+        while let Some(message) = events.pop().expect("a sound ring") {
+            Event::decode(&message).expect("an event");
+            count += 1;
+        }
+        count
+    }
+
+    pub fn reconfigure(&mut self, random: &mut SmallRng) {
+        self.swaps += 1;
+        let next = random.random_range(0..self.configurations.len());
+        for l in &mut self.lcores {
+            l.pipeline.as_mut().expect("running").install(self.configurations[next].clone());
+        }
+    }
+
+    /// Conservation on every lcore; gauges equal entries; no key twice; entries in use equal insertions less removals.
+    pub fn check(&self) {
+        let mut keys = HashSet::new();
+        for (lcore, l) in self.lcores.iter().enumerate() {
+            let c = &l.memory.counters;
+            let get = |counter| c.get(counter);
+            assert_eq!(
+                get(Counter::RxPackets) + get(Counter::HandedIn),
+                get(Counter::ForwardedPackets)
+                    + get(Counter::AnsweredPackets)
+                    + get(Counter::PuntedPackets)
+                    + get(Counter::HandedOut)
+                    + c.dropped_total(),
+                "conservation on lcore {lcore}"
+            );
+            let pipeline = l.pipeline.as_ref().expect("running");
+            let mut gauges = [[0u64; 4]; 1 << 8];
+            let (mut used, mut active) = (0, 0);
+            for e in pipeline.flows() {
+                used += 1;
+                let is_active = u64::from(e.state().is_some_and(FlowState::is_active));
+                active += is_active;
+                assert!(keys.insert((e.protocol, e.client_ip, e.client_port, e.vip, e.vport, lcore)));
+                assert!(keys.insert((e.protocol, e.target_ip, e.target_port, e.nat_ip, e.nat_port, lcore)));
+                for (slot, first) in [(e.target_slot, 0), (e.listener_slot, 2)] {
+                    if let Some(g) = gauges.get_mut(usize::from(slot)) {
+                        g[first] += 1;
+                        g[first + 1] += is_active;
+                    }
+                }
+            }
+            assert_eq!(pipeline.flows_used(), used);
+            if !self.damaged {
+                let ended = get(Counter::FlowsClosed) + get(Counter::FlowsExpired);
+                assert_eq!(get(Counter::FlowsCreated) - ended, active, "created less ended");
+            }
+            for (slot, expected) in (0..SLOTS as u16).zip(gauges) {
+                let found = [
+                    c.get_target(slot, TargetCounter::FlowRefs),
+                    c.get_target(slot, TargetCounter::ActiveFlows),
+                    c.get_listener(slot, ListenerCounter::FlowRefs),
+                    c.get_listener(slot, ListenerCounter::ActiveFlows),
+                ];
+                assert_eq!(found, expected, "gauges of slot {slot} on lcore {lcore}");
+            }
+        }
+    }
+
+    fn total(&self, counter: Counter) -> u64 {
+        self.lcores.iter().map(|l| l.memory.counters.get(counter)).sum()
+    }
+
+    pub fn summary(&self, packets: u64, elapsed: Duration) -> String {
+        let per_s = packets as f64 / elapsed.as_secs_f64() / 1e6;
+        let dropped: u64 = self.lcores.iter().map(|l| l.memory.counters.dropped_total()).sum();
+        format!(
+            "{packets} packets, {per_s:.2} M/s: {} forwarded, {} answered, {} punted, {} handed over, {dropped} dropped; \
+             flows: {} created, {} closed, {} expired, {} adopted; {} snapshots, {} restarts",
+            self.total(Counter::ForwardedPackets),
+            self.total(Counter::AnsweredPackets),
+            self.total(Counter::PuntedPackets),
+            self.total(Counter::HandedOut),
+            self.total(Counter::FlowsCreated),
+            self.total(Counter::FlowsClosed),
+            self.total(Counter::FlowsExpired),
+            self.total(Counter::FlowsAdopted),
+            self.swaps,
+            self.restarts - 1,
+        )
+    }
+
+    pub fn details(&self) -> String {
+        let count = |reason: DropReason| self.lcores.iter().map(|l| l.memory.counters.dropped(reason)).sum::<u64>();
+        let all = DropReason::ALL.iter().map(|reason| format!("{} {}", reason.name(), count(*reason)));
+        format!("drops: {}", all.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A configuration that could follow any other: targets in all states, some replaced, some unresolved, listeners gone.
+fn configuration(generation: u64, random: &mut SmallRng) -> Arc<Forwarding> {
+    let mut world: Snapshot = snapshot();
+    world.generation = generation;
+    if generation > 1 {
+        for target in &mut world.targets {
+            target.state = match random.random_range(0..8) {
+                0 => TargetState::Unhealthy,
+                1 => TargetState::Draining,
+                _ => TargetState::Active,
+            };
+            target.generation = random.random_range(0..8u8) / 7;
+            if random.random_ratio(1, 16) {
+                target.next_hop = None;
+            }
+        }
+        for group in 0..4 {
+            let slots: Vec<u16> = (0..8).filter(|_| random.random_ratio(3, 4)).collect();
+            world.groups[group].table = table(&slots);
+            if random.random_ratio(1, 8) {
+                world.groups[group].preserve_client_ip ^= true;
+            }
+        }
+        world.listeners.retain(|_| random.random_ratio(15, 16));
+        world.locals.retain(|_| random.random_ratio(31, 32));
+        world.targets.retain(|t| t.slot < 6 || random.random_ratio(7, 8));
+        let known: Vec<u16> = world.targets.iter().map(|t| t.slot).collect();
+        world.groups.iter_mut().for_each(|g| g.table.retain(|slot| known.contains(slot)));
+    }
+    Arc::new(Forwarding::new(&world, &PORTS))
+}

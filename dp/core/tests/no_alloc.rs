@@ -1,0 +1,143 @@
+//! Nothing is allocated or freed once the pipeline runs: an allocator counts what happens while it is armed.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use leat_abi::message::{ANY_PORT, Command, Filter};
+use leat_core::{Arrival, BURST, Forwarding, Now, Pipeline, Place, Verdict};
+
+use common::memory::Memory;
+use common::*;
+
+thread_local! {
+    static ARMED: Cell<bool> = const { Cell::new(false) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn note() {
+    if ARMED.get() {
+        CALLS.set(CALLS.get() + 1);
+    }
+}
+
+struct Watching;
+
+// SAFETY: needed to see every allocation. All calls go to the system's allocator unchanged; noting them allocates nothing, as the
+// thread-local cells are constants without destructors.
+unsafe impl GlobalAlloc for Watching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        note();
+        // SAFETY: as above.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note();
+        // SAFETY: as above.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watching = Watching;
+
+/// How often something was allocated or freed meanwhile.
+fn calls(what: impl FnOnce()) -> u64 {
+    CALLS.set(0);
+    ARMED.set(true);
+    what();
+    ARMED.set(false);
+    CALLS.get()
+}
+
+#[test]
+fn the_watch_sees_an_allocation() {
+    assert_eq!(calls(|| drop(std::hint::black_box(vec![1u8; 100]))), 2);
+}
+
+/// Traffic of all kinds, a full table, expiry, traces, a dump and changes of configuration, on a pipeline that is warm and one
+/// that is not. req: GEN-04
+#[test]
+fn a_running_pipeline_allocates_nothing() {
+    let mut memory = Memory::new(64, 16);
+    let (counters, events, mut reader) = (memory.counters, memory.producer(), memory.consumer());
+    let place = Place { lcore: 0, lcores: 2, owner_key: 5, table_key: [2, 3] };
+    let mut now = Now { ms: 1_000_000 };
+    let mut pipeline = Pipeline::new(place, memory.entries(), counters, events, now);
+    let world = snapshot();
+    pipeline.install(Arc::new(Forwarding::new(&world, &PORTS)));
+
+    // Frames are made before, and so is whatever must be kept for later.
+    let client = |n: u32| std::net::SocketAddrV4::new([198, 51, 100, n as u8].into(), 1024 + (n * 77 % 50_000) as u16);
+    let mut originals: Vec<Buffer> = Vec::new();
+    let mut add = |port, bytes| originals.push(Buffer { port, bytes, whole: true });
+    for n in 0..400 {
+        let vip = [WEB, DIRECT, DIRECT_2, EMPTY][n as usize % 4];
+        let s = Stream::new(client(n), vip, n);
+        add(CLIENT_SIDE, s.syn().bytes());
+        add(CLIENT_SIDE, s.at_client(if n % 3 == 0 { RST } else { ACK }, n + 1, 0).bytes());
+        add(CLIENT_SIDE, Packet::udp(client(n), [DNS, LOG][n as usize % 2], b"x").macs(ROUTER_MAC, PORTS[0]).bytes());
+        let answer = Packet::tcp(target(n as u16 % 4), client(n), SYN | ACK, 9, n + 1).macs(target_mac(0), PORTS[1]);
+        add(TARGET_SIDE, answer.bytes());
+        add(CLIENT_SIDE, packet::arp(ROUTER_MAC));
+        add(CLIENT_SIDE, vec![n as u8; n as usize]);
+    }
+    let snapshots: Vec<Arc<Forwarding>> = (2..60)
+        .map(|generation| {
+            let mut world = world.clone();
+            world.generation = generation;
+            world.targets[generation as usize % 8].state = leat_abi::snapshot::TargetState::Unhealthy;
+            Arc::new(Forwarding::new(&world, &PORTS))
+        })
+        .collect();
+    let mut old: Vec<Arc<Forwarding>> = Vec::with_capacity(1000);
+    let mut frames = originals.clone();
+    let mut verdicts: ArrayVec<Verdict, BURST> = ArrayVec::new();
+
+    for round in 0..6 {
+        for (frame, original) in frames.iter_mut().zip(&originals) {
+            frame.bytes.clone_from(&original.bytes);
+        }
+        let count = calls(|| {
+            for (turn, burst) in frames.chunks_mut(BURST).enumerate() {
+                let arrival = if turn % 3 == 0 { Arrival::HandedOver } else { Arrival::Wire };
+                pipeline.process(now, arrival, burst, &mut verdicts);
+                for (verdict, frame) in verdicts.iter().zip(burst.iter()) {
+                    Pipeline::sent(&counters, *verdict, frame.bytes.len());
+                    Pipeline::refused(&counters, *verdict);
+                }
+                now.ms += 900;
+                match turn % 4 {
+                    0 => pipeline.command(Command::TraceStart {
+                        id: 1,
+                        count: 9,
+                        port: ANY_PORT,
+                        filter: Filter::default(),
+                    }),
+                    1 => pipeline.command(Command::FlowDump { id: 2, limit: 20, filter: Filter::default() }),
+                    2 => pipeline.command(Command::TraceStop { id: 1 }),
+                    _ => old.push(pipeline.install(snapshots[(round * 7 + turn) % snapshots.len()].clone())),
+                }
+                pipeline.housekeeping(now);
+                while let Ok(Some(message)) = reader.pop() {
+                    std::hint::black_box(message);
+                }
+            }
+        });
+        assert_eq!(count, 0, "round {round}");
+        now.ms += 500_000;
+    }
+    use leat_abi::{Counter, DropReason};
+    for counter in [Counter::FlowsCreated, Counter::FlowsExpired, Counter::FlowsClosed, Counter::ResetsSent] {
+        assert!(counters.get(counter) > 0, "{counter:?} was exercised");
+    }
+    assert!(counters.dropped(DropReason::FlowTableFull) > 0 && counters.get(Counter::HandedOut) > 0);
+}

@@ -1,0 +1,9 @@
+//! Properties of the pipeline under random traffic.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod conversations;
+mod distribution;
+mod peer;
+mod rewriting;
