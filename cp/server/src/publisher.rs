@@ -231,6 +231,9 @@ impl Worker {
     /// How long nothing has to be done.
     fn pause(&self) -> Duration {
         let Some(attached) = &self.attached else { return LOOK };
+        if !attached.plane.is_alive() {
+            return LOOK;
+        }
         if !attached.outstanding.is_empty() || attached.dirty || attached.exchange.is_busy() {
             return POLL;
         }
@@ -283,14 +286,19 @@ impl Worker {
             return;
         }
         let announced = attached.segment.announced_generation();
+        if attached.segment.header().consumed.load(Ordering::Acquire) != announced {
+            if since.is_some_and(|since| since >= STUCK) {
+                let problem = format!("the data plane does not take generation {announced}; its log may say why");
+                self.shared.set_problems(vec![problem]);
+            }
+            return;
+        }
         let shape = Shape { ports: attached.plane.port_names(), limits: attached.segment.limits() };
         let model = self.state.model();
         let compiled = compile::compile(&model, &self.view, &self.ports, &shape, announced + 1, &mut self.cache);
         let mut problems = compiled.problems;
-        match attached.publish(&compiled.snapshot, compiled.epoch) {
-            Ok(()) => {}
-            Err(PublishError::Busy(_)) if since.is_none_or(|since| since < STUCK) => return,
-            Err(error) => problems.push(error.to_string()),
+        if let Err(error) = attached.publish(&compiled.snapshot, compiled.epoch) {
+            problems.push(error.to_string());
         }
         if attached.plane.refused() != 0 && attached.plane.refused() == announced {
             problems.push(format!("the data plane has refused generation {announced}; its log says why"));
@@ -347,25 +355,14 @@ impl Attached {
     }
 
     fn publish(&mut self, snapshot: &Snapshot, epoch: u64) -> Result<(), PublishError> {
-        match self.segment.publish(snapshot) {
-            Ok(()) => {
-                self.outstanding.push_back((snapshot.generation, epoch));
-                if self.outstanding.len() > OUTSTANDING_MAX {
-                    self.outstanding.pop_front();
-                }
-                (self.published, self.dirty) = (Some(Instant::now()), false);
-                Ok(())
-            }
-            Err(PublishError::Busy(generation)) => {
-                self.dirty = true;
-                Err(PublishError::Busy(generation))
-            }
-            Err(error) => {
-                // Not again before something changes or a second has passed.
-                (self.published, self.dirty) = (Some(Instant::now()), false);
-                Err(error)
-            }
+        // When it fails, not again before something changes or a second has passed.
+        (self.published, self.dirty) = (Some(Instant::now()), false);
+        self.segment.publish(snapshot)?;
+        self.outstanding.push_back((snapshot.generation, epoch));
+        if self.outstanding.len() > OUTSTANDING_MAX {
+            self.outstanding.pop_front();
         }
+        Ok(())
     }
 
     fn progress(&mut self) -> Progress {
