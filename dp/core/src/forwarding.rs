@@ -116,7 +116,13 @@ impl Forwarding {
     /// The MAC of a port; zeros for a port that does not exist.
     #[inline(always)]
     pub fn port_mac(&self, port: u8) -> [u8; 6] {
-        self.port_macs.get(usize::from(port)).copied().unwrap_or_default()
+        self.egress_mac(port).unwrap_or_default()
+    }
+
+    /// The MAC of a port, if there is such a port. Flows of an earlier process may name one that is no more.
+    #[inline(always)]
+    pub fn egress_mac(&self, port: u8) -> Option<[u8; 6]> {
+        self.port_macs.get(usize::from(port)).copied()
     }
 
     /// Whose an address of the appliance is.

@@ -312,7 +312,8 @@ impl<'m> Pipeline<'m> {
                 (entry.client_side_port, entry.client_mac, TargetCounter::PacketsOut, TargetCounter::BytesOut)
             }
         };
-        let egress = Egress { destination_mac, source_mac: self.forwarding.port_mac(port) };
+        let Some(source_mac) = self.forwarding.egress_mac(port) else { return self.drop(DropReason::NoNextHop) };
+        let egress = Egress { destination_mac, source_mac };
         rewrite::apply(frame, entry, found.side, meta.ip_len, egress);
         self.counters.target(slot, packets, 1);
         self.counters.target(slot, bytes, meta.ip_len.into());

@@ -79,7 +79,9 @@ impl Lcores {
                 Lcore { events: memory.consumer(), memory, pipeline: None, handed: Vec::new() }
             })
             .collect();
-        let configurations = (1..=48).map(|generation| configuration(generation, random)).collect();
+        let unconfigured = Arc::new(Forwarding::new(&Snapshot::default(), &PORTS));
+        let configured = (1..=48).map(|generation| configuration(generation, random));
+        let configurations = std::iter::once(unconfigured).chain(configured).collect();
         let frames = vec![Buffer::default(); BURST];
         let now = Now { ms: 65_000_000 };
         let mut all =
@@ -100,7 +102,9 @@ impl Lcores {
             let (counters, events) = (l.memory.counters, l.memory.producer());
             let mut pipeline = Pipeline::new(place, l.memory.entries(), counters, events, self.now);
             pipeline.adopt(self.now);
-            pipeline.install(self.configurations[0].clone());
+            // It takes a while until the control plane has looked.
+            let first = random.random_range(0..2);
+            pipeline.install(self.configurations[first].clone());
             l.pipeline = Some(pipeline);
         }
         self.restarts += 1;
@@ -211,7 +215,7 @@ impl Lcores {
 
     pub fn reconfigure(&mut self, random: &mut SmallRng) {
         self.swaps += 1;
-        let next = random.random_range(0..self.configurations.len());
+        let next = random.random_range(1..self.configurations.len());
         for l in &mut self.lcores {
             l.pipeline.as_mut().expect("running").install(self.configurations[next].clone());
         }
@@ -312,7 +316,8 @@ fn configuration(generation: u64, random: &mut SmallRng) -> Arc<Forwarding> {
             }
         }
         for group in 0..4 {
-            let slots: Vec<u16> = (0..8).filter(|_| random.random_ratio(3, 4)).collect();
+            let most = random.random_ratio(3, 4);
+            let slots: Vec<u16> = (0..8).filter(|_| random.random_ratio(if most { 6 } else { 1 }, 8)).collect();
             world.groups[group].table = table(&slots);
             if random.random_ratio(1, 8) {
                 world.groups[group].preserve_client_ip ^= true;

@@ -128,8 +128,8 @@ fn happen(lcores: &mut Lcores, random: &mut SmallRng) {
             let (id, limit) = (random.random(), random.random_range(0..500));
             lcores.command(at, Command::FlowDump { id, limit, filter: Filter::default() });
         }
-        10_080 => lcores.crash(random),
-        10_081 => lcores.crash_with_damage(random),
+        10_080..10_084 => lcores.crash(random),
+        10_084 => lcores.crash_with_damage(random),
         _ => {}
     }
 }

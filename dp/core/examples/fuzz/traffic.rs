@@ -225,7 +225,7 @@ fn mutate(frame: &mut Buffer, random: &mut SmallRng) {
             4 => b.resize(len + usize::from(byte), byte),
             // Lengths: IP, header, TCP, UDP.
             5 if b.len() > 17 => b[17] = byte,
-            6 if b.len() > 16 => (b[16], b[17]) = (byte, random.random()),
+            6 if b.len() > 17 => (b[16], b[17]) = (byte, random.random()),
             7 if b.len() > 14 => b[14] = 0x40 | byte & 15,
             8 if b.len() > 46 => b[46] = byte,
             9 if b.len() > 39 => (b[38], b[39]) = (byte & 1, random.random()),

@@ -143,3 +143,16 @@ fn damaged_entries() {
     let refs = h.counters(0).get_target(s.slot(), TargetCounter::FlowRefs);
     assert_eq!(refs as usize, h.flows().len());
 }
+
+/// A flow whose port the new process does not have: answers go nowhere, and that is counted.
+#[test]
+fn a_port_that_is_no_more() {
+    let mut h = Harness::new(1, 64);
+    let s = Stream::open(&mut h, CLIENT, WEB, 1);
+    let flow = h.flows()[0].1;
+    h.damage(&[(0, leat_abi::FlowEntry { client_side_port: 2, ..flow })]);
+    h.crash();
+    h.moved();
+    s.feed_target(&mut h, &s.from_target(ACK, &[]));
+    rx(54).dropped("no_next_hop").is(&h.moved());
+}
