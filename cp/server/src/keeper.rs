@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use leat_abi::counters::{ListenerCounter, TargetCounter};
 use leat_model::forward::CheckPlan;
 use leat_model::health::{Cause, Change, Outcome, Runs};
-use leat_model::resource::Registration;
+use leat_model::resource::{Registration, Target};
 use leat_model::{Command, Error, Id, Model};
 
 use crate::netlink::{NetConfig, Network, PortConfig};
@@ -27,6 +27,8 @@ use crate::stats;
 const RECLAIM: Duration = Duration::from_secs(1);
 /// The thread looks around at least this often.
 const TURN_MAX: Duration = Duration::from_millis(100);
+/// Checks that could not be made (the node's address is not on a TAP yet, say) are made again this soon, not an interval later.
+const RETRY: Duration = Duration::from_millis(500);
 /// Results taken together at the most.
 const RESULTS_MAX: usize = 4096;
 
@@ -60,6 +62,9 @@ impl Keeper {
             prober,
             runs: Runs::default(),
             planned: None,
+            planned_at: Instant::now(),
+            retries: HashMap::new(),
+            retry: false,
             seen: HashMap::new(),
             reclaimed: Instant::now(),
         };
@@ -87,6 +92,11 @@ struct Worker {
     runs: Runs,
     /// The epoch for which checks and netlink configuration were set last.
     planned: Option<u64>,
+    planned_at: Instant,
+    /// By slot: how often its check could not be made. Part of the check's name.
+    retries: HashMap<u16, u8>,
+    /// Some check is to be made again.
+    retry: bool,
     /// The epoch in which each inactive load balancer was first seen.
     seen: HashMap<Id, u64>,
     reclaimed: Instant,
@@ -123,10 +133,14 @@ impl Worker {
     /// Sets checks and network configuration for the model as it is.
     fn plan(&mut self) {
         let model = self.state.model();
-        if self.planned.replace(model.epoch()) == Some(model.epoch()) {
+        let retry = self.retry && self.planned_at.elapsed() >= RETRY;
+        if self.planned == Some(model.epoch()) && !retry {
             return;
         }
-        let checks = model.check_plans().iter().map(|plan| check(&model, plan)).collect();
+        (self.planned, self.planned_at, self.retry) = (Some(model.epoch()), Instant::now(), false);
+        self.retries.retain(|slot, _| model.target(*slot).is_some());
+        let retries = |slot| self.retries.get(&slot).copied().unwrap_or(0);
+        let checks = model.check_plans().iter().map(|plan| check(&model, plan, retries(plan.slot))).collect();
         self.prober.set_checks(checks, reserved_ports(&model));
         self.runs.keep(|slot| model.target(slot).is_some());
         let node_addresses = model.load_balancers().map(|lb| lb.address).collect();
@@ -141,10 +155,17 @@ impl Worker {
         for result in results {
             let (slot, generation) = slot_of(result.id);
             tracing::debug!(slot, late = ?result.at.elapsed(), outcome = ?result.outcome, "checked");
-            let Some(target) = model.target(slot).filter(|target| check_id(target) == result.id) else { continue };
+            let retries = self.retries.entry(slot).or_default();
+            let target = model.target(slot).filter(|target| check_id(target, *retries) == result.id);
+            let Some(target) = target else { continue };
             let Some(group) = model.target_group(target.group) else { continue };
+            let outcome = outcome(&result.outcome);
+            if outcome == Outcome::NotMade {
+                *retries = retries.wrapping_add(1);
+                self.retry = true;
+            }
             let run = self.runs.of(slot, generation, target.initial_since_epoch);
-            for change in run.observe(target.health, outcome(&result.outcome), group.thresholds()) {
+            for change in run.observe(target.health, outcome, group.thresholds()) {
                 if let Change::Health(health, _) = change {
                     tracing::info!("target {}:{} of {} is {}", target.address, target.port, group.name, health.name());
                 }
@@ -227,18 +248,19 @@ fn free_listeners(model: &Model, plane: &Plane, progress: Progress) -> Vec<(u16,
     free.map(|(slot, _)| (slot, stats::listener_says(plane, slot))).collect()
 }
 
-/// A check's name: new whenever its target becomes `initial`, so that its first probe comes at once.
-fn check_id(target: &leat_model::resource::Target) -> CheckId {
-    target.initial_since_epoch << 24 | u64::from(target.slot) << 8 | u64::from(target.generation)
+/// A check's name: new whenever its target becomes `initial`, and when it could not be made, so that the next probe comes at once.
+fn check_id(target: &Target, retries: u8) -> CheckId {
+    let epoch = target.initial_since_epoch << 32;
+    epoch | u64::from(retries) << 24 | u64::from(target.slot) << 8 | u64::from(target.generation)
 }
 
 fn slot_of(id: CheckId) -> (u16, u8) {
     ((id >> 8) as u16, id as u8)
 }
 
-fn check(model: &Model, plan: &CheckPlan) -> Check {
+fn check(model: &Model, plan: &CheckPlan, retries: u8) -> Check {
     Check {
-        id: model.target(plan.slot).map_or(0, check_id),
+        id: model.target(plan.slot).map_or(0, |target| check_id(target, retries)),
         source: plan.source,
         target: SocketAddrV4::new(plan.address, plan.port),
         interval: Duration::from_secs(plan.interval_s.into()),

@@ -56,6 +56,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), AnyError> {
+    if options.supervised {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    }
     let ports = options.ports()?;
     let names = ports.iter().map(|port| port.name.clone()).collect();
     let store = RedbStore::open(&options.store)?;

@@ -47,6 +47,10 @@ pub struct Options {
     /// What the names of the ports' TAP twins begin with, the same as leat-dp's --tap-prefix
     #[arg(long, value_name = "TEXT", default_value = "leat-")]
     pub tap_prefix: String,
+
+    /// End when the process that started this one ends
+    #[arg(long)]
+    pub supervised: bool,
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

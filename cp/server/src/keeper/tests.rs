@@ -71,7 +71,7 @@ fn checks_follow_the_targets() {
     change(&bench, Command::RegisterTargets { target_group: "a".into(), targets: target("10.2.0.11") });
     let checks = |bench: &Bench| -> Vec<Check> {
         let model = bench.state.model();
-        model.check_plans().iter().map(|plan| check(&model, plan)).collect()
+        model.check_plans().iter().map(|plan| check(&model, plan, 0)).collect()
     };
     let first = checks(&bench);
     assert_eq!(first[0].source, Ipv4Addr::new(10, 1, 0, 10));
@@ -85,6 +85,10 @@ fn checks_follow_the_targets() {
     change(&bench, Command::RegisterTargets { target_group: "a".into(), targets: target("10.2.0.11") });
     assert_ne!(checks(&bench)[0].id, first[0].id);
     assert_eq!(slot_of(checks(&bench)[0].id), (0, 0));
+    let model = bench.state.model();
+    let again = check(&model, &model.check_plans()[0], 1);
+    assert_ne!(again.id, checks(&bench)[0].id, "a check that could not be made has a new name too");
+    assert_eq!(slot_of(again.id), (0, 0));
 }
 
 #[test]
