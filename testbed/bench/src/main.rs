@@ -1,0 +1,56 @@
+//! Measures Leat: the packet pipeline in memory, its instructions, and the appliance over memif; each next to a reference in the
+//! same run. `scripts/bench` builds and starts it. Start reading at [`run::run`].
+//!
+//! | process | what it does |
+//! |---|---|
+//! | `leat-bench run` | starts the others one after the other, prints the figures, cleans up ([`run`], [`rig`], [`cleanup`]) |
+//! | `leat-bench pipeline` | the pipeline in memory, `rte_hash`, memory access ([`inmemory`]) |
+//! | `leat-bench counted` | a fixed amount of work for callgrind ([`instructions`]) |
+//! | `leat-bench generate` | the generator ([`generate`]) |
+#![forbid(unsafe_code)]
+
+mod bed;
+mod cleanup;
+mod generate;
+mod inmemory;
+mod instructions;
+mod memory;
+mod report;
+mod rig;
+mod run;
+mod stats;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Measures Leat.
+#[derive(Debug, Parser)]
+#[command(version)]
+enum Command {
+    /// Measure everything and print a table
+    Run(run::Settings),
+    /// Measure the pipeline in memory (a part of `run`)
+    Pipeline(inmemory::Options),
+    /// Do a fixed amount of work, to be counted by callgrind (a part of `run`)
+    Counted(inmemory::Counted),
+    /// Generate traffic for leat-dp and dpdk-testpmd (a part of `run`)
+    Generate(generate::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Run(settings) => run::run(&settings),
+        Command::Pipeline(options) => inmemory::run(&options),
+        Command::Counted(what) => inmemory::counted(&what),
+        Command::Generate(options) => generate::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leat-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

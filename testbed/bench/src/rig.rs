@@ -1,0 +1,170 @@
+//! The real appliance over memif: starts leat-dp and dpdk-testpmd, each on CPU 1, and the generator on CPU 0 that measures them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use leat_abi::{ControlSegment, SegmentError};
+use rustix::process::Signal;
+
+use crate::cleanup::{self, Process};
+use crate::memory::Pages;
+use crate::run::{Report, Settings, gather};
+use crate::stats::Figure;
+
+/// Flow entries of leat-dp.
+const FLOWS_MAX: u32 = 1 << 19;
+/// Huge pages for the buffers of leat-dp, testpmd and the generator.
+pub const PAGES: u64 = 280;
+
+fn segment() -> PathBuf {
+    // Its name becomes that of EAL's directory, too.
+    cleanup::directory().join(cleanup::name())
+}
+
+fn socket(of: &str) -> PathBuf {
+    cleanup::directory().join(format!("{of}.sock"))
+}
+
+fn memif(of: &str) -> String {
+    format!("net_memif0,role=client,id=0,socket={},socket-abstract=no", socket(of).display())
+}
+
+/// Measures starts of leat-dp, then its throughput.
+pub fn run(settings: &Settings, report: &mut Report) -> Result<()> {
+    cleanup::make_namespace()?;
+    let dp = settings.program("leat-dp");
+    ensure!(dp.is_file(), "there is no {}; build it: cargo build --release -p leat-dp", dp.display());
+    eprintln!("  starts of leat-dp");
+    starts(&dp, settings, report)?;
+    let pages = settings.pages(PAGES);
+    eprintln!("  memif: buffers on {}", pages.text());
+
+    // The servers of both sockets come first: a client that finds none gives up.
+    let testpmd = Path::new("/usr/bin/dpdk-testpmd");
+    let with_testpmd = testpmd.is_file();
+    if !with_testpmd {
+        eprintln!("  there is no {} (Debian package dpdk): leat-dp is measured alone", testpmd.display());
+    }
+    let mut generator = start_generator(settings, pages, with_testpmd)?;
+    let (mut leat, _) = start(&dp, &memif("leat"))?;
+    let testpmd = if with_testpmd { Some(start_testpmd(testpmd, pages)?) } else { None };
+    let mut pids = leat.pid().to_string();
+    if let Some(testpmd) = &testpmd {
+        pids.push_str(&format!(" {}", testpmd.pid()));
+    }
+    generator.tell(&pids)?;
+    gather(&mut generator, Duration::from_secs(1200), report).map_err(|error| {
+        let words = testpmd.as_ref().map(Process::last_words).unwrap_or_default();
+        error.context(format!("leat-dp: {}\ntestpmd: {words}\n", leat.last_words()))
+    })?;
+    drop((generator, testpmd));
+    adopt(&dp, &mut leat, report)
+}
+
+fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool) -> Result<Process> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("generate").arg("--pages").arg(pages.option()).arg("--segment").arg(segment());
+    command.arg("--leat-socket").arg(socket("leat")).arg(format!("--file-prefix={}-generator", cleanup::name()));
+    if with_testpmd {
+        command.arg("--testpmd-socket").arg(socket("testpmd"));
+    }
+    if settings.full {
+        command.arg("--full");
+    }
+    let mut process = Process::spawn("generator", &mut command)?;
+    let started = Instant::now();
+    while !(socket("leat").exists() && (!with_testpmd || socket("testpmd").exists())) {
+        if process.ended()?.is_some() || started.elapsed() > Duration::from_secs(30) {
+            bail!("the generator has not opened its sockets:\n{}", process.last_words());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(process)
+}
+
+/// A port without a wire, for starts.
+const UNCONNECTED: &str = "net_null0,no-rx=1";
+
+fn leat_dp(dp: &Path, device: &str) -> Command {
+    let mut command = cleanup::in_namespace(dp);
+    command.arg("--segment").arg(segment()).arg("--port").arg(format!("p0={device}"));
+    command.args(["--lcores", "1", "--flows-max", &FLOWS_MAX.to_string()]);
+    command
+}
+
+/// Starts leat-dp and waits until its lcore polls. Returns how long that took.
+fn start(dp: &Path, device: &str) -> Result<(Process, Duration)> {
+    let before = Instant::now();
+    let mut process = Process::spawn("leat-dp", &mut leat_dp(dp, device))?;
+    loop {
+        // What an earlier process left in the segment is not this one's life sign.
+        match ControlSegment::attach(&segment()) {
+            Ok(segment)
+                if segment.header().dp_pid.load(Ordering::Acquire) == process.pid() as u64
+                    && segment.lcore_header(0).running.load(Ordering::Acquire) == 1 =>
+            {
+                return Ok((process, before.elapsed()));
+            }
+            Ok(_) | Err(SegmentError::Absent(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if process.ended()?.is_some() || before.elapsed() > Duration::from_secs(30) {
+            return Err(anyhow::anyhow!("{}", process.last_words()).context("leat-dp has not started"));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn starts(dp: &Path, settings: &Settings, report: &mut Report) -> Result<()> {
+    let (mut starts, mut stops) = (Vec::new(), Vec::new());
+    for _ in 0..if settings.full { 9 } else { 3 } {
+        let (mut process, took) = start(dp, UNCONNECTED)?;
+        starts.push(took.as_secs_f64() * 1e3);
+        let before = Instant::now();
+        process.signal(Signal::TERM);
+        let status = process.wait(Duration::from_secs(10))?;
+        ensure!(status.success(), "leat-dp ended with {status}:\n{}", process.last_words());
+        stops.push(before.elapsed().as_secs_f64() * 1e3);
+        std::fs::remove_file(segment()).context("the segment of a stopped leat-dp is there")?;
+    }
+    report.add(
+        Figure::of("start/fresh", "leat", &starts, "ms", true)
+            .with_note(format!("from exec to polling; table of {FLOWS_MAX} entries")),
+    );
+    report.add(Figure::of("stop", "leat", &stops, "ms", true).with_note("from SIGTERM to the end of the process"));
+    Ok(())
+}
+
+/// Kills leat-dp with all its flows and starts it again.
+fn adopt(dp: &Path, leat: &mut Process, report: &mut Report) -> Result<()> {
+    let used = |segment: &ControlSegment| segment.lcore_header(0).flows_used.load(Ordering::Relaxed);
+    let flows = used(&ControlSegment::attach(&segment())?);
+    leat.kill();
+    let (process, took) = start(dp, UNCONNECTED)?;
+    // The lcore reports it from its loop.
+    std::thread::sleep(Duration::from_millis(50));
+    let adopted = used(&ControlSegment::attach(&segment())?);
+    ensure!(adopted == flows, "{adopted} of {flows} flows adopted:\n{}", process.last_words());
+    report.add(
+        Figure::once(format!("start/adopt/{flows}"), "leat", took.as_secs_f64() * 1e3, "ms")
+            .with_note("after kill -9, from exec to polling with every flow taken over"),
+    );
+    Ok(())
+}
+
+fn start_testpmd(path: &Path, pages: Pages) -> Result<Process> {
+    let mut command = cleanup::in_namespace(path);
+    command.args(["--lcores", "0@0,1@1", "--main-lcore", "0", "--no-pci", "--no-telemetry"]);
+    command.arg(format!("--file-prefix={}-testpmd", cleanup::name()));
+    match pages {
+        Pages::Huge => command.arg("--in-memory"),
+        Pages::Ordinary => command.args(["--no-huge", "--no-shconf", "-m", "160"]),
+    };
+    command.arg(format!("--vdev={}", memif("testpmd"))).arg("--");
+    command.args(["--forward-mode=macswap", "--auto-start", "--nb-cores=1", "--rxd=1024", "--txd=1024"]);
+    command.args(["--burst=32", "--total-num-mbufs=16383", "--no-mlockall", "--no-flush-rx"]);
+    Process::spawn("testpmd", &mut command)
+}
