@@ -65,9 +65,9 @@ fn bad_requests_are_refused_with_the_field_and_the_remedy() -> Result<()> {
         ("POST", listeners, listener("HTTP", 81, "web"), 400, "ValidationError", "protocol", "TCP"),
         ("POST", listeners, listener("UDP", 80, "echo"), 400, "DuplicateListener", "port", "80"),
         ("POST", listeners, listener("UDP", 81, "web"), 400, "IncompatibleProtocols", "", "TCP"),
-        ("POST", listeners, listener("TCP", 81, "nowhere"), 400, "TargetGroupNotFound", "targetGroup", "nowhere"),
+        ("POST", listeners, listener("TCP", 81, "nowhere"), 404, "TargetGroupNotFound", "targetGroup", "nowhere"),
         ("POST", web_targets, targets("8.8.8.8", 80), 400, "InvalidTarget", "targets[0].id", "8.8.8.8"),
-        ("POST", web_targets, targets("10.2.0.x", 80), 400, "ValidationError", "targets[0].id", "10.2.0.x"),
+        ("POST", web_targets, targets("10.2.0.x", 80), 400, "InvalidTarget", "targets[0].id", "10.2.0.x"),
         ("POST", web_targets, targets("10.2.0.15", 0), 400, "ValidationError", "targets[0].port", "65535"),
         (
             "PATCH",

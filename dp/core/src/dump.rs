@@ -1,6 +1,7 @@
 //! Reporting flows: a walk over the entries, a little at every turn, as fast as the event ring takes them.
 
 use leat_abi::FlowEntry;
+use leat_abi::flow::FlowState;
 use leat_abi::message::{Event, Filter, FlowRow, Socket};
 
 use crate::frame::Now;
@@ -39,8 +40,8 @@ impl Dump {
             }
             let entry = table.entry(self.next as u32);
             self.next += 1;
-            // One whose client has begun anew only keeps its port.
-            let Some(state) = entry.state().filter(|_| entry.client_ip != 0) else { continue };
+            // One that rests only keeps its port.
+            let Some(state) = entry.state().filter(|state| *state != FlowState::Resting) else { continue };
             self.scanned += 1;
             if matches(&self.filter, entry) {
                 self.left -= 1;

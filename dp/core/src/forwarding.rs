@@ -1,6 +1,6 @@
 //! The snapshot as lcores use it: the same facts, laid out to be looked up. Made off the lcores, immutable, shared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use foldhash::fast::FixedState;
@@ -75,7 +75,8 @@ pub struct Forwarding {
     listeners: HashMap<(u32, u16, u8), Listener, FixedState>,
     groups: Vec<Group>,
     targets: Vec<Option<Target>>,
-    target_sockets: HashMap<(u32, u16), u16, FixedState>,
+    target_sockets: HashSet<(u32, u16), FixedState>,
+    target_addresses: HashSet<u32, FixedState>,
 }
 
 impl Forwarding {
@@ -83,12 +84,10 @@ impl Forwarding {
     pub fn new(snapshot: &Snapshot, port_macs: &[[u8; 6]]) -> Self {
         let slots = snapshot.targets.iter().map(|t| usize::from(t.slot) + 1).max().unwrap_or(0);
         let mut targets = vec![None; slots];
-        let mut target_sockets = HashMap::default();
         for t in &snapshot.targets {
             let (ip, port) = (loaded(t.address), t.port.to_be());
             targets[usize::from(t.slot)] =
                 Some(Target { state: t.state, generation: t.generation, next_hop: t.next_hop, ip, port });
-            target_sockets.insert((ip, port), t.slot);
         }
         Self {
             generation: snapshot.generation,
@@ -109,7 +108,8 @@ impl Forwarding {
                 .map(|g| Group { preserve_client_ip: g.preserve_client_ip, table: g.table.clone().into() })
                 .collect(),
             targets,
-            target_sockets,
+            target_sockets: snapshot.targets.iter().map(|t| (loaded(t.address), t.port.to_be())).collect(),
+            target_addresses: snapshot.targets.iter().map(|t| loaded(t.address)).collect(),
         }
     }
 
@@ -158,6 +158,12 @@ impl Forwarding {
     /// Whether a socket is a target's (or was, and flows still refer to it).
     #[inline]
     pub fn is_target(&self, ip: u32, port: u16) -> bool {
-        self.target_sockets.contains_key(&(ip, port))
+        self.target_sockets.contains(&(ip, port))
+    }
+
+    /// Whether an address is a target's, on whatever port: what health checks are answered from.
+    #[inline]
+    pub fn is_target_address(&self, ip: u32) -> bool {
+        self.target_addresses.contains(&ip)
     }
 }

@@ -11,7 +11,7 @@ use crate::flows::Flows;
 use crate::forwarding::{Forwarding, Listener, Target};
 use crate::frame::{Frame, Now, Verdict};
 use crate::hash;
-use crate::parse::{Meta, tcp};
+use crate::parse::{Meta, Tuple, tcp};
 use crate::pipeline::{Arrival, Pipeline};
 use crate::reset;
 use crate::rewrite;
@@ -60,15 +60,21 @@ impl Pipeline<'_> {
         }
         match local {
             Some(LocalKind::Host) => return self.punt(frame.in_port(), now),
-            Some(LocalKind::Node) if tuple.protocol == protocol::TCP && NODE_PORTS.contains(&u16::from_be(to_port)) => {
-                return self.punt(frame.in_port(), now);
-            }
+            Some(LocalKind::Node) if !opens && self.answers_check(tuple) => return self.punt(frame.in_port(), now),
             _ => {}
         }
         if !is_target {
             return self.drop(DropReason::NoListener);
         }
         if tuple.protocol == protocol::TCP { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
+    }
+
+    /// Whether a segment to a node's address may belong to a health check. Anybody else's is unintended traffic, to which Linux would
+    /// not be silent.
+    fn answers_check(&self, tuple: &Tuple) -> bool {
+        tuple.protocol == protocol::TCP
+            && NODE_PORTS.contains(&u16::from_be(tuple.destination_port()))
+            && self.forwarding.is_target_address(tuple.source_ip())
     }
 
     fn listened<F: Frame>(
