@@ -465,18 +465,22 @@ mod tests {
 
         /// The table does what a HashMap does, up to and beyond its capacity, and after being adopted. req: I2, I10
         #[test]
-        fn table_equals_hash_map(key: [u64; 2], steps in prop::collection::vec((0..120u32, any::<bool>()), 1..600)) {
+        fn table_equals_hash_map(key: [u64; 2], steps in prop::collection::vec((0..120u32, 0..5u8), 1..600)) {
             let mut entries = vec![FlowEntry::default(); 64];
             let mut table = FlowTable::new(&mut entries, key);
             let mut oracle: HashMap<u32, (u32, FlowEntry)> = HashMap::new();
-            for (client, add) in steps {
-                if let Some((at, _)) = oracle.get(&client) {
-                    if !add {
-                        table.remove(*at);
+            for (n, (client, step)) in (0..).zip(steps) {
+                if let Some((at, entry)) = oracle.get(&client).copied() {
+                    if step < 2 {
+                        table.remove(at);
                         oracle.remove(&client);
+                    } else if step == 2 && table.forget_client(at).is_ok() {
+                        prop_assert_eq!(table.find(&tuple_of(&entry, Side::Client)), None);
+                        oracle.remove(&client);
+                        oracle.insert(1000 + n, (at, *table.entry(at)));
                     }
                 } else {
-                    let entry = flow(client, 7);
+                    let entry = flow(client, 7 + n);
                     prop_assert_eq!(table.find(&tuple_of(&entry, Side::Client)), None);
                     match table.insert(&entry) {
                         Ok(at) => { oracle.insert(client, (at, entry)); }

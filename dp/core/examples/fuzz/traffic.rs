@@ -185,7 +185,7 @@ fn build(
     let checksum_at = if let Some((flags, seq, ack)) = segment {
         b[38..42].copy_from_slice(&seq.to_be_bytes());
         b[42..46].copy_from_slice(&ack.to_be_bytes());
-        b[46..50].copy_from_slice(&[(header / 4 << 4) as u8, flags, 0xfa, 0]);
+        b[46..50].copy_from_slice(&[((header / 4) << 4) as u8, flags, 0xfa, 0]);
         if header > 20 {
             b[54..58].copy_from_slice(&[1, 3, 3, random.random::<u8>() % 16]);
         }

@@ -22,7 +22,7 @@ fn start(h: &mut Harness, count: u32, port: u8, filter: Filter) {
     h.pipeline(0).command(Command::TraceStart { id: 5, count, port, filter });
 }
 
-/// The way of each kind of packet, in the order of its stages. req: observability of the data path
+/// The way of each kind of packet, in the order of its stages.
 #[test]
 fn stages_in_order() {
     use Stage::{Answer, Create, Drop, Listener, Lookup, Parse, Punt, Rewrite, Rx, Select, Transmit};
