@@ -48,6 +48,8 @@ fn random() -> u64 {
 pub fn start(options: &Options) -> anyhow::Result<DataPlane> {
     let lcores = options.lcores.0.len() as u16;
     let mut segment = open_segment(options, lcores)?;
+    // A process that has adopted the segment is not the one that lived in it before: no sign of life until the lcores run.
+    segment.header().dp_heartbeat_ms.store(0, Ordering::Release);
 
     ports::keep_kernel_away(options)?;
     let count = options.mbufs.unwrap_or_else(|| default_mbufs(options));
