@@ -6,29 +6,35 @@
 /// Folds a sum to 16 bits.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    // What one half carries out goes back in at its other end.
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + carry as u32;
+    let (sum, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
+    sum + carry as u16
 }
 
-/// What replacing 32-bit words adds: the sum of the new ones and of the complements of the old ones.
+/// What replacing 32-bit words adds: the sum of the new ones and of the complements of the old ones, not folded.
 #[inline(always)]
-pub const fn delta<const N: usize>(old: [u32; N], new: [u32; N]) -> u16 {
+pub const fn change<const N: usize>(old: [u32; N], new: [u32; N]) -> u64 {
     let mut sum = 0u64;
     let mut i = 0;
     while i < N {
         sum += (!old[i]) as u64 + new[i] as u64;
         i += 1;
     }
-    fold(sum)
+    sum
 }
 
-/// A checksum after a change of `delta`: `~(~HC + delta)`.
+/// As [`change`], folded.
 #[inline(always)]
-pub const fn apply(checksum: u16, delta: u16) -> u16 {
-    !fold(!checksum as u64 + delta as u64)
+pub const fn delta<const N: usize>(old: [u32; N], new: [u32; N]) -> u16 {
+    fold(change(old, new))
+}
+
+/// A checksum after a change of `delta`, folded or the sum of up to 2³¹ words: `~(~HC + delta)`.
+#[inline(always)]
+pub const fn apply(checksum: u16, delta: u64) -> u16 {
+    !fold(!checksum as u64 + delta)
 }
 
 /// The checksum of whole bytes: for packets made here, and for checking headers. An odd last byte is padded with zero.
@@ -67,7 +73,8 @@ mod tests {
             let bytes = |words: [u32; 3]| words.map(u32::to_ne_bytes).concat();
             let before = of(&[&head, &bytes(old)]);
             let after = of(&[&head, &bytes(new)]);
-            let changed = apply(before, delta(old, new));
+            let changed = apply(before, delta(old, new).into());
+            prop_assert_eq!(apply(before, change(old, new)), changed);
             // Both zeros of one's complement mean the same sum; a sum over a header with a non-zero word is never +0.
             let same = |a: u16, b: u16| a == b || (a == 0 && b == 0xffff) || (a == 0xffff && b == 0);
             prop_assert!(same(changed, after), "{changed:04x} {after:04x}");
@@ -75,7 +82,7 @@ mod tests {
                 prop_assert_eq!(changed, after);
             }
             // The other way back is the complement of the delta.
-            prop_assert!(same(apply(changed, !delta(old, new)), before));
+            prop_assert!(same(apply(changed, (!delta(old, new)).into()), before));
         }
     }
 }

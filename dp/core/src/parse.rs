@@ -126,7 +126,9 @@ pub enum Parsed {
 }
 
 /// Reads a frame that came to the port with this MAC.
-#[inline]
+///
+/// Not inlined: its many ways out, joined in the middle of the pipeline's loop, cost more than the call.
+#[inline(never)]
 pub fn frame(bytes: &[u8], port_mac: [u8; 6]) -> Parsed {
     let Some(ethernet) = bytes.first_chunk::<ETHERNET>() else { return Parsed::Bad(DropReason::ShortFrame) };
     let [d0, d1, d2, d3, d4, d5, .., t0, t1] = *ethernet;

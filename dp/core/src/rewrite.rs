@@ -43,16 +43,15 @@ pub fn apply<F: Frame>(frame: &mut F, entry: &FlowEntry, side: Side, ip_len: u16
     headers[6..12].copy_from_slice(&egress.source_mac);
 
     let word = |h: &[u8; L4], at: usize| u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]);
-    // The word of TTL, protocol and checksum, its checksum left out.
-    let ttl_word = |ttl: u8, protocol: u8| u32::from(u16::from_ne_bytes([ttl, protocol]));
-    let (ttl, proto) = (headers[ETHERNET + 8], headers[ETHERNET + 9]);
-    let ip_delta = checksum::delta(
-        [word(headers, ETHERNET + 12), word(headers, ETHERNET + 16), ttl_word(ttl, proto)],
-        [source_ip, destination_ip, ttl_word(ttl.wrapping_sub(1), proto)],
-    );
+    // The TTL is at least 2, so that taking 1 off changes no other byte of its word.
+    let ttl = headers[ETHERNET + 8];
+    let one_less = !u16::from_ne_bytes([1, 0]);
+    let ip_change =
+        checksum::change([word(headers, ETHERNET + 12), word(headers, ETHERNET + 16)], [source_ip, destination_ip])
+            + u64::from(one_less);
     let ip_checksum = u16::from_ne_bytes([headers[ETHERNET + 10], headers[ETHERNET + 11]]);
     headers[ETHERNET + 8] = ttl.wrapping_sub(1);
-    headers[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&checksum::apply(ip_checksum, ip_delta).to_ne_bytes());
+    headers[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&checksum::apply(ip_checksum, ip_change).to_ne_bytes());
     headers[ETHERNET + 12..ETHERNET + 16].copy_from_slice(&source_ip.to_ne_bytes());
     headers[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&destination_ip.to_ne_bytes());
 
@@ -60,7 +59,7 @@ pub fn apply<F: Frame>(frame: &mut F, entry: &FlowEntry, side: Side, ip_len: u16
         let Some(tcp) = rest.first_chunk_mut::<20>() else { return };
         tcp[0..2].copy_from_slice(&source_port.to_ne_bytes());
         tcp[2..4].copy_from_slice(&destination_port.to_ne_bytes());
-        let sum = checksum::apply(u16::from_ne_bytes([tcp[16], tcp[17]]), delta);
+        let sum = checksum::apply(u16::from_ne_bytes([tcp[16], tcp[17]]), delta.into());
         tcp[16..18].copy_from_slice(&sum.to_ne_bytes());
     } else {
         let Some(udp) = rest.first_chunk_mut::<8>() else { return };
@@ -69,7 +68,7 @@ pub fn apply<F: Frame>(frame: &mut F, entry: &FlowEntry, side: Side, ip_len: u16
         let old = u16::from_ne_bytes([udp[6], udp[7]]);
         // No checksum stays none; a computed 0 is sent as all ones (RFC 768).
         if old != 0 {
-            let sum = checksum::apply(old, delta);
+            let sum = checksum::apply(old, delta.into());
             udp[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_ne_bytes());
         }
     }
