@@ -89,24 +89,23 @@ fn measure(settings: &Settings) -> Result<()> {
     let machine = report::machine();
     eprintln!("{machine}");
     let mut report = Report { json: settings.json, figures: Vec::new() };
-    for part in &settings.only {
-        match part {
-            Part::Memory => in_memory(settings, &mut report)?,
-            Part::Instructions => {
-                eprintln!("instructions per packet (callgrind)");
-                instructions::run(&mut report)?;
-            }
-            Part::Memif => {
-                eprintln!("the appliance over memif");
-                rig::run(settings, &mut report)?;
-            }
+    let result = settings.only.iter().try_for_each(|part| match part {
+        Part::Memory => in_memory(settings, &mut report),
+        Part::Instructions => {
+            eprintln!("instructions per packet (callgrind)");
+            instructions::run(&mut report)
         }
-    }
+        Part::Memif => {
+            eprintln!("the appliance over memif");
+            rig::run(settings, &mut report)
+        }
+    });
+    // What was measured before something went wrong is worth showing, too.
     if !settings.json {
         println!("{machine}\n\n{}", report::table(&report.figures));
     }
-    eprintln!("done in {:.0} s", started.elapsed().as_secs_f64());
-    Ok(())
+    eprintln!("{} in {:.0} s", if result.is_ok() { "done" } else { "failed" }, started.elapsed().as_secs_f64());
+    result
 }
 
 fn in_memory(settings: &Settings, report: &mut Report) -> Result<()> {
