@@ -3,9 +3,10 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Result, ensure};
-use leat_testbed::{Bed, BedOptions, HTTP_PORT, VIP, e2e, http_many, tally};
+use leat_testbed::{Appliance, Bed, BedOptions, HTTP_PORT, VIP, e2e, http_many, tally, wait_for};
 use serde_json::Value;
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::time::Duration;
 
 const TRANSFERS: usize = 200;
@@ -85,6 +86,31 @@ fn both_processes_are_killed() -> Result<()> {
     let control_plane = bed.appliance.kill_control_plane()?;
     bed.appliance.wait_control_plane(control_plane)?;
     bed.appliance.wait_data_plane(data_plane)?;
+    requests(&bed, 40)?;
+    bed.finish_transfers(transfers)?;
+    bed.finish()
+}
+
+/// `leat up` itself is killed: its processes end with it, and the next one goes on with their flows.
+#[test]
+fn the_supervisor_is_killed() -> Result<()> {
+    let Some(_machine) = e2e() else { return Ok(()) };
+    let options = BedOptions::default();
+    let mut bed = Bed::start(&options)?;
+    let transfers = bed.start_transfers("up", TRANSFERS)?;
+    let before = configuration(&bed)?;
+    let orphans = [bed.appliance.data_plane_pid()?, bed.appliance.control_plane_pid()?];
+    bed.appliance.process.kill()?;
+    // At once, while they may still be ending.
+    bed.appliance = Appliance::start(&bed.run, &bed.topology, &options.appliance)?;
+    for orphan in orphans {
+        wait_for("the end of the first processes", Duration::from_secs(20), || {
+            (!Path::new(&format!("/proc/{orphan}")).exists()).then_some(())
+        })?;
+    }
+    ensure!(configuration(&bed)? == before, "the configuration has changed");
+    let adopted = bed.appliance.counter("flows_adopted")?;
+    ensure!(adopted >= TRANSFERS as u64, "{adopted} flows were adopted, {TRANSFERS} transfers were open");
     requests(&bed, 40)?;
     bed.finish_transfers(transfers)?;
     bed.finish()

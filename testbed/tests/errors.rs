@@ -160,8 +160,20 @@ fn a_second_appliance_is_refused() -> Result<()> {
     let topology = Topology::create(&run, 1)?;
     let options = ApplianceOptions::default();
     let mut appliance = Appliance::start(&run, &topology, &options)?;
-    let log = failed_start(&run, &topology, &options.toml(&run)?)?;
+    let toml = options.toml(&run)?;
+    let log = failed_start(&run, &topology, &toml)?;
     ensure!(log.contains("127.0.0.1:9321") && log.contains("in use"), "{log}");
+    ensure!(log.contains("another leat up"), "{log}");
+    // Elsewhere, but with the same segment.
+    let elsewhere = toml.replace("9321", "9322").replace("/state", "/state2").replace("/run\"", "/run2\"");
+    ensure!(elsewhere.contains("/run2") && elsewhere.contains("/state2"), "{elsewhere}");
+    let mut other = Run::start_unique()?;
+    let place = Topology::create(&other, 1)?;
+    let log = failed_start(&other, &place, &elsewhere)?;
+    drop(place);
+    other.done();
+    ensure!(log.contains("another leat-dp is using it"), "{log}");
+    ensure!(run.memory_dir().join(format!("leat-{}", run.name())).exists(), "the segment in use was removed");
     ensure!(appliance.status()?.data_plane.attached, "the first one was disturbed");
     ensure!(appliance.stop()?.success(), "{}", appliance.process.log_text());
     run.done();
@@ -190,7 +202,9 @@ fn a_segment_of_another_version_is_refused() -> Result<()> {
     let mut again: Process = Appliance::spawn(&run, &topology, &options.toml(&run)?)?;
     again.wait_log("ABI version 999", Duration::from_secs(30))?;
     ensure!(again.log_text().contains("--discard-flows"), "{}", again.log_text());
-    again.stop()?;
+    let status = again.wait_exit(Duration::from_secs(60))?;
+    ensure!(!status.success() && again.log_text().contains("leat-dp cannot start"), "{}", again.log_text());
+    ensure!(path.exists(), "the refused segment was removed");
     let mut version = [0; 8];
     segment.read_exact_at(&mut version, VERSION_AT)?;
     ensure!(u64::from_le_bytes(version) == 999, "the refused segment was changed");

@@ -41,7 +41,8 @@ const EXAMPLE: &str = r#"Example of leat.toml:
   addresses = ["10.1.0.2/24"]
   routes = [{ to = "default", via = "10.1.0.1" }]
 
-Signals: SIGTERM, SIGINT and SIGHUP stop leat-cp, then leat-dp, and remove the segment."#;
+Signals: SIGTERM, SIGINT and SIGHUP stop leat-cp, then leat-dp, and remove the segment. A process that dies is started
+again; when one cannot start at all, leat up ends with exit code 1."#;
 
 /// Options of `leat up`.
 #[derive(Args, Debug)]
@@ -61,7 +62,7 @@ pub struct UpArgs {
     discard_flows: bool,
 }
 
-/// Runs until a signal comes. `Err` says why nothing was started.
+/// Runs until a signal comes. `Err` says why nothing could be started, or what went wrong at the end.
 pub fn up(args: &UpArgs) -> Result<(), String> {
     let config = Config::load(&args.config).map_err(|error| error.to_string())?;
     let beside = |name: &str| std::env::current_exe().map(|own| own.with_file_name(name));
@@ -71,11 +72,7 @@ pub fn up(args: &UpArgs) -> Result<(), String> {
     };
     let (dp, cp) = (binary(&args.dp_binary, "leat-dp")?, binary(&args.cp_binary, "leat-cp")?);
 
-    let findings = checks::check(&config, &dp, &cp);
-    findings.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-    if !findings.errors.is_empty() {
-        return Err(findings.errors.join("\nerror: "));
-    }
+    let _alone = checks::check(&config, &dp, &cp).map_err(|errors| errors.join("\nerror: "))?;
 
     let (sender, events) = crossbeam_channel::unbounded();
     let stop = sender.clone();
@@ -89,10 +86,17 @@ pub fn up(args: &UpArgs) -> Result<(), String> {
         Program { name: "leat-dp", path: dp, arguments: dp_arguments, first_arguments: discard.into_iter().collect() },
         Program { name: "leat-cp", path: cp, arguments: cp_arguments(&config), first_arguments: Vec::new() },
     ];
-    if supervise(programs, &sender, &events) {
+    let outcome = supervise(programs, &sender, &events);
+    // Only what our own data plane has left in order: the file may hold flows of one that died, or belong to another.
+    if outcome.clean && outcome.first_stopped {
         remove_segment(&config);
-    } else {
-        say(&format!("the end was not clean; the segment {} stays", config.segment().display()));
+    }
+    if let Some(name) = outcome.gave_up {
+        return Err(format!("{name} cannot start; what it said last is above"));
+    }
+    if !outcome.clean {
+        let segment = config.segment();
+        return Err(format!("the end was not clean; the segment {} stays, with its flows", segment.display()));
     }
     Ok(())
 }
@@ -118,7 +122,7 @@ fn announce_readiness(config: &Config, sender: Sender<Event>) -> io::Result<()> 
             if let Ok(status) = &status
                 && status.data_plane.attached
             {
-                let _ = sender.send(Event::Say(ready(&endpoint, status)));
+                let _ = sender.send(Event::Ready(ready(&endpoint, status)));
                 return;
             }
             if Instant::now() >= remind_at {
@@ -141,7 +145,8 @@ fn ready(endpoint: &Endpoint, status: &Status) -> String {
     let ports = status.data_plane.ports.iter();
     let ports: Vec<String> = ports.map(|port| format!("{} (in Linux {})", port.name, port.tap)).collect();
     let lcores = status.data_plane.lcores.len();
-    format!("ready: API at {endpoint}, {lcores} lcore(s), ports {}", ports.join(", "))
+    let s = if lcores == 1 { "" } else { "s" };
+    format!("ready: API at {endpoint}, {lcores} lcore{s}, ports {}", ports.join(", "))
 }
 
 /// `--supervised`: the process ends when this one does, however that happens.

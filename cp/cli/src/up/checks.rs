@@ -3,44 +3,67 @@
 use std::fs;
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, Port};
 
-/// What was found.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// `leat up` cannot work.
-    pub errors: Vec<String>,
-    /// It may.
-    pub warnings: Vec<String>,
+/// How long an address may stay in use by processes that are ending.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// Held for as long as this is the only `leat up` of its network namespace.
+#[derive(Debug)]
+pub struct Alone {
+    _name: UnixListener,
 }
 
-/// Looks at the machine.
-pub fn check(config: &Config, dp_binary: &Path, cp_binary: &Path) -> Findings {
-    let mut findings = Findings::default();
-    findings.errors.extend(privileges(&fs::read_to_string("/proc/self/status").unwrap_or_default()));
+/// Looks at the machine, and takes the network namespace for this process. `Err` has all that is wrong.
+pub fn check(config: &Config, dp_binary: &Path, cp_binary: &Path) -> Result<Alone, Vec<String>> {
+    let mut errors = Vec::new();
+    errors.extend(privileges(&fs::read_to_string("/proc/self/status").unwrap_or_default()));
     for (binary, option) in [(dp_binary, "--dp-binary"), (cp_binary, "--cp-binary")] {
         if !binary.is_file() {
-            findings.errors.push(format!("{} does not exist; build it or name it with {option}", binary.display()));
+            errors.push(format!("{} does not exist; build it or name it with {option}", binary.display()));
         }
     }
     for port in &config.ports {
-        findings.errors.extend(device(port, Path::new("/sys")));
+        errors.extend(device(port, Path::new("/sys")));
     }
     let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    findings.errors.extend(cpus(&config.data_plane.lcores, online.trim()));
-    if !config.data_plane.eal_args.iter().any(|arg| arg == "--no-huge") {
-        findings.warnings.extend(hugepages(&fs::read_to_string("/proc/meminfo").unwrap_or_default()));
+    errors.extend(cpus(&config.data_plane.lcores, online.trim()));
+    let alone = alone(b"leat-up").map_err(|message| errors.push(message));
+    // The processes of one that was killed need a moment to end.
+    let end = Instant::now() + if alone.is_ok() { LEAVE_MAX } else { Duration::ZERO };
+    let mut found = taken(config);
+    while found.is_some() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+        found = taken(config);
     }
-    findings.errors.extend(taken(config));
+    errors.extend(found);
     for directory in [&config.state_dir, &config.runtime_dir] {
         if let Err(error) = fs::create_dir_all(directory) {
-            findings.errors.push(format!("cannot make the directory {}: {error}", directory.display()));
+            errors.push(format!("cannot make the directory {}: {error}", directory.display()));
         }
     }
-    findings
+    match alone {
+        Ok(alone) if errors.is_empty() => Ok(alone),
+        _ => Err(errors),
+    }
+}
+
+/// Two appliances would take each other's routes and addresses away. An abstract socket belongs to the network namespace and
+/// goes with the process, however that ends.
+fn alone(name: &[u8]) -> Result<Alone, String> {
+    let bound = SocketAddr::from_abstract_name(name).and_then(|name| UnixListener::bind_addr(&name));
+    bound.map(|name| Alone { _name: name }).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => "another leat up runs in this network namespace, and one is all it can have; \
+                                     stop that one, or start this one in a namespace of its own (ip netns exec)"
+            .into(),
+        _ => format!("cannot tell whether another leat up runs in this network namespace: {error}"),
+    })
 }
 
 /// From `/proc/self/status`: CAP_NET_ADMIN and CAP_NET_RAW are there.
@@ -104,16 +127,6 @@ fn cpus(lcores: &[u32], online: &str) -> Option<String> {
     let ranges = ranges?;
     let missing = lcores.iter().find(|cpu| !ranges.iter().any(|(first, last)| (first..=last).contains(cpu)))?;
     Some(format!("data_plane.lcores names CPU {missing}, but online are {online}"))
-}
-
-/// From `/proc/meminfo`: there are hugepages.
-fn hugepages(meminfo: &str) -> Option<String> {
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("HugePages_Total:"))?;
-    (total.trim() == "0").then(|| {
-        "no hugepages are reserved: the data plane uses ordinary memory, which is slower, and NICs other than \
-         net_af_packet may not work. Reserve some with sysctl -w vm.nr_hugepages=512 (1 GiB of 2 MiB pages)"
-            .into()
-    })
 }
 
 /// Something listens already where the admin API shall.
@@ -190,8 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn missing_hugepages_are_a_warning() {
-        assert!(hugepages("HugePages_Total:       0\n").expect("none").contains("nr_hugepages"));
-        assert_eq!(hugepages("HugePages_Total:     512\n"), None);
+    fn a_namespace_has_one() {
+        let name = format!("leat-test-{}", std::process::id());
+        let first = alone(name.as_bytes()).expect("nobody else");
+        assert!(alone(name.as_bytes()).expect_err("taken").contains("another leat up"));
+        drop(first);
+        alone(name.as_bytes()).expect("free again");
     }
 }

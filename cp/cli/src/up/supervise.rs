@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::backoff::Backoff;
 
+/// Who dies this often before all is ready cannot work here.
+const TRIES_MAX: u32 = 6;
 /// How long a process may take to stop before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// A process whose output stays open is looked at this often.
@@ -39,6 +41,19 @@ pub enum Event {
     Closed,
     /// A line for the user.
     Say(String),
+    /// All is ready: a line that says so. From now on who dies is started again for ever.
+    Ready(String),
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whoever ran has stopped by itself and in good order.
+    pub clean: bool,
+    /// The first program ran until it was told to stop, and did so in good order.
+    pub first_stopped: bool,
+    /// Who died again and again before all was ready.
+    pub gave_up: Option<&'static str>,
 }
 
 struct Service {
@@ -47,32 +62,53 @@ struct Service {
     started_at: Instant,
     restart_at: Option<Instant>,
     backoff: Backoff,
+    deaths: u32,
 }
 
-/// Starts the programs in order and keeps them running until [`Event::Stop`]; then stops them, the last one first.
-/// True when all of them stopped by themselves and in good order.
+/// Starts the programs in order and keeps them running until [`Event::Stop`]; then stops them, the last one first. Gives up
+/// when one of them dies [`TRIES_MAX`] times before [`Event::Ready`].
 ///
 /// Must run on the main thread: a process started with `--supervised` is told by the kernel when the *thread* that
 /// started it ends.
-pub fn supervise(programs: Vec<Program>, sender: &Sender<Event>, events: &Receiver<Event>) -> bool {
+pub fn supervise(programs: Vec<Program>, sender: &Sender<Event>, events: &Receiver<Event>) -> Outcome {
     let now = Instant::now();
-    let start =
-        |program| Service { program, child: None, started_at: now, restart_at: Some(now), backoff: Backoff::default() };
+    let start = |program| Service {
+        program,
+        child: None,
+        started_at: now,
+        restart_at: Some(now),
+        backoff: Backoff::default(),
+        deaths: 0,
+    };
+    let (mut ready, mut gave_up) = (false, None);
     let mut services: Vec<Service> = programs.into_iter().map(start).collect();
     loop {
         services.iter_mut().for_each(|service| service.look_after(sender));
+        let hopeless = services.iter().find(|service| !ready && service.deaths >= TRIES_MAX);
+        if let Some(service) = hopeless {
+            gave_up = Some(service.program.name);
+            break;
+        }
         let restart_at = services.iter().filter_map(|service| service.restart_at).min();
         let wait = restart_at.map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
         match events.recv_timeout(wait) {
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             Ok(Event::Say(line)) => say(&line),
+            Ok(Event::Ready(line)) => {
+                ready = true;
+                say(&line);
+            }
             // The output closes a moment before the process can be waited for.
             Ok(Event::Closed) => thread::sleep(Duration::from_millis(5)),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
-    let clean: Vec<bool> = services.iter_mut().rev().map(Service::stop).collect();
-    clean.into_iter().all(|clean| clean)
+    let ends: Vec<Option<bool>> = services.iter_mut().rev().map(Service::stop).collect();
+    Outcome {
+        clean: ends.iter().all(|end| end.unwrap_or(true)),
+        first_stopped: ends.last() == Some(&Some(true)),
+        gave_up,
+    }
 }
 
 impl Service {
@@ -101,6 +137,7 @@ impl Service {
     }
 
     fn died(&mut self, why: &str) {
+        self.deaths += 1;
         let delay = self.backoff.delay(self.started_at.elapsed());
         let when = if delay.is_zero() { "now".into() } else { format!("in {} ms", delay.as_millis()) };
         say(&format!("{why}; starting it again {when}"));
@@ -127,9 +164,9 @@ impl Service {
         Ok(child)
     }
 
-    /// True when there was nothing to stop or it ended with exit code 0 in time.
-    fn stop(&mut self) -> bool {
-        let Some(mut child) = self.child.take() else { return true };
+    /// Whether it ended with exit code 0 in time; none when it did not run.
+    fn stop(&mut self) -> Option<bool> {
+        let mut child = self.child.take()?;
         let name = self.program.name;
         say(&format!("stopping {name}"));
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
@@ -144,18 +181,18 @@ impl Service {
                     if !status.success() {
                         say(&format!("{name} ended: {status}"));
                     }
-                    return status.success();
+                    return Some(status.success());
                 }
                 Err(error) => {
                     say(&format!("cannot wait for {name}: {error}"));
-                    return false;
+                    return Some(false);
                 }
             }
         }
         say(&format!("{name} did not stop within {} s; killing it", STOP_MAX.as_secs()));
         let _ = child.kill();
         let _ = child.wait();
-        false
+        Some(false)
     }
 }
 
@@ -222,7 +259,8 @@ mod tests {
             stopper.send(Event::Stop).expect("the supervisor listens");
         });
         let programs = vec![shell("mortal", mortal), shell("calm", calm)];
-        assert!(supervise(programs, &sender, &events));
+        let outcome = supervise(programs, &sender, &events);
+        assert_eq!(outcome, Outcome { clean: true, first_stopped: true, gave_up: None });
         waiter.join().expect("it came up");
         assert_eq!(fs::read_to_string(stops).expect("both stopped"), "second\nfirst\n");
     }
@@ -263,7 +301,54 @@ mod tests {
             wait_for(&up, "up\n");
             stopper.send(Event::Stop).expect("the supervisor listens");
         });
-        assert!(!supervise(vec![shell("sour", script)], &sender, &events));
+        let outcome = supervise(vec![shell("sour", script)], &sender, &events);
+        assert_eq!(outcome, Outcome { clean: false, first_stopped: false, gave_up: None });
+        waiter.join().expect("it came up");
+    }
+
+    #[test]
+    fn who_never_comes_up_ends_it_for_all() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (tries, up) = (directory.path().join("tries"), directory.path().join("up"));
+        let script = format!("echo x >> {}; exit 1", tries.display());
+        let calm = format!(
+            "trap 'echo stopped >> {0}; exit 0' TERM; echo up > {0}; while :; do sleep 0.01; done",
+            up.display()
+        );
+        let (sender, events) = crossbeam_channel::unbounded();
+        let programs = vec![shell("hopeless", script), shell("calm", calm)];
+        let outcome = supervise(programs, &sender, &events);
+        assert_eq!(outcome, Outcome { clean: true, first_stopped: false, gave_up: Some("hopeless") });
+        assert_eq!(fs::read_to_string(&tries).expect("tried").lines().count(), TRIES_MAX as usize);
+        assert_eq!(fs::read_to_string(&up).expect("ran"), "up\nstopped\n", "the others are stopped in order");
+    }
+
+    #[test]
+    fn once_ready_nobody_is_given_up() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tries = directory.path().join("tries");
+        // Waits for the file before its first death, so that readiness comes first.
+        let go = directory.path().join("go");
+        let script = format!(
+            "while ! [ -e {go} ]; do sleep 0.01; done; echo x >> {tries}; [ $(wc -l < {tries}) -gt {TRIES_MAX} ] || exit 1; \
+             trap 'exit 0' TERM; echo up >> {tries}; while :; do sleep 0.01; done",
+            go = go.display(),
+            tries = tries.display()
+        );
+        let (sender, events) = crossbeam_channel::unbounded();
+        sender.send(Event::Ready("ready".into())).expect("room");
+        fs::write(&go, "").expect("written");
+        let stopper = sender.clone();
+        let waiter = thread::spawn(move || {
+            let end = Instant::now() + PATIENCE;
+            while !fs::read_to_string(&tries).unwrap_or_default().ends_with("up\n") {
+                assert!(Instant::now() < end, "it never came up");
+                thread::sleep(Duration::from_millis(5));
+            }
+            stopper.send(Event::Stop).expect("the supervisor listens");
+        });
+        let outcome = supervise(vec![shell("mortal", script)], &sender, &events);
+        assert_eq!(outcome, Outcome { clean: true, first_stopped: true, gave_up: None });
         waiter.join().expect("it came up");
     }
 }
