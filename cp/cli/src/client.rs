@@ -139,6 +139,15 @@ impl Client {
         self.call::<serde::de::IgnoredAny>(Method::DELETE, path, None::<&()>).map(drop)
     }
 
+    /// Whether there is such a resource.
+    pub fn exists(&self, path: &str) -> Result<bool, CallError> {
+        match self.get::<serde::de::IgnoredAny>(path) {
+            Ok(_) => Ok(true),
+            Err(CallError::Api(detail)) if detail.code.ends_with("NotFound") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn call<T: DeserializeOwned>(
         &self,
         method: Method,

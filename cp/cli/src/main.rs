@@ -1,6 +1,4 @@
 //! `leat`: starts a load balancer on this machine (`leat up`) and is otherwise a client of its admin API.
-//!
-//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -33,16 +31,23 @@ Look at it:
   leat status
   leat stats --watch
   leat flows --client 10.9.0.7
-  leat trace add p0 5 tcp dst 10.1.0.10 port 80";
+  leat trace add p0 5 tcp dst 10.1.0.10 port 80
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage.";
+
+/// Heads the options that every command has.
+const EVERYWHERE: &str = "Options of every command that calls the API";
 
 #[derive(Parser, Debug)]
 #[command(name = "leat", version, about = "A network load balancer on DPDK", after_help = EXAMPLES)]
 struct Cli {
     /// Where the admin API is: http://HOST:PORT or unix:/PATH
-    #[arg(long, env = "LEAT_ENDPOINT", default_value = "http://127.0.0.1:9321", global = true, value_name = "URL")]
+    #[arg(long, env = "LEAT_ENDPOINT", hide_env_values = true, default_value = "http://127.0.0.1:9321", global = true,
+          value_name = "URL", help_heading = EVERYWHERE)]
     endpoint: Endpoint,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true)]
+    /// How to print: table, for people, or json, as the API answers
+    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true, hide_possible_values = true,
+          value_name = "FORMAT", help_heading = EVERYWHERE)]
     output: Format,
     #[command(subcommand)]
     command: Command,

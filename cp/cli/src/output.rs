@@ -94,6 +94,12 @@ pub fn table<const N: usize>(titles: [&str; N], rows: impl IntoIterator<Item = [
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
+/// A table, or what to say when there are no rows.
+pub fn list<const N: usize>(nothing: &str, titles: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut rows = rows.into_iter().peekable();
+    if rows.peek().is_none() { nothing.to_owned() } else { table(titles, rows) }
+}
+
 /// `key: value` lines, the values under one another.
 pub fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;

@@ -98,6 +98,10 @@ fn wrong_usage_exits_2_and_teaches() {
         "target register web",
         "target register web 10.2.0.11:http",
         "tg attributes web novalue",
+        "target register web 2001:db8::1",
+        "listener modify front 80",
+        "listener delete front 65536",
+        "tg modify web",
         "stats --watch 0",
         "--endpoint 127.0.0.1 status",
         "nonsense",
@@ -122,9 +126,12 @@ fn load_balancers() {
     assert!(lines[0].starts_with("NAME   ID                STATE"), "{printed}");
     assert!(lines[1].starts_with("front  0123456789abcdef  active  zone-a=10.1.0.10"), "{printed}");
 
-    let (printed, seen) = command("lb delete a/b", vec![(200, Value::Null)]);
-    assert_eq!((seen[0].0.as_str(), seen[0].1.as_str()), ("DELETE", "/v1/load-balancers/a%2Fb"));
-    assert!(printed.expect("deleted").contains("deleted"));
+    let (printed, seen) = command("lb delete a/b", vec![(200, balancer()), (200, Value::Null)]);
+    assert_eq!((seen[1].0.as_str(), seen[1].1.as_str()), ("DELETE", "/v1/load-balancers/a%2Fb"));
+    assert_eq!(printed.expect("deleted"), "load balancer a/b is deleted\n");
+    let error = json!({"error": {"code": "LoadBalancerNotFound", "message": "there is no load balancer \"b\""}});
+    let (printed, _) = command("lb delete b", vec![(404, error), (200, Value::Null)]);
+    assert_eq!(printed.expect("done"), "load balancer b was not there\n");
 }
 
 #[test]
@@ -166,7 +173,7 @@ fn target_groups_and_targets() {
 
     let (printed, seen) = command("target register web 10.2.0.11 10.2.0.12:81", vec![(200, json!({"applied": true}))]);
     assert_eq!(seen[0].2, json!({"targets": [{"id": "10.2.0.11"}, {"id": "10.2.0.12", "port": 81}]}));
-    assert_eq!(printed.expect("registered"), "2 target(s) registered with web\n");
+    assert_eq!(printed.expect("registered"), "2 targets registered with web\n");
     let (printed, seen) = command("target deregister web 10.2.0.11 --wait 3", vec![(202, json!({"applied": false}))]);
     assert_eq!(seen[0].1, "/v1/target-groups/web/targets/deregister?wait=3");
     assert!(printed.expect("accepted").contains("not every lcore"));
@@ -245,6 +252,22 @@ fn statistics_and_flows() {
     assert_eq!(seen[0].1, "/v1/flows?limit=5&client=10.9.0.7%3A4000");
     let printed = printed.expect("flows");
     assert!(printed.contains("established") && printed.contains("not all"), "{printed}");
+}
+
+#[test]
+fn empty_lists_say_so_but_not_to_programs() {
+    for (line, answer, words) in [
+        ("lb list", json!({"loadBalancers": []}), "no load balancers\n"),
+        ("tg list", json!({"targetGroups": []}), "no target groups\n"),
+        ("listener list front", json!({"listeners": []}), "no listeners\n"),
+        ("target list web", json!({"targets": []}), "no targets\n"),
+        ("flows", json!({"flows": [], "complete": true}), "no flows\n"),
+    ] {
+        let (printed, _) = command(line, vec![(200, answer.clone())]);
+        assert_eq!(printed.expect(line), words);
+        let (printed, _) = command(&format!("{line} -o json"), vec![(200, answer.clone())]);
+        assert_eq!(serde_json::from_str::<Value>(&printed.expect(line)).expect("JSON"), answer);
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! `leat listener`
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use leat_model::rest::{CreateListener, Listener, Listeners, ModifyListener, Protocol};
 
 use super::{load_balancer, protocol};
 use crate::client::{CallError, Client};
-use crate::output::{Output, fields, table};
+use crate::output::{Output, fields, list};
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -34,6 +34,7 @@ pub enum Command {
         /// Load balancer: name or id
         load_balancer: String,
         /// Its port
+        #[arg(value_parser = port())]
         port: u16,
     },
     /// Change a listener; open flows stay with their targets
@@ -42,24 +43,39 @@ pub enum Command {
         /// Load balancer: name or id
         load_balancer: String,
         /// Its port
+        #[arg(value_parser = port())]
         port: u16,
-        /// New protocol
-        #[arg(long, value_parser = protocol)]
-        protocol: Option<Protocol>,
-        /// New port
-        #[arg(long)]
-        new_port: Option<i64>,
-        /// New target group
-        #[arg(long)]
-        target_group: Option<String>,
+        #[command(flatten)]
+        change: Change,
     },
-    /// Close a port of a load balancer
+    /// Close a port of a load balancer; open flows stay with their targets
+    #[command(after_help = "Example:\n  leat listener delete front 80")]
     Delete {
         /// Load balancer: name or id
         load_balancer: String,
         /// Its port
+        #[arg(value_parser = port())]
         port: u16,
     },
+}
+
+/// What of a listener shall change: something.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub struct Change {
+    /// New protocol: TCP, UDP or TCP_UDP
+    #[arg(long, value_parser = protocol)]
+    protocol: Option<Protocol>,
+    /// New port, 1–65535
+    #[arg(long, value_name = "PORT")]
+    new_port: Option<i64>,
+    /// New target group: name, id or ARN
+    #[arg(long)]
+    target_group: Option<String>,
+}
+
+fn port() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..)
 }
 
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
@@ -70,7 +86,8 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
         }
         Command::List { load_balancer } => {
             output.show(&client.get::<Listeners>(&paths(load_balancer))?, |answer| {
-                table(
+                list(
+                    "no listeners",
                     ["#port", "protocol", "target group", "id"],
                     answer.listeners.iter().map(|listener| {
                         let Listener { port, protocol, target_group, id, .. } = listener;
@@ -80,7 +97,7 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
             });
         }
         Command::Describe { load_balancer, port } => output.show(&client.get(&path(load_balancer, *port))?, describe),
-        Command::Modify { load_balancer, port, protocol, new_port, target_group } => {
+        Command::Modify { load_balancer, port, change: Change { protocol, new_port, target_group } } => {
             let body = ModifyListener { protocol: *protocol, port: *new_port, target_group: target_group.clone() };
             output.show(&client.patch(&path(load_balancer, *port), &body)?, describe);
         }

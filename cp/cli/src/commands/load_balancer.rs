@@ -5,7 +5,7 @@ use leat_model::rest::{CreateLoadBalancer, LoadBalancer, LoadBalancers, NodeSpec
 
 use super::word;
 use crate::client::{CallError, Client, segment};
-use crate::output::{Output, fields, table};
+use crate::output::{Output, fields, list};
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -28,7 +28,7 @@ pub enum Command {
         /// Name or id
         name: String,
     },
-    /// Delete a load balancer with its listeners; its flows end
+    /// Delete a load balancer with its listeners, and withdraw its address
     Delete {
         /// Name or id
         name: String,
@@ -60,7 +60,8 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
         }
         Command::List => {
             output.show(&client.get::<LoadBalancers>("/v1/load-balancers")?, |answer| {
-                table(
+                list(
+                    "no load balancers",
                     ["name", "id", "state", "addresses", "dns name"],
                     answer.load_balancers.iter().map(|balancer| {
                         let LoadBalancer { name, id, state, dns_name, .. } = balancer;
@@ -71,8 +72,9 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
         }
         Command::Describe { name } => output.show(&client.get(&path(name))?, describe),
         Command::Delete { name } => {
+            let there = client.exists(&path(name))?;
             client.delete(&path(name))?;
-            output.done(format_args!("load balancer {name} is deleted"));
+            output.done(format_args!("load balancer {name} {}", if there { "is deleted" } else { "was not there" }));
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use leat_model::rest::{Counters, Flow, Flows, Protocol, Stats, Status};
 
 use super::protocol;
 use crate::client::{CallError, Client, query};
-use crate::output::{Output, fields, table};
+use crate::output::{Output, fields, list, table};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  leat stats\n  leat stats --watch\n  leat stats --watch 5 -o json")]
@@ -128,7 +128,7 @@ fn describe_stats(stats: &Stats, before: Option<(&Stats, u64)>) -> String {
     };
     let [a, b, c, d, e, f, g] = titles;
     let created = if rates { "#new flows/s" } else { "#new flows" };
-    parts.push(table([a, b, c, d, e, f, g, "#dropped", created, "#flows", "#longest turn µs"], lcores));
+    parts.push(table([a, b, c, d, e, f, g, "#dropped", created, "#flows", "#longest turn us"], lcores));
 
     let drops: Vec<[String; 2]> = nonzero(&stats.totals.drops);
     parts.push(if drops.is_empty() {
@@ -196,7 +196,8 @@ pub fn flows(args: &FlowsArgs, client: &Client, output: &mut Output<'_>) -> Resu
             let [protocol, idle, lcore] = [protocol.to_string(), idle_seconds.to_string(), lcore.to_string()];
             [protocol, client.clone(), vip.clone(), target.clone(), nat.clone(), state.clone(), idle, lcore]
         });
-        let table = table(["protocol", "client", "vip", "target", "seen as", "state", "#idle s", "#lcore"], rows);
+        let table =
+            list("no flows", ["protocol", "client", "vip", "target", "seen as", "state", "#idle s", "#lcore"], rows);
         let more =
             if answer.complete { "" } else { "\n\nnot all: cut off by --limit, or an lcore did not answer in time" };
         format!("{table}{more}")

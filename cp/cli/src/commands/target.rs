@@ -5,19 +5,19 @@ use leat_model::rest::{Applied, Target, TargetSpec, Targets, TargetsRequest};
 
 use super::target_group;
 use crate::client::{CallError, Client};
-use crate::output::{Output, table};
+use crate::output::{Output, list};
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Put targets into a group, all or none
     #[command(after_help = "Example:\n  leat target register web 10.2.0.11 10.2.0.12:8081")]
     Register(TargetsArgs),
-    /// Take targets out of a group; their open flows go on until the deregistration delay ends
+    /// Take targets out of a group: they get no new flows; open ones go on
     #[command(after_help = "Example:\n  leat target deregister web 10.2.0.11")]
     Deregister {
         #[command(flatten)]
         targets: TargetsArgs,
-        /// Wait at most this long until every lcore knows
+        /// Wait at most this long until every lcore knows, 0–300
         #[arg(long, value_name = "SECONDS")]
         wait: Option<u32>,
     },
@@ -38,6 +38,9 @@ pub struct TargetsArgs {
 }
 
 fn target(text: &str) -> Result<TargetSpec, String> {
+    if text.parse::<std::net::Ipv6Addr>().is_ok() || text.starts_with('[') {
+        return Err("targets have IPv4 addresses, for example 10.2.0.11:8080".into());
+    }
     let Some((address, port)) = text.split_once(':') else {
         return Ok(TargetSpec { id: text.into(), port: None });
     };
@@ -47,15 +50,16 @@ fn target(text: &str) -> Result<TargetSpec, String> {
 
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
     match command {
-        Command::Register(args) => change(args, "", "registered", client, output),
+        Command::Register(args) => change(args, "", "registered with", client, output),
         Command::Deregister { targets, wait } => {
             let wait = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
-            change(targets, &format!("/deregister{wait}"), "deregistered", client, output)
+            change(targets, &format!("/deregister{wait}"), "deregistered from", client, output)
         }
         Command::List { target_group } => {
             let answer: Targets = client.get(&path(target_group))?;
             output.show(&answer, |answer| {
-                table(
+                list(
+                    "no targets",
                     ["target", "health", "#active flows", "#new flows", "zone", "reason"],
                     answer.targets.iter().map(row),
                 )
@@ -78,7 +82,8 @@ fn change(
     let group = &args.target_group;
     output.show(&answer, |answer| {
         let when = if answer.applied { "" } else { "; not every lcore works with it yet" };
-        format!("{count} target(s) {done} with {group}{when}")
+        let targets = if count == 1 { "target" } else { "targets" };
+        format!("{count} {targets} {done} {group}{when}")
     });
     Ok(())
 }

@@ -8,7 +8,7 @@ use leat_model::rest::{
 
 use super::{protocol, word};
 use crate::client::{CallError, Client, segment};
-use crate::output::{Output, fields, table};
+use crate::output::{Output, fields, list, table};
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -29,7 +29,7 @@ Examples:
         port: i64,
         #[command(flatten)]
         health_check: HealthCheckArgs,
-        /// An attribute that shall differ from its default
+        /// An attribute that shall differ from its default; repeat for more (docs/api.md lists them)
         #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = attribute)]
         attributes: Vec<(String, String)>,
     },
@@ -42,7 +42,8 @@ Examples:
     },
     /// Change the health checks of a target group
     #[command(
-        after_help = "Example:\n  leat target-group modify web --health-check-interval 5 --health-check-timeout 2"
+        after_help = "Example:\n  leat target-group modify web --health-check-interval 5 --health-check-timeout 2",
+        group = clap::ArgGroup::new("change").args(HEALTH_CHECK_ARGS).required(true).multiple(true)
     )]
     Modify {
         /// Name or id
@@ -68,6 +69,10 @@ Examples:
         attributes: Vec<(String, String)>,
     },
 }
+
+/// The fields of [`HealthCheckArgs`].
+const HEALTH_CHECK_ARGS: [&str; 5] =
+    ["health_check_port", "health_check_interval", "health_check_timeout", "healthy_threshold", "unhealthy_threshold"];
 
 #[derive(Args, Debug)]
 pub struct HealthCheckArgs {
@@ -129,11 +134,12 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
         }
         Command::List => {
             output.show(&client.get::<TargetGroups>("/v1/target-groups")?, |answer| {
-                table(
+                list(
+                    "no target groups",
                     ["name", "protocol", "#port", "health check", "used by"],
                     answer.target_groups.iter().map(|group| {
                         let check = format!("{} every {} s", check_port(group), group.health_check.interval_seconds);
-                        let used = group.load_balancer_arns.join(" ");
+                        let used = used_by(group);
                         [group.name.clone(), group.protocol.to_string(), group.port.to_string(), check, used]
                     }),
                 )
@@ -145,8 +151,9 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
             output.show(&client.patch(&path(name), &body)?, describe);
         }
         Command::Delete { name } => {
+            let there = client.exists(&path(name))?;
             client.delete(&path(name))?;
-            output.done(format_args!("target group {name} is deleted"));
+            output.done(format_args!("target group {name} {}", if there { "is deleted" } else { "was not there" }));
         }
         Command::Attributes { name, attributes } => {
             let path = format!("{}/attributes", path(name));
@@ -170,6 +177,13 @@ fn check_port(group: &TargetGroup) -> String {
     format!("{} {}", word(&group.health_check.protocol), word(&group.health_check.port))
 }
 
+/// The load balancers whose listeners forward to it: their names, out of `…:loadbalancer/net/NAME/ID`.
+fn used_by(group: &TargetGroup) -> String {
+    let name = |arn: &String| arn.rsplit('/').nth(1).unwrap_or(arn).to_owned();
+    let names: Vec<String> = group.load_balancer_arns.iter().map(name).collect();
+    if names.is_empty() { "no load balancer".into() } else { names.join(" ") }
+}
+
 fn attribute_table(attributes: &Attributes) -> String {
     table(["attribute", "value"], attributes.iter().map(|(key, value)| [key.clone(), value.clone()]))
 }
@@ -187,7 +201,7 @@ fn describe(group: &TargetGroup) -> String {
         ("  timeout", format!("{} s", check.timeout_seconds)),
         ("  healthy after", check.healthy_threshold_count.to_string()),
         ("  unhealthy after", check.unhealthy_threshold_count.to_string()),
-        ("used by", group.load_balancer_arns.join(" ")),
+        ("used by", used_by(group)),
     ]);
     format!("{fields}\n\n{}", attribute_table(&group.attributes))
 }

@@ -25,11 +25,11 @@ Examples:
   leat trace add p0 5 tcp dst 10.1.0.10 port 80
   leat trace add p0 1 \"udp src 10.9.0.7\" --timeout 60")]
     Add {
-        /// The port
+        /// The port, such as p0: `leat status` lists them
         port: String,
         /// So many packets, 1–10000
         count: i64,
-        /// Which packets
+        /// Which packets: see below
         filter: Vec<String>,
         /// Stop waiting for packets after so many seconds
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
@@ -43,7 +43,11 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
         Ok(filter) => filter,
         Err(message) => {
             use clap::CommandFactory;
-            crate::Cli::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
+            let mut command = crate::Cli::command();
+            command.build();
+            let add = command.find_subcommand_mut("trace").and_then(|trace| trace.find_subcommand_mut("add"));
+            let Some(add) = add else { return Err(CallError::Protocol(message)) };
+            add.error(clap::error::ErrorKind::ValueValidation, message).exit()
         }
     };
     let body = CreateTrace { port: Some(port.clone()), count: Some(*count), filter };
