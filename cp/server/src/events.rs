@@ -4,7 +4,7 @@
 //! Nothing waits for an lcore for ever: a dump is answered after [`DUMP_PATIENCE`] with what has come, a trace ends after
 //! [`TRACE_PATIENCE`]. Events that nobody waits for are dropped.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ pub enum Request {
         port: u8,
         /// Which packets.
         filter: Filter,
+        /// What ports and listeners are called.
+        names: Names,
         /// Where its packets go.
         traces: Arc<Traces>,
     },
@@ -51,6 +53,25 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<Flows>,
     },
+}
+
+/// What people call the numbers in a trace, when it begins.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Ports, by number.
+    pub ports: Vec<String>,
+    /// Listeners, by slot.
+    pub listeners: HashMap<u16, String>,
+}
+
+impl Names {
+    fn port(&self, number: u8) -> String {
+        self.ports.get(usize::from(number)).map_or_else(|| format!("port {number}"), Clone::clone)
+    }
+
+    fn listener(&self, slot: u16) -> String {
+        self.listeners.get(&slot).map_or_else(|| format!("listener {slot}"), Clone::clone)
+    }
 }
 
 /// The rings of all lcores.
@@ -84,6 +105,7 @@ struct Dump {
 struct Running {
     id: u32,
     since: Instant,
+    names: Names,
     traces: Arc<Traces>,
 }
 
@@ -120,8 +142,9 @@ impl Exchange {
     pub fn turn(&mut self, requests: Vec<Request>, alive: bool) {
         for request in requests {
             match request {
-                Request::Trace { id, count, port, filter, traces } => {
-                    self.start_trace(id, Command::TraceStart { id, count, port, filter }, traces);
+                Request::Trace { id, count, port, filter, names, traces } => {
+                    let running = Running { id, since: Instant::now(), names, traces };
+                    self.start_trace(&Command::TraceStart { id, count, port, filter }, running);
                 }
                 Request::Flows { limit, filter, reply } => self.waiting.push_back((limit, filter, reply)),
             }
@@ -148,12 +171,12 @@ impl Exchange {
         self.start_dump();
     }
 
-    fn start_trace(&mut self, id: u32, command: Command, traces: Arc<Traces>) {
+    fn start_trace(&mut self, command: &Command, running: Running) {
         self.end_trace();
         for lcore in &mut self.lcores {
-            send(&mut lcore.commands, &command);
+            send(&mut lcore.commands, command);
         }
-        self.trace = Some(Running { id, since: Instant::now(), traces });
+        self.trace = Some(running);
     }
 
     fn end_trace(&mut self) {
@@ -225,7 +248,7 @@ impl Exchange {
         match event {
             Event::Trace { id, packet, step } => {
                 if let Some(trace) = self.trace.as_ref().filter(|trace| trace.id == id) {
-                    trace.traces.add(id, lcore as u16, packet, describe(&step));
+                    trace.traces.add(id, lcore as u16, packet, describe(&step, &trace.names));
                 }
             }
             Event::Flow { id, row } => {
@@ -293,9 +316,9 @@ fn show_flow(lcore: u16, row: &FlowRow) -> Flow {
 const TCP_FLAGS: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
 
 /// A stage of a packet for people.
-fn describe(step: &Step) -> TraceStep {
+fn describe(step: &Step, names: &Names) -> TraceStep {
     let detail = match step {
-        Step::Rx { port, length } => format!("port {port}, {length} bytes"),
+        Step::Rx { port, length } => format!("{}, {length} bytes", names.port(*port)),
         Step::Parse { source, destination, protocol: number, tcp_flags } => {
             let protocol = match *number {
                 protocol::TCP => "TCP".into(),
@@ -314,12 +337,12 @@ fn describe(step: &Step) -> TraceStep {
             format!("flow {entry} ({state}), from its {side}")
         }
         Step::Handover { lcore } => format!("to lcore {lcore}"),
-        Step::Listener { slot } => format!("listener {slot}"),
-        Step::Select { slot, target } => format!("target {slot}: {}", show(target)),
+        Step::Listener { slot } => names.listener(*slot),
+        Step::Select { slot: _, target } => show(target),
         Step::Create { entry, nat } => format!("flow {entry}, the target sees {}", show(nat)),
         Step::Rewrite { source, destination } => format!("{} → {}", show(source), show(destination)),
-        Step::Transmit { port } | Step::Answer { port } => format!("port {port}"),
-        Step::Punt { port } => format!("to Linux by port {port}"),
+        Step::Transmit { port } | Step::Answer { port } => names.port(*port),
+        Step::Punt { port } => format!("to Linux, by the twin of {}", names.port(*port)),
         Step::Drop { reason } => format!("{}: {}", reason.name(), reason.help()),
     };
     TraceStep { stage: step.stage().name().into(), detail }
@@ -361,10 +384,17 @@ mod tests {
     #[test]
     fn stages_are_described_in_words() {
         let (a, b) = (socket("192.0.2.1:40000"), socket("10.1.0.10:80"));
-        let parse = describe(&Step::Parse { source: a, destination: b, protocol: 6, tcp_flags: 0x12 });
+        let names = Names { ports: vec!["p0".into()], listeners: [(3, "front TCP 80".to_owned())].into() };
+        let describe = |step: Step| describe(&step, &names);
+        let parse = describe(Step::Parse { source: a, destination: b, protocol: 6, tcp_flags: 0x12 });
         assert_eq!(parse.detail, "TCP 192.0.2.1:40000 → 10.1.0.10:80 SYN ACK");
-        let drop = describe(&Step::Drop { reason: DropReason::NoListener });
+        let drop = describe(Step::Drop { reason: DropReason::NoListener });
         assert_eq!(drop.stage, "drop");
         assert!(drop.detail.starts_with("no_listener: "));
+        assert_eq!(describe(Step::Rx { port: 0, length: 60 }).detail, "p0, 60 bytes");
+        assert_eq!(describe(Step::Listener { slot: 3 }).detail, "front TCP 80");
+        // Made after the trace began.
+        assert_eq!(describe(Step::Listener { slot: 4 }).detail, "listener 4");
+        assert_eq!(describe(Step::Transmit { port: 7 }).detail, "port 7");
     }
 }

@@ -1,5 +1,6 @@
 //! Status, statistics, live flows, traces.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use axum::extract::State;
@@ -7,12 +8,12 @@ use leat_abi::flow::protocol;
 use leat_abi::message::{ANY_PORT, Filter, TRACE_PACKETS_MAX};
 use leat_model::error::Shown;
 use leat_model::rest::{self, Protocol};
-use leat_model::{Code, Error, check};
+use leat_model::{Code, Error, Model, check};
 use tokio::sync::oneshot;
 
 use super::App;
 use super::body::{Answer, Body, Parameters, Params, created, ok};
-use crate::events::{Request, raw_address, raw_port};
+use crate::events::{Names, Request, raw_address, raw_port};
 use crate::stats;
 
 pub(super) async fn status(State(app): State<App>) -> Answer<rest::Status> {
@@ -108,20 +109,33 @@ pub(super) async fn create_trace(
         target: 0,
     };
     need_data_plane(&app)?;
+    let ports = app.publisher.plane().map(|plane| plane.port_names()).unwrap_or_default();
     let port = match &request.port {
         None => ANY_PORT,
         Some(name) => {
-            let names = app.publisher.plane().map(|plane| plane.port_names()).unwrap_or_default();
-            let found = names.iter().position(|port| port == name).and_then(|n| u8::try_from(n).ok());
+            let found = ports.iter().position(|port| port == name).and_then(|n| u8::try_from(n).ok());
             found.ok_or_else(|| {
-                let message = format!("the data plane has no port {}; its ports are {}", Shown(name), names.join(", "));
+                let message = format!("the data plane has no port {}; its ports are {}", Shown(name), ports.join(", "));
                 Error::invalid("port", message)
             })?
         }
     };
     let id = app.traces.begin(count);
-    app.publisher.request(Request::Trace { id, count, port, filter, traces: app.traces.clone() });
+    let names = Names { ports, listeners: listener_names(&app.state.model()) };
+    app.publisher.request(Request::Trace { id, count, port, filter, names, traces: app.traces.clone() });
     created(rest::TraceCreated { id })
+}
+
+/// What each listener slot is called: `front TCP 80`.
+fn listener_names(model: &Model) -> HashMap<u16, String> {
+    let mut names = HashMap::new();
+    for listener in model.listeners() {
+        let balancer = model.load_balancer(listener.load_balancer).map_or("", |balancer| &balancer.name);
+        for (protocol, slot) in [(Protocol::Tcp, listener.tcp_slot), (Protocol::Udp, listener.udp_slot)] {
+            names.extend(slot.map(|slot| (slot, format!("{balancer} {protocol} {}", listener.port))));
+        }
+    }
+    names
 }
 
 pub(super) async fn show_trace(State(app): State<App>, Params(id): Params<String>) -> Answer<rest::Trace> {

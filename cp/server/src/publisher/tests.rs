@@ -12,6 +12,7 @@ use leat_model::{Id, Limits, Site};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::events::Names;
 use crate::store::faulty::FaultyDisk;
 use crate::traces::Traces;
 
@@ -247,7 +248,14 @@ fn traced_packets_are_collected() {
     assert!(bench.applied(0, LONG));
     let traces = Arc::new(Traces::default());
     let id = traces.begin(1);
-    let request = Request::Trace { id, count: 1, port: 0, filter: Filter::default(), traces: traces.clone() };
+    let request = Request::Trace {
+        id,
+        count: 1,
+        port: 0,
+        filter: Filter::default(),
+        names: Names::default(),
+        traces: traces.clone(),
+    };
     bench.publisher.request(request);
     let (mut commands, mut events) = (plane.segment.commands(1), plane.segment.events(1));
     let mut next = || loop {
