@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leat_abi::segment::monotonic_ms;
 use leat_core::Forwarding;
 
-use crate::lcore::Phase;
-use crate::ports;
 use crate::setup::DataPlane;
 
 /// How long the thread sleeps when there was nothing to do: what a packet to Linux may wait.
 const NAP: Duration = Duration::from_micros(500);
 /// Milliseconds between two signs of life and looks at the ports.
 const REPORT_MS: u64 = 100;
-/// Packets that have been received get this long to leave when the process stops.
-const DRAIN: Duration = Duration::from_millis(20);
+/// Packets that have been received get this long to leave when the process stops, and lcores to return.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until told to stop; then stops the lcores so that every packet that was received is counted.
 pub fn run(mut plane: DataPlane, stop: &AtomicBool) -> anyhow::Result<()> {
@@ -29,30 +27,59 @@ pub fn run(mut plane: DataPlane, stop: &AtomicBool) -> anyhow::Result<()> {
         if now_ms >= reported_ms + REPORT_MS {
             reported_ms = now_ms;
             header.dp_heartbeat_ms.store(now_ms, Ordering::Release);
-            for (block, port) in header.port.iter().zip(&plane.ports) {
-                ports::report(block, port);
+            for (block, port) in header.port.iter().zip(&mut plane.ports) {
+                port.report(block);
             }
         }
         if carried == 0 {
             std::thread::sleep(NAP);
         }
     }
-    plane.phase.set(Phase::DRAIN);
-    std::thread::sleep(DRAIN);
-    plane.exception.turn();
-    plane.phase.set(Phase::STOP);
-    for worker in plane.workers.drain(..) {
+    let result = finish(plane);
+    header.dp_heartbeat_ms.store(0, Ordering::Release);
+    result
+}
+
+/// Drives out what is under way, stops lcores and ports, and looks whether every packet buffer has come back.
+fn finish(plane: DataPlane) -> anyhow::Result<()> {
+    let DataPlane { orders, workers, mailboxes, mut exception, ports, macs: _, segment: _segment, pool, silence, eal } =
+        plane;
+    if !orders.drain(STOP_PATIENCE, || while exception.carry_to_linux() > 0 {}) {
+        tracing::warn!("packets were still on their way between lcores after {STOP_PATIENCE:?}; they are given up");
+    }
+    orders.stop();
+    let end = Instant::now() + STOP_PATIENCE;
+    while workers.iter().any(|worker| worker.is_running()) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (stuck, done): (Vec<_>, Vec<_>) = workers.into_iter().partition(|worker| worker.is_running());
+    for worker in done {
         worker.join();
     }
-    header.dp_heartbeat_ms.store(0, Ordering::Release);
-    tracing::info!("stopped");
+    if !stuck.is_empty() {
+        let lcores: Vec<_> = stuck.iter().map(|worker| worker.lcore().get() - 1).collect();
+        // Waiting for them would have no end. The operating system clears up.
+        std::mem::forget((stuck, eal));
+        anyhow::bail!("lcores {lcores:?} did not return; is a device's driver stuck?");
+    }
+    // Rings, queues and devices give their packets back.
+    drop((mailboxes, exception, ports));
+    let missing = pool.in_use();
+    if missing == 0 {
+        tracing::info!("stopped; all {} packet buffers are back", pool.available());
+    } else {
+        tracing::error!(
+            "stopped; {missing} packet buffers have not come back: a defect of leat-dp or of a device's driver"
+        );
+    }
+    drop((pool, eal, silence));
     Ok(())
 }
 
 /// Checks a newly announced snapshot and gives it to every lcore; frees what they have put aside.
 fn take_snapshot(plane: &DataPlane) {
     for mailbox in &plane.mailboxes {
-        while mailbox.retired.pop().is_some() {}
+        mailbox.free_retired();
     }
     if plane.segment.pending_generation().is_none() {
         return;
@@ -61,8 +88,7 @@ fn take_snapshot(plane: &DataPlane) {
         Some((generation, Ok(snapshot))) => {
             let forwarding = Arc::new(Forwarding::new(&snapshot, &plane.macs));
             for mailbox in &plane.mailboxes {
-                // One that the lcore has not fetched yet is replaced: the latest wins.
-                mailbox.fresh.force_push(forwarding.clone());
+                mailbox.send(forwarding.clone());
             }
             plane.segment.consume(generation, true);
         }

@@ -1,7 +1,7 @@
 //! The way to Linux and back: between the lcores' rings and the TAP twins of the ports. Runs on the main thread, which may make
 //! system calls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use leat_abi::counters::ExceptionCounter;
@@ -18,24 +18,26 @@ pub struct ExceptionPath {
     blocks: &'static [PortBlock],
     /// From each lcore.
     from_lcores: Vec<HandoverRx>,
-    /// To each lcore.
-    to_lcores: Vec<HandoverTx>,
+    /// To the first lcore, which has a transmit queue on every port.
+    to_lcore: HandoverTx,
 }
 
 impl ExceptionPath {
-    /// The path between these TAP twins, by port number, and these rings, by lcore. Lcore 0 has a transmit queue on every port.
+    /// The path between these TAP twins, by port number, and these rings, by lcore.
     pub fn new(
         twins: Vec<Twin>,
         blocks: &'static [PortBlock],
         from_lcores: Vec<HandoverRx>,
-        to_lcores: Vec<HandoverTx>,
+        to_lcore: HandoverTx,
     ) -> Self {
-        Self { twins, blocks, from_lcores, to_lcores }
+        Self { twins, blocks, from_lcores, to_lcore }
     }
 
     fn count(&self, port: usize, counter: ExceptionCounter, n: usize) {
-        let word: &AtomicU64 = &self.blocks[port].exception[counter as usize];
-        word.store(word.load(Ordering::Relaxed).wrapping_add(n as u64), Ordering::Relaxed);
+        if let Some(block) = self.blocks.get(port) {
+            let word = &block.exception[counter as usize];
+            word.store(word.load(Ordering::Relaxed).wrapping_add(n as u64), Ordering::Relaxed);
+        }
     }
 
     /// Carries what waits, in both directions. Returns how many packets.
@@ -43,7 +45,8 @@ impl ExceptionPath {
         self.carry_to_linux() + self.carry_from_linux()
     }
 
-    fn carry_to_linux(&mut self) -> usize {
+    /// Carries some of what waits for Linux. Returns how many packets.
+    pub fn carry_to_linux(&mut self) -> usize {
         let mut carried = 0;
         let mut batch: ArrayVec<Packet, BURST> = ArrayVec::new();
         for ring in 0..self.from_lcores.len() {
@@ -51,10 +54,8 @@ impl ExceptionPath {
             for packet in batch.drain(..) {
                 let Errand::ToLinux(port) = packet.errand() else { continue };
                 let port = usize::from(port);
-                let Some(twin) = self.twins.get_mut(port) else { continue };
-                let mut one: ArrayVec<Packet, 1> = ArrayVec::new();
-                one.push(packet);
-                let sent = twin.tx.burst(&mut one);
+                let mut one: ArrayVec<Packet, 1> = ArrayVec::from([packet]);
+                let sent = self.twins.get_mut(port).map_or(0, |twin| twin.tx.burst(&mut one));
                 self.count(port, ExceptionCounter::ToLinux, sent);
                 self.count(port, ExceptionCounter::ToLinuxDropped, 1 - sent);
             }
@@ -72,9 +73,10 @@ impl ExceptionPath {
             }
             carried += received;
             for packet in &mut batch {
+                packet.prepare();
                 packet.mark(Errand::FromLinux(port as u8));
             }
-            let handed = self.to_lcores.first_mut().map_or(0, |ring| ring.burst(&mut batch));
+            let handed = self.to_lcore.burst(&mut batch);
             free_batch(&mut batch);
             self.count(port, ExceptionCounter::FromLinux, handed);
             self.count(port, ExceptionCounter::FromLinuxDropped, received - handed);

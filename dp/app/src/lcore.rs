@@ -4,20 +4,20 @@
 //! What an lcore shares with others goes over rings: packets that another lcore owns, packets for and from Linux, snapshots.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use crossbeam_queue::ArrayQueue;
 use leat_abi::Counter;
 use leat_abi::counters::LcoreCounters;
 use leat_abi::layout::LcoreHeader;
 use leat_abi::message::Command;
 use leat_abi::ring::{Consumer, RingError};
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Verdict};
+use leat_core::{Arrival, BURST, Frame, Now, Pipeline, Verdict};
 use leat_dpdk::{HandoverRx, HandoverTx, RxQueue, TxQueue, free_batch, rdtsc};
 
 use crate::clock::Clock;
+use crate::orders::{Listener, Mailbox, Order};
 use crate::packet::{Errand, Packet};
 
 /// Turns without work after which an lcore with idle back-off sleeps between turns.
@@ -26,49 +26,6 @@ const PATIENCE_TURNS: u32 = 2_000;
 const NAP: Duration = Duration::from_micros(50);
 /// Turns between two looks at commands, timers and flow dumps while packets flow.
 const HOUSEKEEPING_TURNS: u32 = 8;
-
-/// What the lcores are to do.
-#[derive(Debug)]
-pub struct Phase(AtomicU8);
-
-impl Phase {
-    /// Receive and forward.
-    pub const RUN: u8 = 0;
-    /// Receive nothing more, finish what was handed over.
-    pub const DRAIN: u8 = 1;
-    /// Return.
-    pub const STOP: u8 = 2;
-
-    /// Running.
-    pub fn new() -> Self {
-        Self(AtomicU8::new(Self::RUN))
-    }
-
-    /// Goes on to a phase.
-    pub fn set(&self, phase: u8) {
-        self.0.store(phase, Ordering::Release);
-    }
-
-    fn get(&self) -> u8 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// Snapshots on their way to an lcore and back, to be freed elsewhere. The latest wins.
-#[derive(Debug)]
-pub struct Mailbox {
-    /// Towards the lcore.
-    pub fresh: ArrayQueue<Arc<Forwarding>>,
-    /// Back from it.
-    pub retired: ArrayQueue<Arc<Forwarding>>,
-}
-
-impl Mailbox {
-    /// An empty mailbox.
-    pub fn new() -> Self {
-        Self { fresh: ArrayQueue::new(1), retired: ArrayQueue::new(4) }
-    }
-}
 
 /// Packets on their way to a ring or a transmit queue, with what is to be counted when they have gone.
 #[derive(Default)]
@@ -92,15 +49,15 @@ impl Outbox {
             return;
         }
         let sent = send(&mut self.packets);
-        for (i, (verdict, bytes)) in self.verdicts.iter().enumerate() {
-            if i < sent {
-                Pipeline::sent(counters, *verdict, usize::from(*bytes));
-            } else {
+        let (gone, left) = self.verdicts.split_at(sent);
+        Pipeline::sent_together(counters, gone);
+        if !left.is_empty() {
+            for (verdict, _) in left {
                 Pipeline::refused(counters, *verdict);
             }
+            free_batch(&mut self.packets);
         }
         self.verdicts.clear();
-        free_batch(&mut self.packets);
     }
 }
 
@@ -129,8 +86,8 @@ pub struct Rings {
     pub neighbours: Vec<(Option<HandoverTx>, Option<HandoverRx>)>,
     /// To the exception thread.
     pub to_linux: HandoverTx,
-    /// From the exception thread.
-    pub from_linux: HandoverRx,
+    /// From the exception thread, which gives all packets to one lcore: the first, which has a transmit queue on every port.
+    pub from_linux: Option<HandoverRx>,
 }
 
 /// A polling lcore.
@@ -145,9 +102,9 @@ pub struct Lcore {
     neighbours: Vec<Neighbour>,
     to_linux: HandoverTx,
     to_linux_outbox: Outbox,
-    from_linux: HandoverRx,
+    from_linux: Option<HandoverRx>,
     clock: Clock,
-    phase: Arc<Phase>,
+    orders: Listener,
     idle_backoff: bool,
 }
 
@@ -170,7 +127,7 @@ pub struct Parts {
     /// The clock.
     pub clock: Clock,
     /// What to do.
-    pub phase: Arc<Phase>,
+    pub orders: Listener,
     /// Sleep when nothing arrives.
     pub idle_backoff: bool,
 }
@@ -196,7 +153,7 @@ impl Lcore {
             to_linux_outbox: Outbox::default(),
             from_linux: parts.rings.from_linux,
             clock: parts.clock,
-            phase: parts.phase,
+            orders: parts.orders,
             idle_backoff: parts.idle_backoff,
         }
     }
@@ -208,12 +165,15 @@ impl Lcore {
         let mut longest = 0;
         let mut before = rdtsc();
         loop {
-            let phase = self.phase.get();
-            if phase == Phase::STOP {
+            let order = self.orders.order();
+            if order == Order::Stop {
                 break;
             }
             let now = self.clock.tick(before);
-            let received = self.turn(phase == Phase::RUN, now);
+            let received = self.turn(order == Order::Run, now);
+            if let Order::Drain(round) = order {
+                self.orders.report(round, received > 0);
+            }
             turns = turns.wrapping_add(1);
             let mut busy = received > 0;
             if !busy || turns.is_multiple_of(HOUSEKEEPING_TURNS) {
@@ -260,7 +220,9 @@ impl Lcore {
                 self.handed_over(&mut batch, now);
             }
         }
-        if self.from_linux.burst(&mut batch) > 0 {
+        if let Some(from_linux) = &mut self.from_linux
+            && from_linux.burst(&mut batch) > 0
+        {
             received += batch.len();
             self.send_for_linux(&mut batch);
         }
@@ -291,7 +253,9 @@ impl Lcore {
                 Verdict::Drop(_) => dropped.push(packet),
             }
         }
-        free_batch(&mut dropped);
+        if !dropped.is_empty() {
+            free_batch(&mut dropped);
+        }
     }
 
     #[inline(always)]
@@ -344,7 +308,7 @@ impl Lcore {
         }
     }
 
-    /// Sends what Linux wrote to the TAP twins. The exception thread gives each lcore packets of ports that it has a queue on.
+    /// Sends what Linux wrote to the TAP twins.
     fn send_for_linux(&mut self, batch: &mut ArrayVec<Packet, BURST>) {
         let mut by_port: ArrayVec<Packet, BURST> = ArrayVec::new();
         while let Some(first) = batch.first() {
@@ -388,10 +352,7 @@ impl Lcore {
     /// Snapshots, commands, timers. Returns whether there was something to do.
     fn housekeeping(&mut self, now: Now) -> bool {
         let mut busy = false;
-        if let Some(fresh) = self.mailbox.fresh.pop() {
-            let old = self.pipeline.install(fresh);
-            // Full only if the main thread has not come round for long; then this lcore frees it.
-            let _ = self.mailbox.retired.push(old);
+        if self.mailbox.fetch(|fresh| self.pipeline.install(fresh)) {
             self.header.acknowledge(self.pipeline.generation());
             busy = true;
         }

@@ -10,14 +10,18 @@
 mod clock;
 mod control;
 mod exception;
+mod interface;
 mod lcore;
+mod memory;
 mod options;
+mod orders;
 mod packet;
 mod ports;
 mod setup;
+mod silence;
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,9 +56,16 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let flag = stop.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::Release)).context("cannot handle signals")?;
 
-    let data_plane = setup::start(options)?;
-    let result = control::run(data_plane, &stop);
+    let result = setup::start(options).and_then(|data_plane| control::run(data_plane, &stop));
     // EAL leaves its directory behind, empty.
-    let _ = std::fs::remove_dir(Path::new("/var/run/dpdk").join(options::file_prefix(options)));
+    let _ = std::fs::remove_dir(eal_directory().join(options::file_prefix(options)));
     result
+}
+
+/// Where EAL makes its directory.
+fn eal_directory() -> PathBuf {
+    let of_user = || if rustix::process::getuid().is_root() { None } else { std::env::var_os("XDG_RUNTIME_DIR") };
+    let fallback = if rustix::process::getuid().is_root() { "/var/run" } else { "/tmp" };
+    let base = std::env::var_os("RUNTIME_DIRECTORY").or_else(of_user).unwrap_or_else(|| fallback.into());
+    PathBuf::from(base).join("dpdk")
 }

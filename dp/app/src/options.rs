@@ -47,7 +47,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(64..=16384))]
     pub descriptors: u16,
 
-    /// MTU of every port in bytes; the default is each device's own
+    /// MTU of every port in bytes; the default is that of the network interface underneath, 1500 where there is none
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(576..=9216))]
     pub mtu: Option<u16>,
 
@@ -98,6 +98,26 @@ impl PortOption {
     pub fn device_name(&self) -> &str {
         self.device.split_once(',').map_or(&self.device, |(name, _)| name)
     }
+
+    /// The driver of a virtual device: its name without the number.
+    pub fn driver(&self) -> &str {
+        self.device_name().trim_end_matches(|c: char| c.is_ascii_digit())
+    }
+
+    /// The network interface that lies under the device, if one does.
+    pub fn interface(&self) -> Option<&str> {
+        let lies_under = ["net_af_packet", "net_af_xdp"].contains(&self.driver());
+        self.option("iface").filter(|_| lies_under)
+    }
+
+    fn option(&self, name: &str) -> Option<&str> {
+        self.device
+            .split(',')
+            .skip(1)
+            .filter_map(|option| option.split_once('='))
+            .find(|(n, _)| *n == name)
+            .map(|o| o.1)
+    }
 }
 
 /// CPUs in the order of their lcores.
@@ -116,7 +136,10 @@ fn port(text: &str) -> Result<PortOption, String> {
             "the device {device:?} is neither a PCI address (0000:03:00.0) nor a DPDK virtual device (net_af_packet0,iface=…)"
         ));
     }
-    Ok(PortOption { name: name.to_owned(), device: device.to_owned() })
+    // DPDK names devices with their PCI domain.
+    let short = is_pci && device.split(',').next().is_some_and(|address| address.matches(':').count() == 1);
+    let domain = if short { "0000:" } else { "" };
+    Ok(PortOption { name: name.to_owned(), device: format!("{domain}{device}") })
 }
 
 fn cpu_list(text: &str) -> Result<CpuList, String> {
@@ -162,8 +185,14 @@ pub enum Memory {
     Ordinary,
 }
 
-/// The EAL arguments: lcore 0 is the main thread on any of `main_cpus`, lcores 1… poll.
-pub fn eal_arguments(options: &Options, main_cpus: &[u32], memory: Memory, memory_mib: u64) -> Vec<String> {
+/// The EAL arguments: lcore 0 is the main thread on any of `main_cpus`, lcores 1… poll. `frame_bytes` is the room that the largest
+/// frame takes.
+pub fn eal_arguments(
+    options: &Options,
+    main_cpus: &[u32],
+    (memory, memory_mib): (Memory, u64),
+    frame_bytes: u16,
+) -> Vec<String> {
     let main = main_cpus.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let mut lcores = format!("0@({main})");
     for (i, cpu) in options.lcores.0.iter().enumerate() {
@@ -180,7 +209,7 @@ pub fn eal_arguments(options: &Options, main_cpus: &[u32], memory: Memory, memor
     arguments.extend(["--file-prefix".to_owned(), file_prefix(options)]);
     for port in &options.ports {
         if port.is_virtual() {
-            arguments.push(format!("--vdev={}", with_queues(&port.device, options.lcores.0.len())));
+            arguments.push(format!("--vdev={}", vdev(port, options.lcores.0.len(), frame_bytes)));
         } else {
             arguments.extend(["-a".to_owned(), port.device.clone()]);
         }
@@ -200,14 +229,19 @@ pub fn file_prefix(options: &Options) -> String {
     segment.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(32).collect::<String>() + "-eal"
 }
 
-/// Drivers of network interfaces make one queue unless told otherwise: ask for one per lcore.
-fn with_queues(device: &str, lcores: usize) -> String {
-    let asks = device.contains("qpairs=") || device.contains("queue");
-    if device.starts_with("net_af_packet") && lcores > 1 && !asks {
-        format!("{device},qpairs={lcores}")
-    } else {
-        device.to_owned()
+/// What the af_packet driver has unless told otherwise is one queue, and frames of 2 KiB: ask for a queue per lcore, and for frames that
+/// are large enough.
+fn vdev(port: &PortOption, lcores: usize, frame_bytes: u16) -> String {
+    let mut device = port.device.clone();
+    if port.driver() == "net_af_packet" {
+        if lcores > 1 && port.option("qpairs").is_none() {
+            device.push_str(&format!(",qpairs={lcores}"));
+        }
+        if frame_bytes > 2048 && port.option("framesz").is_none() && port.option("blocksz").is_none() {
+            device.push_str(&format!(",blocksz={frame_bytes},framesz={frame_bytes}"));
+        }
     }
+    device
 }
 
 #[cfg(test)]
@@ -224,6 +258,11 @@ mod tests {
     fn ports_and_cpus_are_read() {
         assert_eq!(port("p0=0000:03:00.0").map(|p| p.is_virtual()), Ok(false));
         assert_eq!(port("p0=net_af_packet0,iface=x").map(|p| p.device_name().to_owned()), Ok("net_af_packet0".into()));
+        assert_eq!(port("p0=03:00.0,a=b").map(|p| p.device), Ok("0000:03:00.0,a=b".into()));
+        let under = |device: &str| port(&format!("p={device}")).ok()?.interface().map(str::to_owned);
+        assert_eq!(under("net_af_packet0,qpairs=2,iface=x"), Some("x".into()));
+        assert_eq!(under("net_af_xdp7,iface=y,start_queue=0"), Some("y".into()));
+        assert_eq!((under("net_tap0,iface=x"), under("net_af_packet0")), (None, None));
         for bad in ["p0", "=net_null0", "P0=net_null0", "a-long-name-x=net_null0", "p0=eth1"] {
             assert!(port(bad).is_err(), "{bad}");
         }
@@ -246,12 +285,12 @@ mod tests {
             "--",
             "--log-level=8",
         ]);
-        let line = eal_arguments(&options, &[0, 1], Memory::Ordinary, 100).join(" ");
+        let line = eal_arguments(&options, &[0, 1], (Memory::Ordinary, 100), 16384).join(" ");
         for part in [
             "--lcores 0@(0,1),1@2,2@3",
             "--no-huge",
             "-m 100",
-            "--vdev=net_af_packet0,iface=x,qpairs=2",
+            "--vdev=net_af_packet0,iface=x,qpairs=2,blocksz=16384,framesz=16384",
             "-a 0000:03:00.0",
             "--log-level=8",
         ] {

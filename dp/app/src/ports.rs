@@ -2,6 +2,7 @@
 //!
 //! A port's number is DPDK's own: only the devices asked for are probed, before any TAP, so the numbers are 0, 1, ….
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,14 +10,31 @@ use anyhow::{Context, bail, ensure};
 use leat_abi::layout::{PORTS_MAX, PortBlock};
 use leat_dpdk::{Eal, Mempool, Port, PortConfig, PortId, PortInfo, RxQueue, TxQueue};
 
-use crate::options::Options;
+use crate::interface::{Interface, Kernel};
+use crate::options::{Options, PortOption};
 
-/// A port in use, and the queues that lcores take from it.
+/// The largest MTU in bytes: frames of it fit into 16 KiB.
+const MTU_MAX: u16 = 9216;
+/// The largest MTU of a TAP twin in bytes: DPDK's driver takes no larger frames. Linux's own connections need none.
+const TWIN_MTU_MAX: u16 = 1500;
+
+/// A port in use.
 pub struct ActivePort {
+    /// The device.
+    port: Port,
+    /// The network interface underneath, where there is one.
+    interface: Option<String>,
+    kernel: Kernel,
+}
+
+/// A port that has just been opened, and the queues that lcores take from it.
+pub struct OpenPort {
     /// The port's name.
     pub name: String,
-    /// The device.
-    pub port: Port,
+    /// MTU in bytes.
+    pub mtu: u16,
+    /// The port.
+    pub active: ActivePort,
     /// Receive queues by lcore; fewer than lcores if the device has fewer.
     pub rx: Vec<RxQueue>,
     /// Transmit queues by lcore; likewise.
@@ -33,11 +51,61 @@ pub struct Twin {
     pub tx: TxQueue,
 }
 
-/// Finds the devices and starts them, in the order of their numbers.
-pub fn open(eal: &Eal, options: &Options, pool: &Arc<Mempool>) -> anyhow::Result<Vec<ActivePort>> {
+/// Checks what can be checked before DPDK starts. Returns the ports' MTUs in bytes.
+pub fn check(options: &Options) -> anyhow::Result<Vec<u16>> {
     ensure!(options.ports.len() <= PORTS_MAX, "{} ports; there can be {PORTS_MAX}", options.ports.len());
+    let kernel = Kernel::new().context("cannot ask the kernel for interfaces")?;
+    let mut mtus = Vec::new();
+    for (number, port) in options.ports.iter().enumerate() {
+        for other in &options.ports[..number] {
+            ensure!(other.name != port.name, "two ports have the name {}", port.name);
+            let device = port.device_name();
+            ensure!(
+                other.device_name() != device,
+                "ports {} and {} have the same device {device}",
+                other.name,
+                port.name
+            );
+        }
+        if !port.is_virtual() {
+            let address = port.device_name();
+            ensure!(
+                Path::new("/sys/bus/pci/devices").join(address).exists(),
+                "port {}: there is no PCI device {address}; `dpdk-devbind.py --status` lists them",
+                port.name
+            );
+        }
+        let underneath = match port.interface() {
+            None => None,
+            Some(name) => Some(kernel.interface(name)?.with_context(|| {
+                format!(
+                    "port {}: there is no interface {name} in this network namespace; `ip link` lists them",
+                    port.name
+                )
+            })?),
+        };
+        mtus.push(mtu(options, port, underneath)?);
+    }
+    Ok(mtus)
+}
+
+fn mtu(options: &Options, port: &PortOption, underneath: Option<Interface>) -> anyhow::Result<u16> {
+    let Some(Interface { mtu, .. }) = underneath else { return Ok(options.mtu.unwrap_or(1500)) };
+    if let Some(wanted) = options.mtu {
+        let name = port.interface().unwrap_or_default();
+        ensure!(
+            u32::from(wanted) == mtu,
+            "port {}: --mtu is {wanted} and the MTU of {name} is {mtu}; `ip link set {name} mtu {wanted}` changes it",
+            port.name
+        );
+    }
+    Ok(mtu.min(MTU_MAX.into()) as u16)
+}
+
+/// Finds the devices and starts them, in the order of their numbers.
+pub fn open(eal: &Eal, options: &Options, mtus: &[u16], pool: &Arc<Mempool>) -> anyhow::Result<Vec<OpenPort>> {
     let mut ports = Vec::new();
-    for wanted in &options.ports {
+    for (wanted, mtu) in options.ports.iter().zip(mtus) {
         let id = PortId::by_name(eal, wanted.device_name()).with_context(|| {
             format!(
                 "port {}: DPDK found no device {:?}. {}",
@@ -51,6 +119,7 @@ pub fn open(eal: &Eal, options: &Options, pool: &Arc<Mempool>) -> anyhow::Result
             )
         })?;
         let info = PortInfo::of(eal, id)?;
+        let interface = wanted.interface().map(str::to_owned);
         let lcores = options.lcores.0.len() as u16;
         let (rx_queues, tx_queues) = (lcores.min(info.max_rx_queues), lcores.min(info.max_tx_queues));
         let config = PortConfig {
@@ -58,7 +127,8 @@ pub fn open(eal: &Eal, options: &Options, pool: &Arc<Mempool>) -> anyhow::Result
             tx_queues,
             rx_descriptors: options.descriptors,
             tx_descriptors: options.descriptors,
-            mtu: options.mtu,
+            // An interface underneath has it already, or `check` has complained.
+            mtu: if interface.is_some() { None } else { options.mtu },
             promiscuous: true,
             rss: rx_queues > 1,
         };
@@ -71,50 +141,27 @@ pub fn open(eal: &Eal, options: &Options, pool: &Arc<Mempool>) -> anyhow::Result
                 rx_queues
             );
         }
-        ports.push(ActivePort { name: wanted.name.clone(), port, rx, tx });
+        let mtu = (*mtu).clamp(info.mtu.0, info.mtu.1);
+        let active =
+            ActivePort { port, interface, kernel: Kernel::new().context("cannot ask the kernel for interfaces")? };
+        ports.push(OpenPort { name: wanted.name.clone(), mtu, active, rx, tx });
     }
-    ports.sort_by_key(|p| p.port.id());
+    ports.sort_by_key(|p| p.active.port.id());
     for (number, port) in ports.iter().enumerate() {
-        if usize::from(port.port.id().index()) != number {
-            bail!("device {} got number {}, not {number}: is it given twice?", port.name, port.port.id());
-        }
+        let id = port.active.port.id();
+        ensure!(
+            usize::from(id.index()) == number,
+            "port {}: its device has number {id}, not {number}; do not give DPDK other devices than the ports'",
+            port.name
+        );
     }
     Ok(ports)
 }
 
-/// With the af_packet driver, the kernel sees each frame as well as DPDK. It must leave them alone: the addresses on the TAP twin
-/// are its own too, and it would answer SYNs for listeners with resets. A strict reverse-path check drops what comes in by an
-/// interface that no route leads to, and ARP is told to be silent there.
-pub fn keep_kernel_away(options: &Options) -> anyhow::Result<()> {
-    for port in &options.ports {
-        let Some(interface) = port
-            .device
-            .strip_prefix("net_af_packet")
-            .and_then(|d| d.split(',').find_map(|option| option.strip_prefix("iface=")))
-        else {
-            continue;
-        };
-        for (file, value) in
-            [("ipv4/conf", "rp_filter=1"), ("ipv4/conf", "arp_ignore=8"), ("ipv6/conf", "disable_ipv6=1")]
-        {
-            let Some((name, value)) = value.split_once('=') else { continue };
-            let path = format!("/proc/sys/net/{file}/{interface}/{name}");
-            match std::fs::write(&path, value) {
-                // A kernel without IPv6 has nothing to be silenced.
-                Err(error) if file.starts_with("ipv6") => tracing::debug!("{path}: {error}"),
-                result => result.with_context(|| {
-                    format!("port {}: cannot set {path} to {value}; is there an interface {interface:?}?", port.name)
-                })?,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Makes a port's TAP twin, with the port's MAC and MTU.
-pub fn open_twin(eal: &Eal, port: &ActivePort, prefix: &str, mtu: u16, pool: &Arc<Mempool>) -> anyhow::Result<Twin> {
+/// Makes a port's TAP twin, with the port's MAC and, as far as the driver can, its MTU.
+pub fn open_twin(eal: &Eal, port: &OpenPort, prefix: &str, pool: &Arc<Mempool>) -> anyhow::Result<Twin> {
     let interface = format!("{prefix}{}", port.name);
-    let mac = port.port.info().mac.map(|byte| format!("{byte:02x}")).join(":");
+    let mac = port.active.mac().map(|byte| format!("{byte:02x}")).join(":");
     let id = eal.attach_vdev(&format!("net_tap_{}", port.name), &format!("iface={interface},mac={mac}")).with_context(
         || {
             format!(
@@ -129,7 +176,7 @@ pub fn open_twin(eal: &Eal, port: &ActivePort, prefix: &str, mtu: u16, pool: &Ar
         tx_queues: 1,
         rx_descriptors: 256,
         tx_descriptors: 256,
-        mtu: Some(mtu),
+        mtu: Some(port.mtu.min(TWIN_MTU_MAX)),
         promiscuous: false,
         rss: false,
     };
@@ -140,32 +187,41 @@ pub fn open_twin(eal: &Eal, port: &ActivePort, prefix: &str, mtu: u16, pool: &Ar
     }
 }
 
-/// The port's MTU in bytes: as asked for, or as the interface underneath has it.
-pub fn mtu_of(options: &Options, port: &ActivePort) -> u16 {
-    let default = 1500.clamp(port.port.info().mtu.0, port.port.info().mtu.1);
-    options.mtu.unwrap_or(default)
-}
-
 /// Describes a port in the segment.
-pub fn describe(block: &PortBlock, port: &ActivePort, interface: &str, mtu: u16) {
+pub fn describe(block: &PortBlock, port: &OpenPort, twin: &Twin) {
     write_name(&block.name, &port.name);
-    write_name(&block.tap, interface);
+    write_name(&block.tap, &twin.interface);
     let mut mac = [0; 8];
-    mac[..6].copy_from_slice(&port.port.info().mac);
+    mac[..6].copy_from_slice(&port.active.mac());
     block.mac.store(u64::from_le_bytes(mac), Ordering::Relaxed);
-    block.mtu.store(mtu.into(), Ordering::Relaxed);
-    report(block, &port.port);
+    block.mtu.store(port.mtu.into(), Ordering::Relaxed);
+    port.active.report(block);
 }
 
-/// Renews a port's link state and device counters in the segment.
-pub fn report(block: &PortBlock, port: &Port) {
-    // A virtual device that cannot tell its link state is up.
-    block.link_up.store(port.link_up().unwrap_or(true).into(), Ordering::Relaxed);
-    if let Ok(stats) = port.stats() {
-        block.rx_missed.store(stats.imissed, Ordering::Relaxed);
-        block.rx_errors.store(stats.ierrors, Ordering::Relaxed);
-        block.rx_no_buffer.store(stats.rx_nombuf, Ordering::Relaxed);
-        block.tx_errors.store(stats.oerrors, Ordering::Relaxed);
+impl ActivePort {
+    /// The port's MAC.
+    pub fn mac(&self) -> [u8; 6] {
+        self.port.info().mac
+    }
+
+    /// Renews the port's link state and device counters in the segment.
+    pub fn report(&self, block: &PortBlock) {
+        block.link_up.store(self.link_up().into(), Ordering::Relaxed);
+        if let Ok(stats) = self.port.stats() {
+            block.rx_missed.store(stats.imissed, Ordering::Relaxed);
+            block.rx_errors.store(stats.ierrors, Ordering::Relaxed);
+            block.rx_no_buffer.store(stats.rx_nombuf, Ordering::Relaxed);
+            block.tx_errors.store(stats.oerrors, Ordering::Relaxed);
+        }
+    }
+
+    /// DPDK's drivers of network interfaces do not look at their links: the kernel is asked. A virtual device that cannot tell is up.
+    fn link_up(&self) -> bool {
+        let underneath = self.interface.as_ref().map(|name| self.kernel.interface(name));
+        match underneath {
+            Some(Ok(interface)) => interface.is_some_and(|interface| interface.link_up),
+            Some(Err(_)) | None => self.port.link_up().unwrap_or(true),
+        }
     }
 }
 

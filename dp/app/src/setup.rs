@@ -9,84 +9,113 @@ use anyhow::{Context, ensure};
 use leat_abi::segment::Origin;
 use leat_abi::{DataSegment, Geometry, Snapshot};
 use leat_core::{Forwarding, Pipeline, Place};
-use leat_dpdk::{Eal, HandoverRx, HandoverTx, Mempool, MempoolConfig, Port, Worker, free_hugepages, handover};
+use leat_dpdk::{Eal, HandoverRx, HandoverTx, Mempool, MempoolConfig, Worker, handover};
 
 use crate::clock::Clock;
 use crate::exception::ExceptionPath;
-use crate::lcore::{Egress, Lcore, Mailbox, Parts, Phase, Rings};
-use crate::options::{Memory, Options, eal_arguments};
-use crate::ports::{self, ActivePort};
+use crate::lcore::{Egress, Lcore, Parts, Rings};
+use crate::memory::Need;
+use crate::options::{Options, eal_arguments};
+use crate::orders::{Mailbox, Orders};
+use crate::ports::{self, ActivePort, OpenPort};
+use crate::silence::Silence;
 
-/// Packets that fit into the ring between two lcores, and between an lcore and the exception thread.
-const RING_PACKETS: u32 = 2047;
+/// Packets that fit into the ring between two lcores, and from an lcore to the exception thread.
+pub const RING_PACKETS: u32 = 2047;
+/// Packets of Linux that fit into the ring to the first lcore.
+const LINUX_PACKETS: u32 = 511;
 
 /// A running data plane, as the main thread keeps it. Fields are dropped in this order: lcores before what they use.
 pub struct DataPlane {
+    /// What the lcores are to do. Comes before `workers`, so that they return before they are waited for.
+    pub orders: Orders,
     /// The lcores' threads.
     pub workers: Vec<Worker>,
-    /// What they are to do.
-    pub phase: Arc<Phase>,
     /// Snapshots for each lcore.
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The way to Linux.
     pub exception: ExceptionPath,
     /// The ports, by number.
-    pub ports: Vec<Port>,
+    pub ports: Vec<ActivePort>,
     /// The ports' MACs, by number.
     pub macs: Vec<[u8; 6]>,
     /// The shared segment.
     pub segment: DataSegment,
+    /// All packet buffers.
+    pub pool: Arc<Mempool>,
+    /// What keeps the kernel away from ports.
+    pub silence: Silence,
     /// DPDK, kept until the end.
-    pub _eal: Eal,
+    pub eal: Eal,
 }
 
 fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-/// Starts everything. On return the lcores poll.
+/// Starts everything. On return the lcores poll. After an error nothing is left behind but a segment that was there before.
 pub fn start(options: &Options) -> anyhow::Result<DataPlane> {
-    let lcores = options.lcores.0.len() as u16;
-    let mut segment = open_segment(options, lcores)?;
+    let main_cpus = main_cpus(options)?;
+    let mtus = ports::check(options)?;
+    let memory = Need::of(options, &mtus)?;
+    let segment = open_segment(options)?;
+    let is_new = segment.origin() != Origin::Adopted;
+    let result = start_on(segment, options, &main_cpus, &mtus, memory);
+    if result.is_err() && is_new {
+        let _ = std::fs::remove_file(&options.segment);
+    }
+    result
+}
+
+fn start_on(
+    mut segment: DataSegment,
+    options: &Options,
+    main_cpus: &[u32],
+    mtus: &[u16],
+    need: Need,
+) -> anyhow::Result<DataPlane> {
     // A process that has adopted the segment is not the one that lived in it before: no sign of life until the lcores run.
-    segment.header().dp_heartbeat_ms.store(0, Ordering::Release);
-
-    ports::keep_kernel_away(options)?;
-    let count = options.mbufs.unwrap_or_else(|| default_mbufs(options));
-    let (memory, memory_mib) = choose_memory(count);
-    let main_cpus = allowed_cpus()?;
-    let unknown: Vec<&u32> = options.lcores.0.iter().filter(|cpu| !main_cpus.contains(cpu)).collect();
-    ensure!(unknown.is_empty(), "--lcores names CPUs {unknown:?}; this process may use {main_cpus:?}");
-    let eal = Eal::init(&eal_arguments(options, &main_cpus, memory, memory_mib)).with_context(|| {
-        format!("DPDK did not start; it has {memory_mib} MiB of {memory:?} memory for {count} packet buffers (--mbufs)")
-    })?;
-    let pool = Mempool::new(&eal, "leat", MempoolConfig { count, ..MempoolConfig::default() })?;
-
-    let active = ports::open(&eal, options, &pool)?;
     let header = segment.header();
+    header.dp_heartbeat_ms.store(0, Ordering::Release);
+
+    let silence = Silence::impose(options)?;
+    let Need { memory, memory_mib, mbufs: count, frame_bytes } = need;
+    let arguments = eal_arguments(options, main_cpus, (memory, memory_mib), frame_bytes);
+    let eal = Eal::init(&arguments).with_context(|| {
+        format!("DPDK did not start. Are the drivers of all ports installed? Its memory is {memory_mib} MiB ({memory:?}), for {count} \
+             packet buffers (--mbufs)"
+        )
+    })?;
+    let config = MempoolConfig { count, data_room_bytes: frame_bytes, ..MempoolConfig::default() };
+    let pool = Mempool::new(&eal, "leat", config).context("no memory for packet buffers (--mbufs, --descriptors)")?;
+
+    let open = ports::open(&eal, options, mtus, &pool)?;
     let mut twins = Vec::new();
-    for (port, block) in active.iter().zip(&header.port) {
-        let mtu = ports::mtu_of(options, port);
-        let twin = ports::open_twin(&eal, port, &options.tap_prefix, mtu, &pool)?;
-        ports::describe(block, port, &twin.interface, mtu);
+    for (port, block) in open.iter().zip(&header.port) {
+        let twin = ports::open_twin(&eal, port, &options.tap_prefix, &pool)?;
+        ports::describe(block, port, &twin);
         twins.push(twin);
     }
-    let macs: Vec<[u8; 6]> = active.iter().map(|p| p.port.info().mac).collect();
+    let macs: Vec<[u8; 6]> = open.iter().map(|port| port.active.mac()).collect();
     header.tsc_hz.store(eal.tsc_hz(), Ordering::Relaxed);
-    segment.set_ports(active.len() as u8);
+    segment.set_ports(open.len() as u8);
 
-    let phase = Arc::new(Phase::new());
+    let lcores = segment.geometry().lcores;
+    let orders = Orders::new(lcores);
     let mailboxes: Vec<Arc<Mailbox>> = (0..lcores).map(|_| Arc::new(Mailbox::new())).collect();
     let (rings, exception_rx, exception_tx) = make_rings(&eal, lcores)?;
     let exception = ExceptionPath::new(twins, &header.port, exception_rx, exception_tx);
     let forwarding = Arc::new(initial_forwarding(&segment, &macs));
-    let (ports, queues) = share_queues(active, lcores);
+    let (ports, queues) = share_queues(open, lcores);
 
     let clock = Clock::new(eal.tsc_hz());
     let flows = segment.take_flows().context("the flow region is in use")?;
-    let mut workers = Vec::new();
-    let parts = flows.into_iter().zip(queues).zip(rings).zip(&mailboxes).zip(eal.worker_lcores().to_vec());
-    for (lcore, ((((entries, (rx, egress)), rings), mailbox), worker)) in (0..lcores).zip(parts) {
+    let mut plane =
+        DataPlane { orders, workers: Vec::new(), mailboxes, exception, ports, macs, segment, pool, silence, eal };
+    let DataPlane { orders, workers, mailboxes, ports, segment, eal, .. } = &mut plane;
+    let mut all_parts = Vec::new();
+    let parts = flows.into_iter().zip(queues).zip(rings).zip(mailboxes);
+    for (lcore, (((entries, (rx, egress)), rings), mailbox)) in (0..lcores).zip(parts) {
         let place = Place {
             lcore,
             lcores,
@@ -112,10 +141,13 @@ pub fn start(options: &Options) -> anyhow::Result<DataPlane> {
             egress,
             rings,
             clock,
-            phase: phase.clone(),
+            orders: orders.listener(lcore),
             idle_backoff: options.idle_backoff,
         };
-        workers.push(eal.launch(worker, move || Lcore::new(parts).run())?);
+        all_parts.push(parts);
+    }
+    for (parts, worker) in all_parts.into_iter().zip(eal.worker_lcores()) {
+        workers.push(eal.launch(*worker, move || Lcore::new(parts).run())?);
     }
     tracing::info!(
         "{} ports, {} lcores on CPUs {:?}, {} flows each; segment {} ({})",
@@ -130,12 +162,12 @@ pub fn start(options: &Options) -> anyhow::Result<DataPlane> {
             Origin::Replaced => "replaced: its flows were given up",
         }
     );
-    Ok(DataPlane { workers, phase, mailboxes, exception, ports, macs, segment, _eal: eal })
+    Ok(plane)
 }
 
-fn open_segment(options: &Options, lcores: u16) -> anyhow::Result<DataSegment> {
+fn open_segment(options: &Options) -> anyhow::Result<DataSegment> {
     let geometry = Geometry {
-        lcores,
+        lcores: options.lcores.0.len() as u16,
         flows_max: options.flows_max,
         targets_max: options.targets_max,
         listeners_max: options.listeners_max,
@@ -161,37 +193,22 @@ fn initial_forwarding(segment: &DataSegment, macs: &[[u8; 6]]) -> Forwarding {
     Forwarding::new(&snapshot, macs)
 }
 
-/// Enough for all descriptors, the lcores' caches and bursts, and the rings.
-fn default_mbufs(options: &Options) -> u32 {
-    let lcores = options.lcores.0.len() as u32;
-    let queues = 2 * u32::from(options.descriptors) * options.ports.len() as u32 * lcores;
-    let twins = 512 * options.ports.len() as u32;
-    let others = lcores * lcores * RING_PACKETS + (lcores + 1) * 1024;
-    (queues + twins + others).max(8192).next_power_of_two() - 1
-}
-
-/// Hugepages if enough are free for the buffers, else ordinary memory. Returns the MiB needed as well.
-fn choose_memory(mbufs: u32) -> (Memory, u64) {
-    // A buffer with its headers, and as much again for rings and queues, at least 64 MiB.
-    let mib = ((u64::from(mbufs) * 2500 * 5 / 4) >> 20) + 64;
-    let free: u64 = free_hugepages().unwrap_or_default().iter().map(|f| (f.page_bytes * f.pages) >> 20).sum();
-    if free >= mib {
-        return (Memory::Hugepages, mib);
-    }
-    tracing::warn!(
-        "{free} MiB of hugepages are free, {mib} MiB are needed: using ordinary memory, which is slower. \
-         To reserve them: sysctl vm.nr_hugepages={}",
-        mib.div_ceil(2)
-    );
-    (Memory::Ordinary, mib)
-}
-
-fn allowed_cpus() -> anyhow::Result<Vec<u32>> {
+/// The CPUs of the main thread: those that no lcore polls on, or any if there are no others.
+fn main_cpus(options: &Options) -> anyhow::Result<Vec<u32>> {
     let set = rustix::thread::sched_getaffinity(None).context("cannot read the CPUs that this process may use")?;
-    Ok((0..1024).filter(|cpu| set.is_set(*cpu)).map(|cpu| cpu as u32).collect())
+    let allowed: Vec<u32> = (0..1024).filter(|cpu| set.is_set(*cpu)).map(|cpu| cpu as u32).collect();
+    let polled = &options.lcores.0;
+    let unknown: Vec<_> = polled.iter().filter(|cpu| !allowed.contains(cpu)).collect();
+    ensure!(unknown.is_empty(), "--lcores names CPUs {unknown:?}; this process may use {allowed:?}");
+    let shared = (1..polled.len()).any(|n| polled[..n].contains(&polled[n]));
+    if shared && !options.idle_backoff {
+        tracing::warn!("lcores share a CPU: each waits for milliseconds while another polls; --idle-backoff helps");
+    }
+    let quiet: Vec<u32> = allowed.iter().copied().filter(|cpu| !polled.contains(cpu)).collect();
+    Ok(if quiet.is_empty() { allowed } else { quiet })
 }
 
-type ExceptionRings = (Vec<Rings>, Vec<HandoverRx>, Vec<HandoverTx>);
+type ExceptionRings = (Vec<Rings>, Vec<HandoverRx>, HandoverTx);
 
 fn make_rings(eal: &Eal, lcores: u16) -> anyhow::Result<ExceptionRings> {
     let n = usize::from(lcores);
@@ -210,13 +227,13 @@ fn make_rings(eal: &Eal, lcores: u16) -> anyhow::Result<ExceptionRings> {
         }
         to.push(row);
     }
-    let (mut rings, mut exception_rx, mut exception_tx) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rings, mut exception_rx) = (Vec::new(), Vec::new());
+    let (exception_tx, from_linux) = handover(eal, "from-linux", LINUX_PACKETS)?;
+    let mut from_linux = Some(from_linux);
     for (lcore, (to, from)) in to.into_iter().zip(from).enumerate() {
         let (to_linux, rx) = handover(eal, &format!("to-linux{lcore}"), RING_PACKETS)?;
-        let (tx, from_linux) = handover(eal, &format!("from-linux{lcore}"), RING_PACKETS)?;
         exception_rx.push(rx);
-        exception_tx.push(tx);
-        rings.push(Rings { neighbours: to.into_iter().zip(from).collect(), to_linux, from_linux });
+        rings.push(Rings { neighbours: to.into_iter().zip(from).collect(), to_linux, from_linux: from_linux.take() });
     }
     Ok((rings, exception_rx, exception_tx))
 }
@@ -224,10 +241,10 @@ fn make_rings(eal: &Eal, lcores: u16) -> anyhow::Result<ExceptionRings> {
 type Queues = (Vec<leat_dpdk::RxQueue>, Vec<Egress>);
 
 /// Gives queue n of every port to lcore n. An lcore beyond a port's transmit queues sends through one that has one.
-fn share_queues(active: Vec<ActivePort>, lcores: u16) -> (Vec<Port>, Vec<Queues>) {
+fn share_queues(open: Vec<OpenPort>, lcores: u16) -> (Vec<ActivePort>, Vec<Queues>) {
     let mut queues: Vec<Queues> = (0..lcores).map(|_| (Vec::new(), Vec::new())).collect();
     let mut ports = Vec::new();
-    for ActivePort { port, rx, tx, .. } in active {
+    for OpenPort { active, rx, tx, .. } in open {
         for (lcore, queue) in rx.into_iter().enumerate() {
             queues[lcore].0.push(queue);
         }
@@ -236,7 +253,7 @@ fn share_queues(active: Vec<ActivePort>, lcores: u16) -> (Vec<Port>, Vec<Queues>
         for (lcore, (_, egress)) in queues.iter_mut().enumerate() {
             egress.push(tx.next().map_or(Egress::Via((lcore % with_queue) as u16), Egress::Queue));
         }
-        ports.push(port);
+        ports.push(active);
     }
     (ports, queues)
 }

@@ -395,6 +395,21 @@ impl<'m> Pipeline<'m> {
         }
     }
 
+    /// Counts as [`Pipeline::sent`] does, for packets that went together.
+    pub fn sent_together(counters: &LcoreCounters<'_>, packets: &[(Verdict, u16)]) {
+        let (mut forwarded, mut bytes) = (0, 0);
+        for (verdict, length) in packets {
+            if let Verdict::Forward { .. } = verdict {
+                forwarded += 1;
+                bytes += u64::from(*length);
+            } else {
+                Self::sent(counters, *verdict, usize::from(*length));
+            }
+        }
+        counters.add(Counter::ForwardedPackets, forwarded);
+        counters.add(Counter::ForwardedBytes, bytes);
+    }
+
     /// Counts what came of a verdict: there was no room where the packet was to go, and it was freed.
     pub fn refused(counters: &LcoreCounters<'_>, verdict: Verdict) {
         match verdict {
