@@ -31,9 +31,11 @@ need_root() { [ "$(id -u)" -eq 0 ] || die "needs root: network namespaces and pa
 # The oldest Rust the workspace builds with.
 rust_version_needed() { awk -F'"' '/^rust-version *=/ { print $2; exit }' Cargo.toml; }
 
+# True when a version of Rust is that one or newer.
+is_new_enough() { [ "$(printf '%s\n%s\n' "$(rust_version_needed)" "$1" | sort -V | head -n 1)" = "$(rust_version_needed)" ]; }
+
 # True when cargo and rustc are there and new enough.
 has_rust() {
     local found
-    command -v cargo >/dev/null && found=$(rustc --version 2>/dev/null | awk '{ print $2 }') && [ -n "$found" ] || return 1
-    [ "$(printf '%s\n%s\n' "$(rust_version_needed)" "$found" | sort -V | head -n 1)" = "$(rust_version_needed)" ]
+    command -v cargo >/dev/null && found=$(rustc --version 2>/dev/null | awk '{ print $2 }') && [ -n "$found" ] && is_new_enough "$found"
 }
