@@ -12,6 +12,7 @@
 //! mapping, everything is a multiple of 2 MiB, and all memory is reserved before the segment is used. Who makes the file
 //! shorter kills those who map it; neither side does.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -49,6 +50,17 @@ pub struct Geometry {
     pub listeners_max: u16,
     /// Words in one of the two arena slots: a snapshot's size at the most.
     pub arena_words: u64,
+}
+
+impl fmt::Display for Geometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lcores, flows_max, targets_max, listeners_max, arena_words } = self;
+        write!(
+            f,
+            "lcores {lcores}, flows-max {flows_max}, targets-max {targets_max}, listeners-max {listeners_max}, arena-mib {}",
+            arena_words * WORD >> 20
+        )
+    }
 }
 
 impl Geometry {
@@ -113,7 +125,7 @@ pub enum SegmentError {
     },
     /// It has other sizes.
     #[error(
-        "segment {path}: it was made for {found:?}, asked for is {wanted:?}. Start leat-dp with the same numbers, \
+        "segment {path}: it was made for {found}, asked for is {wanted}. Start leat-dp with the same numbers, \
          or with --discard-flows to begin with an empty table"
     )]
     OtherGeometry {
