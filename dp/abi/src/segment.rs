@@ -58,7 +58,7 @@ impl fmt::Display for Geometry {
         write!(
             f,
             "lcores {lcores}, flows-max {flows_max}, targets-max {targets_max}, listeners-max {listeners_max}, arena-mib {}",
-            arena_words * WORD >> 20
+            (arena_words * WORD) >> 20
         )
     }
 }
