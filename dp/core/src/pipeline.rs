@@ -124,22 +124,21 @@ impl<'m> Pipeline<'m> {
         verdicts.clear();
         self.count_arrival(frames, arrival);
 
-        let mut parsed: ArrayVec<Parsed, BURST> = ArrayVec::new();
-        let mut probes: ArrayVec<Probe, BURST> = ArrayVec::new();
-        for frame in frames.iter() {
-            let p = self.parse(frame);
-            probes.push(if let Parsed::Flow(meta) = &p {
-                self.flows.table.probe(&meta.tuple)
-            } else {
-                Probe::default()
-            });
-            parsed.push(p);
+        // Places for a whole burst, filled in step with the frames: nothing is appended, so nothing has to look for room.
+        let mut parsed = [Parsed::Arp; BURST];
+        let mut probes = [Probe::default(); BURST];
+        for ((frame, p), probe) in frames.iter().zip(&mut parsed).zip(&mut probes) {
+            *p = self.parse(frame);
+            if let Parsed::Flow(meta) = p {
+                *probe = self.flows.table.probe(&meta.tuple);
+            }
         }
 
-        let mut candidates: ArrayVec<Option<Found>, BURST> = ArrayVec::new();
-        for (p, probe) in parsed.iter().zip(&probes) {
-            let is_flow = matches!(p, Parsed::Flow(_));
-            candidates.push(if is_flow { self.flows.table.candidate(*probe) } else { None });
+        let mut candidates: [Option<Found>; BURST] = [None; BURST];
+        for (((_, p), probe), candidate) in frames.iter().zip(&parsed).zip(&probes).zip(&mut candidates) {
+            if let Parsed::Flow(_) = p {
+                *candidate = self.flows.table.candidate(*probe);
+            }
         }
 
         for ((frame, p), candidate) in frames.iter_mut().zip(&parsed).zip(&candidates) {
@@ -227,8 +226,11 @@ impl<'m> Pipeline<'m> {
             return self.without_flow(frame, meta, found, arrival, now);
         }
         let slot = entry.target_slot;
-        let target = self.forwarding.target(slot, entry.target_generation);
-        if side == Side::Client && target.is_none_or(|t| t.state == TargetState::Unhealthy) {
+        let is_lost = || {
+            let target = self.forwarding.target(slot, entry.target_generation);
+            target.is_none_or(|target| target.state == TargetState::Unhealthy)
+        };
+        if side == Side::Client && is_lost() {
             return self.target_lost(frame, meta, at, arrival, now);
         }
         if meta.ttl <= 1 {

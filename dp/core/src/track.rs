@@ -42,10 +42,11 @@ pub fn age_s(entry: &FlowEntry, now: Now) -> u16 {
     now.stamp().wrapping_sub(entry.touched_s)
 }
 
-/// Whether the entry's time is over.
+/// Whether the entry's time is over. No lifetime is 0, so a flow that has seen a packet in this second need not be asked for its.
 #[inline(always)]
 pub fn is_over(entry: &FlowEntry, now: Now) -> bool {
-    age_s(entry, now) >= lifetime_s(entry)
+    let age = age_s(entry, now);
+    age != 0 && age >= lifetime_s(entry)
 }
 
 /// What becomes of a packet of an existing flow.
