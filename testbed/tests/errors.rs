@@ -135,6 +135,7 @@ fn a_missing_device_is_named() -> Result<()> {
     let toml = ApplianceOptions::default().toml(&run)?.replace("iface=leatd1", "iface=missing0");
     let log = failed_start(&run, &topology, &toml)?;
     ensure!(log.contains("p1") && log.contains("missing0") && log.contains("leatd0"), "{log}");
+    ensure!(!run.dir().join("state").exists(), "a start that was refused has made a directory");
     run.done();
     Ok(())
 }

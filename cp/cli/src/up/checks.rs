@@ -43,9 +43,12 @@ pub fn check(config: &Config, dp_binary: &Path, cp_binary: &Path) -> Result<Alon
         found = taken(config);
     }
     errors.extend(found);
-    for directory in [&config.state_dir, &config.runtime_dir] {
-        if let Err(error) = fs::create_dir_all(directory) {
-            errors.push(format!("cannot make the directory {}: {error}", directory.display()));
+    // A start that is refused leaves nothing behind.
+    if errors.is_empty() {
+        for directory in [&config.state_dir, &config.runtime_dir] {
+            if let Err(error) = fs::create_dir_all(directory) {
+                errors.push(format!("cannot make the directory {}: {error}", directory.display()));
+            }
         }
     }
     match alone {
