@@ -15,6 +15,9 @@ use crate::world::{Binding, FRAME, Flow, Kind, Mode, Transport};
 /// The appliance's port.
 pub const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
+/// Key of the flow table: fixed, so that instructions are; as random as leat-dp's, as a patterned one may hash badly.
+const TABLE_KEY: [u64; 2] = [0x5f0d_3a91_c27e_64b8, 0xd1b5_4a32_d192_ed03];
+
 /// A frame in a buffer.
 #[repr(align(64))]
 #[derive(Debug, Clone, Copy)]
@@ -121,8 +124,7 @@ impl<'m> Bed<'m> {
         (counters, events): (LcoreCounters<'m>, Producer<'m>),
         forwarding: &Arc<Forwarding>,
     ) -> Self {
-        let place =
-            Place { lcore: 0, lcores: 1, owner_key: 1, table_key: [0x0123_4567_89ab_cdef, 0x0fed_cba9_8765_4321] };
+        let place = Place { lcore: 0, lcores: 1, owner_key: 1, table_key: TABLE_KEY };
         let now = Now { ms: 1_000_000 };
         let mut pipeline = Pipeline::new(place, entries, counters, events, now);
         pipeline.install(forwarding.clone());
