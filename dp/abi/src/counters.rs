@@ -104,6 +104,7 @@ numbered! {
         PuntFull "punt_full" "The ring to Linux was full",
         PuntRate "punt_rate" "The limit of packets to Linux per second was reached",
         TxFull "tx_full" "The port's transmit queue did not take the packet",
+        Restart "restart" "The data-plane process was killed while it had the packet in hand",
     }
 }
 
@@ -232,6 +233,15 @@ impl<'m> LcoreCounters<'m> {
     /// How many packets were dropped for all reasons together.
     pub fn dropped_total(&self) -> u64 {
         DropReason::ALL.iter().map(|reason| self.dropped(*reason)).sum()
+    }
+
+    /// Packets that came and of which nothing is counted yet: those in hand, or lost with a process that was killed.
+    pub fn in_hand(&self) -> u64 {
+        use Counter::{AnsweredPackets, ForwardedPackets, HandedIn, HandedOut, PuntedPackets, RxPackets};
+        let sum = |counters: &[Counter]| counters.iter().fold(0u64, |sum, c| sum.wrapping_add(self.get(*c)));
+        let came = sum(&[RxPackets, HandedIn]);
+        let went = sum(&[ForwardedPackets, PuntedPackets, AnsweredPackets, HandedOut]);
+        came.saturating_sub(went.wrapping_add(self.dropped_total()))
     }
 
     /// A target slot's counter; 0 for a slot out of range.

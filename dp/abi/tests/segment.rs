@@ -199,7 +199,7 @@ fn another_geometry_is_refused_with_its_numbers() {
     let wanted = Geometry { flows_max: 2222, ..GEOMETRY };
     let error = DataSegment::create_or_adopt(&path, wanted, false).expect_err("another geometry");
     let text = error.to_string();
-    assert!(text.contains("flows_max: 1000") && text.contains("flows_max: 2222"), "{text}");
+    assert!(text.contains("flows-max 1000") && text.contains("flows-max 2222"), "{text}");
     assert!(text.contains("--discard-flows"), "says what to do: {text}");
     let mut segment = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
     assert_eq!(segment.take_flows().expect("flows")[1][999], FLOW);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use leat_abi::segment::Origin;
-use leat_abi::{DataSegment, Geometry, Snapshot};
+use leat_abi::{Counter, DataSegment, DropReason, Geometry, Snapshot};
 use leat_core::{Forwarding, Pipeline, Place};
 use leat_dpdk::{Eal, HandoverRx, HandoverTx, Mempool, MempoolConfig, Worker, handover};
 
@@ -108,6 +108,7 @@ fn start_on(
     let forwarding = Arc::new(initial_forwarding(&segment, &macs));
     let (ports, queues) = share_queues(open, lcores);
 
+    settle_handovers(&segment, lcores);
     let clock = Clock::new(eal.tsc_hz());
     let flows = segment.take_flows().context("the flow region is in use")?;
     let mut plane =
@@ -174,6 +175,15 @@ fn open_segment(options: &Options) -> anyhow::Result<DataSegment> {
         arena_words: options.arena_mib << 17,
     };
     Ok(DataSegment::create_or_adopt(&options.segment, geometry, options.discard_flows)?)
+}
+
+/// Packets that lay in the rings between lcores when an earlier process was killed: they arrive, to be counted as lost.
+fn settle_handovers(segment: &DataSegment, lcores: u16) {
+    let sum = |counter| (0..lcores).map(|lcore| segment.counters(lcore).get(counter)).sum::<u64>();
+    let lost = sum(Counter::HandedOut).saturating_sub(sum(Counter::HandedIn));
+    let first = segment.counters(0);
+    first.add(Counter::HandedIn, lost);
+    first.drop(DropReason::Restart, lost);
 }
 
 /// The snapshot that an earlier process left, or an empty one, under which everything but ARP is dropped.

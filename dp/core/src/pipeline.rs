@@ -99,8 +99,10 @@ impl<'m> Pipeline<'m> {
         }
     }
 
-    /// Takes over the flows that an earlier process left in the entries. Returns how many.
+    /// Takes over the flows that an earlier process left in the entries; returns how many. Packets that it had in hand when it
+    /// was killed are counted as dropped.
     pub fn adopt(&mut self, now: Now) -> usize {
+        self.counters.drop(DropReason::Restart, self.counters.in_hand());
         self.flows.adopt(now)
     }
 

@@ -1,8 +1,8 @@
 //! The process dies at any moment, and another one takes the flows over.
 
-use leat_abi::Counter;
 use leat_abi::counters::TargetCounter;
 use leat_abi::flow::FlowState;
+use leat_abi::{Counter, DropReason};
 
 use crate::common::*;
 
@@ -40,6 +40,23 @@ fn a_crash_at_any_point_of_a_connection() {
         h.pass(62_000);
         assert_eq!(h.crash(), 0);
     }
+}
+
+/// What the dead process had in hand is counted as dropped: received, and then nothing more was heard of it. req: MET-35
+#[test]
+fn packets_in_hand_are_counted_at_adoption() {
+    let mut h = Harness::default();
+    Stream::open(&mut h, CLIENT, WEB, 1);
+    h.moved();
+    let counters = h.counters(0);
+    counters.add(Counter::RxPackets, 5);
+    counters.add(Counter::ForwardedPackets, 2);
+    counters.drop(DropReason::NoListener, 1);
+    assert_eq!(counters.in_hand(), 2);
+    h.crash();
+    assert_eq!((counters.in_hand(), counters.dropped(DropReason::Restart)), (0, 2));
+    h.crash();
+    assert_eq!(counters.dropped(DropReason::Restart), 2, "once");
 }
 
 /// Gauges are counted anew and equal; counters go on. req: R30, MET-35, I10

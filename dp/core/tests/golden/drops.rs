@@ -170,7 +170,7 @@ fn provoke(reason: DropReason) -> Option<Case> {
             });
             case(h, &to_host)
         }
-        DropReason::HandoverFull | DropReason::PuntFull | DropReason::TxFull => return None,
+        DropReason::HandoverFull | DropReason::PuntFull | DropReason::TxFull | DropReason::Restart => return None,
     })
 }
 
