@@ -41,7 +41,7 @@ fn child() {
     match role.as_str() {
         // A data plane's life: makes the segment, leaves traces in it and ends without a clean stop.
         "data plane" => {
-            let mut segment = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("a segment");
+            let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
             segment.take_flows().expect("flows")[1][999] = FLOW;
             segment.counters(1).add(Counter::RxPackets, 5);
             segment.lcore_header(1).running.store(1, Ordering::Relaxed);
@@ -73,8 +73,20 @@ fn left_behind(directory: &Path) -> PathBuf {
     path
 }
 
+/// As the data plane does it; but a test that starts a process at the same moment lends that one every open file until it executes,
+/// and with it a lock that was given up. A refusal for that is waited out.
+fn create_or_adopt(path: &Path, geometry: Geometry, discard: bool) -> Result<DataSegment, SegmentError> {
+    for _ in 0..30 {
+        match DataSegment::create_or_adopt(path, geometry, discard) {
+            Err(SegmentError::Locked(_)) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            result => return result,
+        }
+    }
+    DataSegment::create_or_adopt(path, geometry, discard)
+}
+
 fn refusal(path: &Path, discard: bool) -> SegmentError {
-    DataSegment::create_or_adopt(path, GEOMETRY, discard).expect_err("to be refused")
+    create_or_adopt(path, GEOMETRY, discard).expect_err("to be refused")
 }
 
 /// What is made is complete, private, and has all its memory.
@@ -82,7 +94,7 @@ fn refusal(path: &Path, discard: bool) -> SegmentError {
 fn a_new_segment_is_complete() {
     let directory = directory();
     let path = directory.path().join("leat");
-    let mut segment = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("a segment");
+    let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
     assert_eq!((segment.origin(), segment.geometry()), (Origin::Created, GEOMETRY));
     let header = segment.header();
     assert_eq!(header.magic.load(Ordering::Relaxed), MAGIC);
@@ -116,7 +128,7 @@ fn sizes_out_of_range_are_refused() {
         Geometry { arena_words: 1023, ..GEOMETRY },
         Geometry { arena_words: (1 << 30) + 1, ..GEOMETRY },
     ] {
-        let error = DataSegment::create_or_adopt(&path, geometry, true).expect_err("out of range");
+        let error = create_or_adopt(&path, geometry, true).expect_err("out of range");
         assert!(matches!(error, SegmentError::Geometry { .. }), "{error}");
         assert!(!path.exists());
     }
@@ -178,7 +190,7 @@ fn flows_and_counters_are_adopted() {
     let directory = directory();
     let path = left_behind(directory.path());
     let key = read_word(&path, word!(owner_key));
-    let mut segment = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
+    let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
     assert_eq!(segment.origin(), Origin::Adopted);
     let flows = segment.take_flows().expect("flows");
     let used: Vec<_> = flows.iter().enumerate().flat_map(|(l, f)| f.iter().map(move |f| (l, f))).collect();
@@ -197,11 +209,11 @@ fn another_geometry_is_refused_with_its_numbers() {
     let directory = directory();
     let path = left_behind(directory.path());
     let wanted = Geometry { flows_max: 2222, ..GEOMETRY };
-    let error = DataSegment::create_or_adopt(&path, wanted, false).expect_err("another geometry");
+    let error = create_or_adopt(&path, wanted, false).expect_err("another geometry");
     let text = error.to_string();
     assert!(text.contains("flows-max 1000") && text.contains("flows-max 2222"), "{text}");
     assert!(text.contains("--discard-flows"), "says what to do: {text}");
-    let mut segment = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
+    let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
     assert_eq!(segment.take_flows().expect("flows")[1][999], FLOW);
 }
 
@@ -222,7 +234,7 @@ fn another_layout_is_refused() {
         write_word(&path, index, good);
     }
     write_word(&path, word!(abi_version), ABI_VERSION + 1);
-    let mut segment = DataSegment::create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
+    let mut segment = create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
     assert_eq!(segment.origin(), Origin::Replaced);
     assert_eq!(segment.take_flows().expect("flows")[1][999], ZERO_FLOW);
 }
@@ -291,7 +303,7 @@ fn a_damaged_segment_is_refused() {
     let file = std::fs::File::options().write(true).open(&path).expect("the file");
     file.set_len(4096).expect("to cut it short");
     assert!(matches!(refusal(&path, false), SegmentError::Geometry { .. }));
-    let segment = DataSegment::create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
+    let segment = create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
     assert_eq!(segment.origin(), Origin::Replaced);
 }
 
@@ -303,7 +315,7 @@ fn an_empty_file_is_replaced() {
     std::fs::write(&path, "").expect("to write");
     let error = ControlSegment::attach(&path).expect_err("not a segment yet");
     assert!(matches!(error, SegmentError::NotASegment(_)), "{error}");
-    let segment = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("a segment");
+    let segment = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
     assert_eq!(segment.origin(), Origin::Created);
 }
 
@@ -313,7 +325,7 @@ fn a_segment_of_an_earlier_boot_is_replaced() {
     let directory = directory();
     let path = left_behind(directory.path());
     write_word(&path, word!(boot_id), 1);
-    let mut segment = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("a segment");
+    let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
     assert_eq!(segment.origin(), Origin::Replaced);
     assert!(segment.take_flows().expect("flows").iter().all(|lcore| lcore.iter().all(|flow| flow.state == 0)));
 }
@@ -329,7 +341,7 @@ fn discarding_makes_another_file() {
     let old = std::fs::File::open(&path).expect("the old file");
     let (inode, blocks) = (old.metadata().expect("it").ino(), old.metadata().expect("it").blocks());
 
-    let data = DataSegment::create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
+    let data = create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
     assert_eq!(data.origin(), Origin::Replaced);
     assert_ne!(std::fs::metadata(&path).expect("the new file").ino(), inode);
     assert!(!control.is_current());
@@ -381,7 +393,7 @@ fn too_little_memory_is_an_error_that_leaves_nothing() {
     }
     let path = directory.path().join("leat");
     let terabytes = Geometry { lcores: 64, flows_max: 1 << 30, ..GEOMETRY };
-    let error = DataSegment::create_or_adopt(&path, terabytes, false).expect_err("4 TiB");
+    let error = create_or_adopt(&path, terabytes, false).expect_err("4 TiB");
     assert!(error.to_string().contains("--flows-max"), "{error}");
     assert_eq!(std::fs::read_dir(directory.path()).expect("the directory").count(), 0);
 }
@@ -410,7 +422,7 @@ fn snapshot(generation: u64, ports: u8) -> Snapshot {
 fn a_snapshot_makes_its_round_trip() {
     let directory = directory();
     let path = directory.path().join("leat");
-    let mut data = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("a segment");
+    let mut data = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
     let mut control = ControlSegment::attach(&path).expect("to attach");
     assert_eq!((control.announced_generation(), control.acknowledged_generation()), (0, 0));
     assert!(data.pending_generation().is_none() && data.read_snapshot().is_none());
@@ -455,7 +467,7 @@ fn a_snapshot_makes_its_round_trip() {
 fn commands_and_events_get_through() {
     let directory = directory();
     let path = directory.path().join("leat");
-    let data = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("a segment");
+    let data = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
     let control = ControlSegment::attach(&path).expect("to attach");
     for lcore in 0..2 {
         let command = Command::TraceStop { id: 40 + u32::from(lcore) };
@@ -479,7 +491,7 @@ fn commands_and_events_get_through() {
 fn counters_are_seen_from_the_other_side() {
     let directory = directory();
     let path = directory.path().join("leat");
-    let data = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("a segment");
+    let data = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
     let control = ControlSegment::attach(&path).expect("to attach");
     for lcore in 0..2 {
         let n = u64::from(lcore) + 1;
@@ -505,7 +517,7 @@ fn counters_are_seen_from_the_other_side() {
 fn an_lcore_that_is_not_there_is_a_bug() {
     let directory = directory();
     let path = directory.path().join("leat");
-    DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("a segment").counters(2);
+    create_or_adopt(&path, GEOMETRY, false).expect("a segment").counters(2);
 }
 
 /// The same on huge pages, where there are any: made, adopted, attached to, replaced.
@@ -519,7 +531,7 @@ fn a_segment_lives_on_huge_pages() {
         return;
     };
     let path = directory.path().join("leat");
-    match DataSegment::create_or_adopt(&path, GEOMETRY, false) {
+    match create_or_adopt(&path, GEOMETRY, false) {
         Err(error) => {
             eprintln!("skipped: {error}");
             assert!(!path.exists(), "nothing is left");
@@ -529,7 +541,7 @@ fn a_segment_lives_on_huge_pages() {
     }
     run("data plane", &path);
     let control = ControlSegment::attach(&path).expect("to attach");
-    let mut data = DataSegment::create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
+    let mut data = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
     assert_eq!(data.origin(), Origin::Adopted);
     assert_eq!(data.take_flows().expect("flows")[1][999], FLOW);
     data.counters(0).add(Counter::Loops, 3);
@@ -537,6 +549,6 @@ fn a_segment_lives_on_huge_pages() {
     std::fs::remove_file(&path).expect("to remove");
     run("data plane", &path);
     assert!(!control.is_current());
-    let data = DataSegment::create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
+    let data = create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
     assert_eq!(data.origin(), Origin::Replaced);
 }
