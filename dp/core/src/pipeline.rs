@@ -129,11 +129,13 @@ impl<'m> Pipeline<'m> {
         // Places for a whole burst, filled in step with the frames: nothing is appended, so nothing has to look for room.
         let mut parsed = [Parsed::Arp; BURST];
         let mut probes = [Probe::default(); BURST];
-        for ((frame, p), probe) in frames.iter().zip(&mut parsed).zip(&mut probes) {
-            *p = self.parse(frame);
-            if let Parsed::Flow(meta) = p {
+        for ((frame, place), probe) in frames.iter().zip(&mut parsed).zip(&mut probes) {
+            let p = self.parse(frame);
+            // Before it is put in its place: reading it back from there would wait for the copy.
+            if let Parsed::Flow(meta) = &p {
                 *probe = self.flows.table.probe(&meta.tuple);
             }
+            *place = p;
         }
 
         let mut candidates: [Option<Found>; BURST] = [None; BURST];
