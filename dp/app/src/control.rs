@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use leat_abi::segment::monotonic_ms;
 use leat_core::Forwarding;
 
-use crate::setup::DataPlane;
+use crate::setup::{DataPlane, report_pairs};
 
 /// How long the thread sleeps when there was nothing to do: what a packet to Linux may wait.
 const NAP: Duration = Duration::from_micros(500);
@@ -42,8 +42,19 @@ pub fn run(mut plane: DataPlane, stop: &AtomicBool) -> anyhow::Result<()> {
 
 /// Drives out what is under way, stops lcores and ports, and looks whether every packet buffer has come back.
 fn finish(plane: DataPlane) -> anyhow::Result<()> {
-    let DataPlane { orders, workers, mailboxes, mut exception, ports, macs: _, segment: _segment, pool, silence, eal } =
-        plane;
+    let DataPlane {
+        orders,
+        workers,
+        mailboxes,
+        mut exception,
+        ports,
+        macs: _,
+        segment: _segment,
+        pool,
+        silence,
+        eal,
+        ..
+    } = plane;
     if !orders.drain(STOP_PATIENCE, || while exception.carry_to_linux() > 0 {}) {
         tracing::warn!("packets were still on their way between lcores after {STOP_PATIENCE:?}; they are given up");
     }
@@ -87,6 +98,8 @@ fn take_snapshot(plane: &DataPlane) {
     match plane.segment.read_announced() {
         Some((generation, Ok(snapshot))) => {
             let forwarding = Arc::new(Forwarding::new(&snapshot, &plane.macs));
+            let previous = plane.generation.replace(generation);
+            report_pairs(plane.source_ports.configure(&forwarding, all_use(plane, previous)));
             for mailbox in &plane.mailboxes {
                 mailbox.send(forwarding.clone());
             }
@@ -98,4 +111,10 @@ fn take_snapshot(plane: &DataPlane) {
         }
         None => {}
     }
+}
+
+/// Whether every lcore uses this generation or a later one.
+fn all_use(plane: &DataPlane, generation: u64) -> bool {
+    let lcores = 0..plane.mailboxes.len() as u16;
+    lcores.map(|lcore| plane.segment.lcore_header(lcore)).all(|h| h.generation.load(Ordering::Acquire) >= generation)
 }

@@ -1,6 +1,7 @@
 //! Building the data plane: segment, EAL, ports, TAP twins, pipelines, lcores; in this order, so that what can fail cheaply
 //! fails first.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,8 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, ensure};
 use leat_abi::segment::Origin;
 use leat_abi::{Counter, DataSegment, DropReason, Geometry, Snapshot};
-use leat_core::{Forwarding, Pipeline, Place};
+use leat_core::source_ports::Pairs;
+use leat_core::{Forwarding, Pipeline, Place, SourcePorts};
 use leat_dpdk::{Eal, HandoverRx, HandoverTx, Mempool, MempoolConfig, Worker, handover};
 
 use crate::clock::Clock;
@@ -24,6 +26,8 @@ use crate::silence::Silence;
 pub const RING_PACKETS: u32 = 2047;
 /// Packets of Linux that fit into the ring to the first lcore.
 const LINUX_PACKETS: u32 = 511;
+/// Pools of source ports for each target slot: pairs of a node address and a target at the most.
+const POOLS_PER_TARGET_SLOT: usize = 2;
 
 /// A running data plane, as the main thread keeps it. Fields are dropped in this order: lcores before what they use.
 pub struct DataPlane {
@@ -39,6 +43,10 @@ pub struct DataPlane {
     pub ports: Vec<ActivePort>,
     /// The ports' MACs, by number.
     pub macs: Vec<[u8; 6]>,
+    /// The source ports of full NAT.
+    pub source_ports: Arc<SourcePorts>,
+    /// The generation that the lcores were given last.
+    pub generation: Cell<u64>,
     /// The shared segment.
     pub segment: DataSegment,
     /// All packet buffers.
@@ -111,9 +119,24 @@ fn start_on(
     settle_handovers(&segment, lcores);
     let clock = Clock::new(eal.tsc_hz());
     let flows = segment.take_flows().context("the flow region is in use")?;
-    let mut plane =
-        DataPlane { orders, workers: Vec::new(), mailboxes, exception, ports, macs, segment, pool, silence, eal };
-    let DataPlane { orders, workers, mailboxes, ports, segment, eal, .. } = &mut plane;
+    let source_ports = Arc::new(SourcePorts::new(lcores, usize::from(options.targets_max) * POOLS_PER_TARGET_SLOT));
+    let generation = Cell::new(forwarding.generation);
+    let workers = Vec::new();
+    let mut plane = DataPlane {
+        orders,
+        workers,
+        mailboxes,
+        exception,
+        ports,
+        macs,
+        source_ports,
+        generation,
+        segment,
+        pool,
+        silence,
+        eal,
+    };
+    let DataPlane { orders, workers, mailboxes, ports, source_ports, segment, eal, .. } = &mut plane;
     let mut all_parts = Vec::new();
     let parts = flows.into_iter().zip(queues).zip(rings).zip(mailboxes);
     for (lcore, (((entries, (rx, egress)), rings), mailbox)) in (0..lcores).zip(parts) {
@@ -124,7 +147,8 @@ fn start_on(
             table_key: [random(), random()],
         };
         let now = leat_core::Now { ms: leat_abi::segment::monotonic_ms() };
-        let mut pipeline = Pipeline::new(place, entries, segment.counters(lcore), segment.events(lcore), now);
+        let (counters, events) = (segment.counters(lcore), segment.events(lcore));
+        let mut pipeline = Pipeline::new(place, entries, counters, events, source_ports.clone(), now);
         let adopted = pipeline.adopt(now);
         if adopted > 0 {
             tracing::info!("lcore {lcore}: adopted {adopted} flows");
@@ -147,6 +171,8 @@ fn start_on(
         };
         all_parts.push(parts);
     }
+    // Only now is it known which source ports are taken, and by which lcore.
+    report_pairs(source_ports.configure(&forwarding, true));
     for (parts, worker) in all_parts.into_iter().zip(eal.worker_lcores()) {
         workers.push(eal.launch(*worker, move || Lcore::new(parts).run())?);
     }
@@ -164,6 +190,17 @@ fn start_on(
         }
     );
     Ok(plane)
+}
+
+/// Says so if there are more pairs of node address and target than pools of source ports.
+pub fn report_pairs(pairs: Pairs) {
+    let Pairs { with_pool, without } = pairs;
+    if without > 0 {
+        tracing::error!(
+            "{without} pairs of node address and target get no source ports, as {with_pool} others have all there are: \
+             new connections to these targets are refused (nat_ports_exhausted). More target slots (--targets-max) make more"
+        );
+    }
 }
 
 fn open_segment(options: &Options) -> anyhow::Result<DataSegment> {

@@ -1,10 +1,13 @@
 //! The flow table together with what follows a flow through its life: its timer and the counters of its target and listener.
 
+use std::sync::Arc;
+
 use leat_abi::FlowEntry;
 use leat_abi::counters::{Counter, LcoreCounters, ListenerCounter, TargetCounter};
 use leat_abi::flow::{FlowState, flag};
 
 use crate::frame::Now;
+use crate::source_ports::SourcePorts;
 use crate::table::{FlowTable, Full};
 use crate::timer::Wheel;
 use crate::track;
@@ -14,6 +17,10 @@ use crate::track;
 pub struct Flows<'m> {
     /// The table.
     pub table: FlowTable<'m>,
+    /// The source ports of full NAT, of all lcores.
+    pub ports: Arc<SourcePorts>,
+    /// The lcore whose flows these are.
+    pub lcore: u16,
     wheel: Wheel,
     counters: LcoreCounters<'m>,
 }
@@ -22,19 +29,29 @@ const MINUS_ONE: u64 = u64::MAX;
 
 impl<'m> Flows<'m> {
     /// No flows yet, in these entries.
-    pub fn new(entries: &'m mut [FlowEntry], key: [u64; 2], counters: LcoreCounters<'m>, now: Now) -> Self {
+    pub fn new(
+        entries: &'m mut [FlowEntry],
+        key: [u64; 2],
+        counters: LcoreCounters<'m>,
+        (ports, lcore): (Arc<SourcePorts>, u16),
+        now: Now,
+    ) -> Self {
         let wheel = Wheel::new(entries.len(), now.seconds());
-        Self { table: FlowTable::new(entries, key), wheel, counters }
+        Self { table: FlowTable::new(entries, key), ports, lcore, wheel, counters }
     }
 
     /// Takes over the flows that an earlier process left in the entries. Gauges are counted anew. Returns how many there are.
     pub fn adopt(&mut self, now: Now) -> usize {
         self.counters.clear_gauges();
-        let Self { table, wheel, counters } = self;
+        let Self { table, ports, lcore, wheel, counters } = self;
         let adopted = table.adopt(|at, entry| {
             // A flow whose time ended meanwhile expires as any other, at its next packet or when its timer comes up.
             let is_active = entry.state().is_some_and(FlowState::is_active);
             if !is_active && track::is_over(entry, now) {
+                return false;
+            }
+            // Two flows with one source port cannot both be right.
+            if entry.has(flag::FULL_NAT) && !ports.adopt(entry, *lcore) {
                 return false;
             }
             schedule(wheel, at, entry, now);
@@ -48,9 +65,17 @@ impl<'m> Flows<'m> {
         adopted
     }
 
-    /// Takes in a new flow.
+    /// Takes in a new flow. One that cannot be taken in loses its source port.
     pub fn create(&mut self, flow: &FlowEntry, now: Now) -> Result<u32, Full> {
-        let at = self.table.insert(flow)?;
+        let at = match self.table.insert(flow) {
+            Ok(at) => at,
+            Err(full) => {
+                if flow.has(flag::FULL_NAT) {
+                    self.ports.release(flow);
+                }
+                return Err(full);
+            }
+        };
         schedule(&mut self.wheel, at, flow, now);
         self.counters.add(Counter::FlowsCreated, 1);
         self.counters.target(flow.target_slot, TargetCounter::NewFlows, 1);
@@ -77,6 +102,9 @@ impl<'m> Flows<'m> {
         if entry.state().is_some_and(FlowState::is_active) {
             activate(&self.counters, entry, MINUS_ONE);
             self.counters.add(Counter::FlowsClosed, 1);
+        }
+        if entry.has(flag::FULL_NAT) {
+            self.ports.release(entry);
         }
         self.wheel.cancel(at);
         self.table.remove(at);

@@ -7,6 +7,9 @@ use foldhash::fast::FixedState;
 use leat_abi::Snapshot;
 use leat_abi::snapshot::{LocalKind, NextHop, TargetState};
 
+use crate::parse::Tuple;
+use crate::source_ports::NAT_PORTS;
+
 /// Addresses as packets carry them: network order as loaded.
 pub fn loaded(address: Ipv4Addr) -> u32 {
     u32::from_ne_bytes(address.octets())
@@ -26,6 +29,8 @@ pub struct Listener {
     pub group: u16,
     /// Source address of full NAT, as loaded.
     pub source: u32,
+    /// Listeners of this protocol stand on ports of full NAT at that address.
+    pub shares_ports: bool,
 }
 
 /// A target as every packet needs it.
@@ -49,9 +54,18 @@ pub struct Group {
     /// Targets see the client's address and port.
     pub preserve_client_ip: bool,
     table: Box<[u16]>,
+    /// The slots in the table, each once.
+    members: Box<[u16]>,
 }
 
 impl Group {
+    fn new(preserve_client_ip: bool, table: &[u16]) -> Self {
+        let mut is_member = vec![false; 1 << 16];
+        table.iter().for_each(|slot| is_member[usize::from(*slot)] = true);
+        let members = (0..=u16::MAX).filter(|slot| is_member[usize::from(*slot)]).collect();
+        Self { preserve_client_ip, table: table.into(), members }
+    }
+
     /// The slot that a hash chooses; `attempt` goes on to other candidates.
     #[inline]
     pub fn choose(&self, hash: u64, attempt: u32) -> Option<u16> {
@@ -89,6 +103,8 @@ impl Forwarding {
             targets[usize::from(t.slot)] =
                 Some(Target { state: t.state, generation: t.generation, next_hop: t.next_hop, ip, port });
         }
+        let on_nat_ports: HashSet<_> =
+            snapshot.listeners.iter().filter(|l| NAT_PORTS.contains(&l.port)).map(|l| (l.vip, l.protocol)).collect();
         Self {
             generation: snapshot.generation,
             selection_key: snapshot.selection_key,
@@ -99,14 +115,11 @@ impl Forwarding {
                 .iter()
                 .map(|l| {
                     let key = (loaded(l.vip), l.port.to_be(), l.protocol);
-                    (key, Listener { slot: l.slot, group: l.group, source: loaded(l.source) })
+                    let shares_ports = on_nat_ports.contains(&(l.source, l.protocol));
+                    (key, Listener { slot: l.slot, group: l.group, source: loaded(l.source), shares_ports })
                 })
                 .collect(),
-            groups: snapshot
-                .groups
-                .iter()
-                .map(|g| Group { preserve_client_ip: g.preserve_client_ip, table: g.table.clone().into() })
-                .collect(),
+            groups: snapshot.groups.iter().map(|g| Group::new(g.preserve_client_ip, &g.table)).collect(),
             targets,
             target_sockets: snapshot.targets.iter().map(|t| (loaded(t.address), t.port.to_be())).collect(),
             target_addresses: snapshot.targets.iter().map(|t| loaded(t.address)).collect(),
@@ -141,6 +154,18 @@ impl Forwarding {
     #[inline]
     pub fn group(&self, index: u16) -> Option<&Group> {
         self.groups.get(usize::from(index))
+    }
+
+    /// The pairs of node address and target socket between which new flows have full NAT, as tuples of packets from the target whose
+    /// destination port is 0. Some may come more than once.
+    pub fn full_nat_pairs(&self) -> impl Iterator<Item = Tuple> {
+        self.listeners.iter().flat_map(|((_, _, protocol), listener)| {
+            let group = self.group(listener.group).filter(|group| !group.preserve_client_ip);
+            let slots = group.map_or(&[][..], |group| &group.members).iter();
+            slots
+                .filter_map(|slot| self.target_in(*slot))
+                .map(move |target| Tuple::new(*protocol, (target.ip, target.port), (listener.source, 0)))
+        })
     }
 
     /// The target in a slot, if it is of this generation.

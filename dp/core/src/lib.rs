@@ -7,7 +7,7 @@
 //! | check headers | [`parse`] |
 //! | find the flow | [`table`] |
 //! | follow its state | [`track`] |
-//! | begin a flow: listener, target, source port | `miss` |
+//! | begin a flow: listener, target, source port | `miss`, [`source_ports`] |
 //! | change the packet | [`rewrite`], [`checksum`] |
 //! | answer with a reset | [`reset`] |
 //! | timers and counters of flows | [`flows`], [`timer`] |
@@ -25,8 +25,10 @@ pub mod parse;
 pub mod pipeline;
 #[allow(unsafe_code)]
 pub mod prefetch;
+mod refusals;
 pub mod reset;
 pub mod rewrite;
+pub mod source_ports;
 pub mod table;
 pub mod timer;
 pub mod trace;
@@ -34,5 +36,6 @@ pub mod track;
 
 pub use forwarding::Forwarding;
 pub use frame::{BURST, Frame, Now, Verdict};
-pub use miss::{NAT_PORTS, NODE_PORTS};
+pub use miss::NODE_PORTS;
 pub use pipeline::{Arrival, Pipeline, Place};
+pub use source_ports::{NAT_PORTS, SourcePorts};

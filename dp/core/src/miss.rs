@@ -19,12 +19,6 @@ use crate::table::{Found, Side, tuple_of};
 
 /// Ports of a node address for connections of the node itself: health checks.
 pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 1024..=9999;
-/// Ports of a node address for full NAT: 55,000 (S9.1).
-pub const NAT_PORTS: std::ops::RangeInclusive<u16> = 10_000..=64_999;
-const NAT_PORTS_COUNT: u32 = 55_000;
-/// Candidates tried for a source port, and the step from one to the next (coprime to the count of ports).
-const NAT_TRIES: u32 = 256;
-const NAT_STEP: u32 = 7919;
 /// Targets tried when the tuple towards the chosen one is taken (S12.1), and places of the table looked at to find so many.
 const TARGET_TRIES: usize = 4;
 const PLACES_TRIED: u32 = 32;
@@ -47,8 +41,7 @@ impl Pipeline<'_> {
         // Whatever is for a node may be of a flow that has outlived its listener.
         let may_have_owner = listener.is_some() || is_target || local == Some(LocalKind::Node);
         if may_have_owner && self.lcores > 1 && arrival == Arrival::Wire {
-            let (ip, port) = if from_target { (to, to_port) } else { (tuple.source_ip(), tuple.source_port()) };
-            let owner = hash::owner(self.owner_key, ip, port, self.lcores);
+            let owner = self.owner(tuple, from_target);
             if owner != self.lcore {
                 self.tracer.step(|| Step::Handover { lcore: owner as u8 });
                 return Verdict::HandOver { lcore: owner };
@@ -67,6 +60,20 @@ impl Pipeline<'_> {
             return self.drop(DropReason::NoListener);
         }
         if tuple.protocol == protocol::TCP { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
+    }
+
+    /// The lcore that the flow of a packet belongs to, if it has one: under full NAT the one that took the source port, else the
+    /// one that the client's address and port say.
+    fn owner(&self, tuple: &Tuple, from_target: bool) -> u16 {
+        let (ip, port) = if from_target {
+            if let Some(owner) = self.flows.ports.owner(tuple) {
+                return owner;
+            }
+            (tuple.destination_ip(), tuple.destination_port())
+        } else {
+            (tuple.source_ip(), tuple.source_port())
+        };
+        hash::owner(self.owner_key, ip, port, self.lcores)
     }
 
     /// Whether a segment to a node's address may belong to a health check. Anybody else's is unintended traffic, to which Linux would
@@ -111,7 +118,8 @@ impl Pipeline<'_> {
             }
             Err(reason) => {
                 let counter = match reason {
-                    DropReason::NatPortsExhausted => Some(ListenerCounter::NoPort),
+                    // Once per attempt, however often the client sends its SYN again (S9.5).
+                    DropReason::NatPortsExhausted if !self.is_refused_again(meta, now) => Some(ListenerCounter::NoPort),
                     DropReason::FlowTableFull => Some(ListenerCounter::NoRoom),
                     DropReason::TupleConflict | DropReason::Hairpin => Some(ListenerCounter::Conflicts),
                     _ => None,
@@ -126,12 +134,9 @@ impl Pipeline<'_> {
 
     /// Makes the flow that a first packet begins. Returns its entry.
     fn plan<F: Frame>(&mut self, frame: &F, meta: &Meta, listener: &Listener, now: Now) -> Result<u32, DropReason> {
-        let place = (self.lcore, self.lcores, self.owner_key);
+        let choice = self.choice(meta);
         let Self { forwarding, flows, tracer, .. } = self;
         let group = forwarding.group(listener.group).ok_or(DropReason::NoTarget)?;
-        let is_tcp = meta.tuple.protocol == protocol::TCP;
-        let isn = is_tcp.then_some(meta.seq);
-        let choice = hash::selection(forwarding.selection_key, &meta.tuple, isn);
         let mut tried: ArrayVec<u16, TARGET_TRIES> = ArrayVec::new();
         for attempt in 0..PLACES_TRIED {
             let slot = group.choose(choice, attempt).ok_or(DropReason::NoTarget)?;
@@ -150,7 +155,7 @@ impl Pipeline<'_> {
             let addressed = if group.preserve_client_ip {
                 preserve(&mut flow, flows, now)
             } else {
-                translate(&mut flow, flows, forwarding, listener, choice, place)
+                translate(&mut flow, flows, forwarding, listener, choice)
             };
             match addressed {
                 Err(DropReason::TupleConflict) => continue,
@@ -162,6 +167,19 @@ impl Pipeline<'_> {
             return Ok(at);
         }
         Err(DropReason::TupleConflict)
+    }
+
+    /// The hash of a first packet that chooses its target and where the search for a source port begins.
+    fn choice(&self, meta: &Meta) -> u64 {
+        let isn = (meta.tuple.protocol == protocol::TCP).then_some(meta.seq);
+        hash::selection(self.forwarding.selection_key, &meta.tuple, isn)
+    }
+
+    /// Whether this attempt to begin a flow was refused a moment ago already. Remembers it.
+    #[cold]
+    fn is_refused_again(&mut self, meta: &Meta, now: Now) -> bool {
+        let attempt = self.choice(meta);
+        self.refusals.is_known(attempt, now)
     }
 
     /// Answers a segment that belongs to no flow.
@@ -225,31 +243,20 @@ fn preserve(flow: &mut FlowEntry, flows: &mut Flows<'_>, now: Now) -> Result<(),
     Ok(())
 }
 
-/// The target sees the node's address and a port that no other flow to the same target has. The answers to it hash to this lcore,
-/// whose number, count and key `place` holds.
+/// The target sees the node's address and a port that no other flow to the same target has. Who makes no flow of it gives it back.
 fn translate(
     flow: &mut FlowEntry,
     flows: &Flows<'_>,
     forwarding: &Forwarding,
     listener: &Listener,
     choice: u64,
-    (lcore, lcores, owner_key): (u16, u16, u64),
 ) -> Result<(), DropReason> {
     flow.flags |= flag::FULL_NAT;
     flow.nat_ip = listener.source;
-    let start = (choice >> 32) as u32 % NAT_PORTS_COUNT;
-    for n in 0..NAT_TRIES {
-        let port = NAT_PORTS.start() + ((start + n * NAT_STEP) % NAT_PORTS_COUNT) as u16;
-        flow.nat_port = port.to_be();
-        let mine = lcores == 1 || hash::owner(owner_key, flow.nat_ip, flow.nat_port, lcores) == lcore;
-        if mine
-            && forwarding.listener(flow.nat_ip, flow.nat_port, flow.protocol).is_none()
-            && flows.table.find(&tuple_of(flow, Side::Target)).is_none()
-        {
-            return Ok(());
-        }
-    }
-    Err(DropReason::NatPortsExhausted)
+    let usable = |port| !listener.shares_ports || forwarding.listener(listener.source, port, flow.protocol).is_none();
+    let port = flows.ports.claim(flow, (choice >> 32) as u32, flows.lcore, usable);
+    flow.nat_port = port.ok_or(DropReason::NatPortsExhausted)?;
+    Ok(())
 }
 
 /// A flow of this first packet to this target, its addresses towards the target still open.

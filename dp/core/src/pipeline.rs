@@ -23,7 +23,9 @@ use crate::forwarding::Forwarding;
 use crate::frame::{BURST, Frame, Now, Verdict};
 use crate::limit::Limit;
 use crate::parse::{self, Meta, Parsed, tcp};
+use crate::refusals::Refusals;
 use crate::rewrite::{self, Egress};
+use crate::source_ports::SourcePorts;
 use crate::table::{Found, Probe, Side};
 use crate::trace::{Tracer, sockets};
 use crate::track::{self, Outcome};
@@ -71,36 +73,41 @@ pub struct Pipeline<'m> {
     pub(crate) tracer: Tracer<'m>,
     pub(crate) resets: Limit,
     pub(crate) punts: Limit,
+    pub(crate) refusals: Refusals,
     arps: Limit,
     dump: Option<Dump>,
 }
 
 impl<'m> Pipeline<'m> {
-    /// A pipeline over flow entries in which nothing is kept yet ([`Pipeline::adopt`] takes over what is there).
+    /// A pipeline over flow entries in which nothing is kept yet ([`Pipeline::adopt`] takes over what is there). All lcores of a process
+    /// share the source ports.
     pub fn new(
         place: Place,
         entries: &'m mut [FlowEntry],
         counters: LcoreCounters<'m>,
         events: Producer<'m>,
+        ports: Arc<SourcePorts>,
         now: Now,
     ) -> Self {
         Self {
             lcore: place.lcore,
             lcores: place.lcores,
             owner_key: place.owner_key,
-            flows: Flows::new(entries, place.table_key, counters, now),
+            flows: Flows::new(entries, place.table_key, counters, (ports, place.lcore), now),
             forwarding: Arc::default(),
             counters,
             tracer: Tracer::new(events, counters),
             resets: Limit::new(RESETS_PER_S.0, RESETS_PER_S.1),
             punts: Limit::new(PUNTS_PER_S.0, PUNTS_PER_S.1),
+            refusals: Refusals::new(),
             arps: Limit::new(ARP_PER_S.0, ARP_PER_S.1),
             dump: None,
         }
     }
 
     /// Takes over the flows that an earlier process left in the entries; returns how many. Packets that it had in hand when it
-    /// was killed are counted as dropped.
+    /// was killed are counted as dropped. Every lcore does so before the first one handles a packet: else it could give a source port
+    /// away that another one's flow has.
     pub fn adopt(&mut self, now: Now) -> usize {
         self.counters.drop(DropReason::Restart, self.counters.in_hand());
         self.flows.adopt(now)

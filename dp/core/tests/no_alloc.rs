@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use leat_abi::message::{ANY_PORT, Command, Filter};
-use leat_core::{Arrival, BURST, Forwarding, Now, Pipeline, Place, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Now, Pipeline, Place, SourcePorts, Verdict};
 
 use common::memory::Memory;
 use common::*;
@@ -71,9 +71,12 @@ fn a_running_pipeline_allocates_nothing() {
     let (counters, events, mut reader) = (memory.counters, memory.producer(), memory.consumer());
     let place = Place { lcore: 0, lcores: 2, owner_key: 5, table_key: [2, 3] };
     let mut now = Now { ms: 1_000_000 };
-    let mut pipeline = Pipeline::new(place, memory.entries(), counters, events, now);
     let world = snapshot();
-    pipeline.install(Arc::new(Forwarding::new(&world, &PORTS)));
+    let forwarding = Arc::new(Forwarding::new(&world, &PORTS));
+    let ports = Arc::new(SourcePorts::new(2, 64));
+    ports.configure(&forwarding, true);
+    let mut pipeline = Pipeline::new(place, memory.entries(), counters, events, ports, now);
+    pipeline.install(forwarding);
 
     // Frames are made before, and so is whatever must be kept for later.
     let client = |n: u32| std::net::SocketAddrV4::new([198, 51, 100, n as u8].into(), 1024 + (n * 77 % 50_000) as u16);

@@ -7,10 +7,10 @@ use arrayvec::ArrayVec;
 use leat_abi::FlowEntry;
 use leat_abi::counters::LcoreCounters;
 use leat_abi::ring::Producer;
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, SourcePorts, Verdict};
 use leat_dpdk::rdtsc;
 
-use crate::world::{Binding, FRAME, Flow, Kind, Mode, Transport};
+use crate::world::{self, Binding, FRAME, Flow, Kind, Mode, Transport};
 
 /// The appliance's port.
 pub const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -126,7 +126,9 @@ impl<'m> Bed<'m> {
     ) -> Self {
         let place = Place { lcore: 0, lcores: 1, owner_key: 1, table_key: TABLE_KEY };
         let now = Now { ms: 1_000_000 };
-        let mut pipeline = Pipeline::new(place, entries, counters, events, now);
+        let ports = Arc::new(SourcePorts::new(1, 2 * usize::from(world::TARGETS)));
+        ports.configure(forwarding, true);
+        let mut pipeline = Pipeline::new(place, entries, counters, events, ports, now);
         pipeline.install(forwarding.clone());
         Self {
             pipeline,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use leat_abi::counters::{Counter, DropReason, ListenerCounter, TargetCounter};
-use leat_abi::flow::FlowState;
+use leat_abi::flow::{FlowState, flag};
 use leat_abi::message::{Command, Event};
 use leat_abi::ring::Consumer;
 use leat_abi::snapshot::TargetState;
 use leat_abi::{FlowEntry, Snapshot};
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, SourcePorts, Verdict};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use zerocopy::IntoBytes;
@@ -23,6 +23,8 @@ use crate::world::{PORTS, snapshot, table};
 
 /// Few entries, so that tables fill.
 const FLOWS: usize = 1024;
+/// Pairs of node address and target that have source ports: enough, or not.
+const POOLS: [usize; 2] = [64, 10];
 
 /// A frame and what its maker knows of it.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +63,9 @@ struct Lcore {
 pub struct Lcores {
     pub now: Now,
     lcores: Vec<Lcore>,
+    ports: Arc<SourcePorts>,
+    /// Pools at the most: the same after a restart, as flows have them.
+    pools: usize,
     frames: Vec<Buffer>,
     configurations: Vec<Arc<Forwarding>>,
     restarts: u64,
@@ -84,8 +89,20 @@ impl Lcores {
         let configurations = std::iter::once(unconfigured).chain(configured).collect();
         let frames = vec![Buffer::default(); BURST];
         let now = Now { ms: 65_000_000 };
-        let mut all =
-            Self { now, lcores, frames, configurations, restarts: 0, swaps: 0, tainted: false, damaged: false };
+        let pools = POOLS[random.random_range(0..POOLS.len())];
+        let ports = Arc::new(SourcePorts::new(count, pools));
+        let mut all = Self {
+            now,
+            lcores,
+            ports,
+            pools,
+            frames,
+            configurations,
+            restarts: 0,
+            swaps: 0,
+            tainted: false,
+            damaged: false,
+        };
         all.start(random);
         all
     }
@@ -96,17 +113,19 @@ impl Lcores {
 
     fn start(&mut self, random: &mut SmallRng) {
         let count = self.lcores.len() as u16;
+        self.ports = Arc::new(SourcePorts::new(count, self.pools));
+        // It takes a while until the control plane has looked.
+        let first = random.random_range(0..2);
         for (lcore, l) in (0..).zip(&mut self.lcores) {
             l.pipeline = None;
             let place = Place { lcore, lcores: count, owner_key: 0x5eed, table_key: random.random() };
             let (counters, events) = (l.memory.counters, l.memory.producer());
-            let mut pipeline = Pipeline::new(place, l.memory.entries(), counters, events, self.now);
+            let mut pipeline = Pipeline::new(place, l.memory.entries(), counters, events, self.ports.clone(), self.now);
             pipeline.adopt(self.now);
-            // It takes a while until the control plane has looked.
-            let first = random.random_range(0..2);
             pipeline.install(self.configurations[first].clone());
             l.pipeline = Some(pipeline);
         }
+        self.ports.configure(&self.configurations[first], true);
         self.restarts += 1;
     }
 
@@ -216,14 +235,16 @@ impl Lcores {
     pub fn reconfigure(&mut self, random: &mut SmallRng) {
         self.swaps += 1;
         let next = random.random_range(1..self.configurations.len());
+        self.ports.configure(&self.configurations[next], true);
         for l in &mut self.lcores {
             l.pipeline.as_mut().expect("running").install(self.configurations[next].clone());
         }
     }
 
-    /// Conservation on every lcore; gauges equal entries; no key twice; entries in use equal insertions less removals.
+    /// Conservation on every lcore; gauges equal entries; no key twice, no source port twice on all of them, none lost; entries in use equal
+    /// insertions less removals.
     pub fn check(&self) {
-        let mut keys = HashSet::new();
+        let (mut keys, mut sources, mut full_nat) = (HashSet::new(), HashSet::new(), 0);
         for (lcore, l) in self.lcores.iter().enumerate() {
             let c = &l.memory.counters;
             let get = |counter| c.get(counter);
@@ -245,6 +266,11 @@ impl Lcores {
                 active += is_active;
                 assert!(keys.insert((e.protocol, e.client_ip, e.client_port, e.vip, e.vport, lcore)));
                 assert!(keys.insert((e.protocol, e.target_ip, e.target_port, e.nat_ip, e.nat_port, lcore)));
+                if e.has(flag::FULL_NAT) {
+                    full_nat += 1;
+                    let source = (e.protocol, e.target_ip, e.target_port, e.nat_ip, e.nat_port);
+                    assert!(sources.insert(source), "a source port twice, lcore {lcore}");
+                }
                 for (slot, first) in [(e.target_slot, 0), (e.listener_slot, 2)] {
                     if let Some(g) = gauges.get_mut(usize::from(slot)) {
                         g[first] += 1;
@@ -267,6 +293,7 @@ impl Lcores {
                 assert_eq!(found, expected, "gauges of slot {slot} on lcore {lcore}");
             }
         }
+        assert_eq!(self.ports.used().1, full_nat, "source ports taken, and flows that have one");
     }
 
     fn total(&self, counter: Counter) -> u64 {

@@ -9,7 +9,7 @@ use leat_abi::counters::{Counter, DropReason, LcoreCounters, ListenerCounter, Ta
 use leat_abi::message::Event;
 use leat_abi::ring::Consumer;
 use leat_abi::{FlowEntry, Snapshot};
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, SourcePorts, Verdict};
 
 use super::memory::{Memory, SLOTS};
 use super::packet::{Packet, checksums};
@@ -89,8 +89,13 @@ pub struct Harness {
     /// The configuration; [`Harness::publish`] makes it that of the lcores.
     pub world: Snapshot,
     lcores: Vec<Lcore>,
+    /// Those of the process that runs.
+    pub ports: Arc<SourcePorts>,
     incarnation: u64,
 }
+
+/// Pairs of node address and target that have source ports.
+pub const POOLS: usize = 64;
 
 impl Default for Harness {
     fn default() -> Self {
@@ -112,6 +117,7 @@ impl Harness {
 
     /// Lcores that have no snapshot yet.
     pub fn unconfigured(lcores: u16, flows: usize, events: usize) -> Self {
+        let ports = Arc::new(SourcePorts::new(lcores, POOLS));
         let lcores = (0..lcores)
             .map(|_| {
                 let memory = Memory::new(flows, events);
@@ -121,7 +127,7 @@ impl Harness {
             .collect();
         // Not a whole second, and the 16-bit stamps of the entries will soon wrap around.
         let now = Now { ms: 65_500_123 };
-        let mut harness = Self { now, world: world::snapshot(), lcores, incarnation: 0 };
+        let mut harness = Self { now, world: world::snapshot(), lcores, ports, incarnation: 0 };
         harness.start();
         harness
     }
@@ -145,12 +151,14 @@ impl Harness {
     fn start(&mut self) {
         self.incarnation += 1;
         let lcores = self.lcores.len() as u16;
+        self.ports = Arc::new(SourcePorts::new(lcores, POOLS));
         for (lcore, l) in (0..).zip(&mut self.lcores) {
             l.pipeline = None;
             let table_key = [self.incarnation.wrapping_mul(0x9e37_79b9_7f4a_7c15), u64::from(lcore)];
             let place = Place { lcore, lcores, owner_key: 0x5eed, table_key };
             let (counters, producer) = (l.memory.counters, l.memory.producer());
-            l.pipeline = Some(Pipeline::new(place, l.memory.entries(), counters, producer, self.now));
+            l.pipeline =
+                Some(Pipeline::new(place, l.memory.entries(), counters, producer, self.ports.clone(), self.now));
         }
     }
 
@@ -162,6 +170,7 @@ impl Harness {
 
     fn install(&mut self) {
         let forwarding = Arc::new(Forwarding::new(&self.world, &PORTS));
+        self.ports.configure(&forwarding, true);
         for l in &mut self.lcores {
             l.pipeline.as_mut().expect("running").install(forwarding.clone());
         }
@@ -291,7 +300,8 @@ impl Harness {
         assert_eq!(self.total(Counter::HandedOut), self.total(Counter::HandedIn), "nothing is lost between lcores");
     }
 
-    /// What must hold of all flows: no key twice (I2), no source port twice at a target (I6), gauges = entries (I10).
+    /// What must hold of all flows: no key twice (I2), no source port twice at a target (I6), none taken that no entry has,
+    /// gauges = entries (I10).
     pub fn check_flows(&self) {
         let flows = self.flows();
         let mut keys = std::collections::HashSet::new();
@@ -299,6 +309,8 @@ impl Harness {
             assert!(keys.insert((e.protocol, e.client_ip, e.client_port, e.vip, e.vport)), "client's key twice: {e:?}");
             assert!(keys.insert((e.protocol, e.target_ip, e.target_port, e.nat_ip, e.nat_port)), "target's: {e:?}");
         }
+        let full_nat = flows.iter().filter(|(_, e)| e.has(leat_abi::flow::flag::FULL_NAT)).count();
+        assert_eq!(self.ports.used().1, full_nat as u64, "source ports taken");
         for (lcore, l) in (0u16..).zip(&self.lcores) {
             let c = &l.memory.counters;
             let mine = || flows.iter().filter(|(at, _)| *at == lcore).map(|(_, e)| e);

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::net::SocketAddrV4;
 
-use leat_abi::DropReason;
+use leat_abi::counters::ListenerCounter;
+use leat_abi::{Counter, DropReason};
 
 use crate::common::*;
 
@@ -49,53 +50,273 @@ fn h_isn(n: u32) -> u32 {
     n.wrapping_mul(0x9e37_79b9)
 }
 
-/// One target gives nearly all of 55,000 ports at once, none twice, all in range; what is refused is counted, other targets are not
-/// concerned. req: CIP-14, CIP-15, S9.1, S9.2, I6
+/// All flows of a target are open, all ports taken.
+const POOL: u32 = 55_000;
+
+fn one_target(h: &mut Harness, slot: u16) {
+    h.world.groups[0].table = vec![slot];
+    h.publish();
+}
+
+fn drops(h: &Harness, reason: DropReason) -> u64 {
+    (0..h.lcores()).map(|lcore| h.counters(lcore).dropped(reason)).sum()
+}
+
+fn refusals(h: &Harness, listener: u16) -> u64 {
+    (0..h.lcores()).map(|lcore| h.counters(lcore).get_listener(listener, ListenerCounter::NoPort)).sum()
+}
+
+/// Sends SYNs of these clients, arriving on all lcores in turn. Returns the source port of each, or none if it was refused.
+fn syns(h: &mut Harness, clients: std::ops::Range<u32>) -> Vec<Option<u16>> {
+    let mut ports = Vec::new();
+    for first in clients.clone().step_by(25) {
+        let last = clients.end.min(first + 25);
+        let frames: Vec<Vec<u8>> = (first..last).map(|n| Stream::new(client(n), WEB, n).syn().bytes()).collect();
+        let lcore = (first / 25 % u32::from(h.lcores())) as u16;
+        ports.extend(h.burst(lcore, CLIENT_SIDE, &frames).iter().map(|out| {
+            let refused = out.is_dropped(DropReason::NatPortsExhausted);
+            (!refused).then(|| out.forwarded().1.source.port())
+        }));
+    }
+    ports
+}
+
+/// One target gives exactly 55,000 ports at once, none twice, all in range, neighbours not to neighbours, however many lcores share
+/// them. Answers find their flow on whichever lcore they arrive. What is refused is counted once. Another target has its own.
+/// req: CIP-14, CIP-15, R20, S9.1, S9.2, S9.3, S9.5, S9.6, I6
 #[test]
 fn source_ports_of_one_target() {
-    let mut h = Harness::new(1, 65_536);
-    h.world.groups[0].table = vec![1];
-    h.publish();
-    let mut ports = HashSet::new();
-    let mut refused = 0;
-    for first in (0..55_000).step_by(25) {
-        let frames: Vec<Vec<u8>> = (first..first + 25).map(|n| Stream::new(client(n), WEB, n).syn().bytes()).collect();
-        for out in h.burst(0, CLIENT_SIDE, &frames) {
-            if out.is_dropped(DropReason::NatPortsExhausted) {
-                refused += 1;
-            } else {
-                assert!(ports.insert(out.forwarded().1.source.port()), "a port twice");
+    for lcores in 1..=4 {
+        let mut h = Harness::new(lcores, 1 << 16);
+        one_target(&mut h, 1);
+        let ports: Vec<u16> = syns(&mut h, 0..POOL).into_iter().map(|port| port.expect("one is left")).collect();
+        assert_eq!(ports.iter().collect::<HashSet<_>>().len(), POOL as usize, "{lcores} lcores: a port twice");
+        assert!(ports.iter().all(|port| leat_core::NAT_PORTS.contains(port)));
+        let sequential = ports[..20_000].windows(2).filter(|pair| pair[1] == pair[0].wrapping_add(1)).count();
+        assert!(sequential < 20, "{sequential} clients got the port after that of the client before");
+
+        assert_eq!(syns(&mut h, POOL..POOL + 100), vec![None; 100]);
+        for _ in 0..3 {
+            h.skip(1_300);
+            assert_eq!(syns(&mut h, POOL..POOL + 100), vec![None; 100], "the same SYNs again");
+        }
+        assert_eq!((refusals(&h, 0), drops(&h, DropReason::NatPortsExhausted)), (100, 400));
+
+        for n in (0..POOL).step_by(2999) {
+            let mut s = Stream::new(client(n), WEB, n);
+            (s.target, s.nat) = (target(1), SocketAddrV4::new(NODE, ports[n as usize]));
+            for lcore in 0..lcores {
+                let out = h.feed_bytes(lcore, TARGET_SIDE, &s.syn_ack().bytes());
+                assert_eq!(out.forwarded().1.destination, s.client, "{lcores} lcores, answer on lcore {lcore}");
             }
         }
+        one_target(&mut h, 2);
+        Stream::open(&mut h, client(60_000), WEB, 1).works(&mut h);
+        h.check_flows();
     }
-    assert!(ports.iter().all(|port| leat_core::NAT_PORTS.contains(port)));
-    assert!(ports.len() > 53_000, "{}", ports.len());
-    let moved = h.moved();
-    assert_eq!(moved.get("listener0.no_port").copied().unwrap_or(0), refused);
-    h.world.groups[0].table = vec![2];
-    h.publish();
-    Stream::open(&mut h, client(60_000), WEB, 1).works(&mut h);
+}
+
+/// A second target doubles what one gives. req: CIP-14
+#[test]
+fn source_ports_of_two_targets() {
+    let mut h = Harness::new(3, 1 << 16);
+    for slot in [1, 2] {
+        one_target(&mut h, slot);
+        let from = u32::from(slot) * 60_000;
+        assert!(syns(&mut h, from..from + POOL).iter().all(Option::is_some));
+        assert_eq!(syns(&mut h, from + POOL..from + POOL + 3), [None; 3]);
+    }
+    assert_eq!(h.total(Counter::FlowsCreated), 110_000);
     h.check_flows();
 }
 
-/// A port that has a listener is not used as a source port. req: S9.1
+/// Ports come back when their time is over and not before: 10 s after a reset, 60 s after the end of a connection or its expiry.
+/// req: S9.4, R20
+#[test]
+fn source_ports_come_back() {
+    let mut h = Harness::new(2, 1 << 16);
+    one_target(&mut h, 1);
+    let mut reset = Stream::open(&mut h, client(0), WEB, 1);
+    let mut closed = Stream::open(&mut h, client(1), WEB, 1);
+    assert!(syns(&mut h, 2..POOL).iter().all(Option::is_some));
+    reset.abort(&mut h);
+    closed.close(&mut h);
+    let mut next = POOL;
+    let mut attempts = |h: &mut Harness, after_s: u64| {
+        h.pass(after_s * 1000);
+        next += 5;
+        syns(h, next - 5..next).into_iter().flatten().collect::<Vec<u16>>()
+    };
+    assert_eq!(attempts(&mut h, 0), []);
+    assert_eq!(attempts(&mut h, 9), []);
+    assert_eq!(attempts(&mut h, 3), [reset.nat.port()], "after 12 s");
+    h.pass(20_000); // The half-open ones expire.
+    assert_eq!(attempts(&mut h, 26), [], "after 58 s");
+    assert_eq!(attempts(&mut h, 4), [closed.nat.port()], "after 62 s");
+    assert_eq!(attempts(&mut h, 20), [], "after 82 s");
+    h.check_flows();
+    h.pass(100_000);
+    h.pass(100_000);
+    h.check_flows();
+    assert_eq!(h.ports.used().1, 0);
+    assert!(syns(&mut h, 100_000..100_000 + POOL).iter().all(Option::is_some));
+}
+
+/// An attempt that is refused is counted again only if nothing was heard of it for four seconds, or if it is another one. UDP has no
+/// sequence number: a client's datagrams are one attempt. req: CIP-15, S9.5
+#[test]
+fn refusals_are_counted_once() {
+    let mut h = Harness::new(1, 1 << 17);
+    h.world.groups[0].table = vec![1];
+    h.world.groups[3].table = vec![4];
+    h.publish();
+    assert!(syns(&mut h, 0..POOL).iter().all(Option::is_some));
+    for n in 0..POOL {
+        h.feed(CLIENT_SIDE, &Packet::udp(client(n), LOG, b"x").macs(ROUTER_MAC, PORTS[0])).forwarded();
+        h.pass(0);
+    }
+    let syn = |isn| Stream::new(client(POOL), WEB, isn).syn();
+    let datagram = Packet::udp(client(POOL), LOG, b"y").macs(ROUTER_MAC, PORTS[0]);
+    h.moved();
+    for (after_ms, packet, counted) in [
+        (0, syn(7), Some("listener0.no_port")),
+        (1_000, syn(7), None),
+        (2_000, syn(7), None),
+        (4_000, syn(7), None),
+        (0, syn(8), Some("listener0.no_port")),
+        (4_001, syn(8), Some("listener0.no_port")),
+        (0, datagram.clone(), Some("listener3.no_port")),
+        (10, datagram.clone(), None),
+        (3_900, datagram.clone(), None),
+        (4_001, datagram, Some("listener3.no_port")),
+    ] {
+        h.skip(after_ms);
+        let length = packet.bytes().len();
+        assert!(h.feed(CLIENT_SIDE, &packet).is_dropped(DropReason::NatPortsExhausted));
+        let expected = rx(length).dropped("nat_ports_exhausted");
+        counted.map_or(expected.clone(), |name| expected.and(name, 1)).is(&h.moved());
+    }
+}
+
+/// A port that has a listener is not used as a source port, and all others are. req: S9.1
 #[test]
 fn listeners_keep_their_ports() {
-    let mut h = Harness::new(1, 65_536);
+    let mut h = Harness::new(1, 1 << 16);
     h.world.groups[0].table = vec![1];
-    let add = |h: &mut Harness, slot: u16, port| {
-        let listener = leat_abi::snapshot::Listener { slot, port, ..h.world.listeners[0] };
+    let listeners: Vec<u16> = (0..50).map(|n| 20_000 + n).chain([10_000, 64_999]).collect();
+    for (n, port) in (0..).zip(&listeners) {
+        let listener = leat_abi::snapshot::Listener { slot: 7 + n % 25, port: *port, ..h.world.listeners[0] };
         h.world.listeners.push(listener);
-    };
-    add(&mut h, 8, 20_000);
-    add(&mut h, 9, 64_999);
+    }
     h.publish();
-    for n in 0..54_000 {
-        let s = Stream::new(client(n), WEB, n);
-        let out = s.feed_client(&mut h, &s.syn());
-        if !out.is_dropped(DropReason::NatPortsExhausted) {
-            let port = out.forwarded().1.source.port();
-            assert!(port != 20_000 && port != 64_999);
+    let ports = syns(&mut h, 0..POOL);
+    assert_eq!(ports.iter().flatten().count(), POOL as usize - listeners.len());
+    assert!(ports.iter().flatten().all(|port| !listeners.contains(port)));
+    h.world.listeners.retain(|listener| listener.slot < 7);
+    h.publish();
+    assert_eq!(
+        syns(&mut h, 60_000..60_060).into_iter().flatten().collect::<HashSet<_>>(),
+        listeners.into_iter().collect()
+    );
+    h.check_flows();
+}
+
+/// Lcores that start anew know all ports that any of them has given away, and whose they are. req: I6, R2, S9.2
+#[test]
+fn source_ports_after_a_crash() {
+    let mut h = Harness::new(3, 1 << 16);
+    one_target(&mut h, 1);
+    let ports = syns(&mut h, 0..POOL - 10);
+    assert_eq!(h.crash(), POOL as usize - 10);
+    h.check_flows();
+    for n in (0..POOL - 10).step_by(4999) {
+        let mut s = Stream::new(client(n), WEB, n);
+        (s.target, s.nat) = (target(1), SocketAddrV4::new(NODE, ports[n as usize].expect("forwarded")));
+        for lcore in 0..3 {
+            let out = h.feed_bytes(lcore, TARGET_SIDE, &s.syn_ack().bytes());
+            assert_eq!(out.forwarded().1.destination, s.client);
         }
     }
+    assert_eq!(syns(&mut h, 60_000..60_020).iter().flatten().count(), 10);
+    h.check_flows();
+}
+
+/// A source port that entries of two lcores claim stays with one of them. req: I6, R3
+#[test]
+fn a_source_port_claimed_twice() {
+    let mut h = Harness::new(2, 256);
+    one_target(&mut h, 1);
+    (0..40).for_each(|n| drop(Stream::new(client(n), WEB, n).send_syn(&mut h)));
+    let entry = h.flows().into_iter().find(|(lcore, _)| *lcore == 1).expect("one of the second lcore").1;
+    h.damage(&[(255, leat_abi::FlowEntry { client_port: 1, ..entry })]);
+    assert_eq!(h.crash(), 40);
+    h.check_laws();
+    assert_eq!(h.ports.used().1, 40);
+    let holds = |e: &leat_abi::FlowEntry| e.nat_port == entry.nat_port && e.target_ip == entry.target_ip;
+    assert_eq!(h.flows().iter().filter(|(_, e)| holds(e)).count(), 1);
+}
+
+/// Targets come and go, their addresses never the same: pools are used again, those of flows that live on are kept, also when the
+/// listener has gone. req: S9.1, S15.7
+#[test]
+fn pools_come_and_go() {
+    let mut h = Harness::new(2, 256);
+    one_target(&mut h, 0);
+    let mut old = Stream::open(&mut h, client(9_999), WEB, 1);
+    for n in 0..300u16 {
+        let [high, low] = n.to_be_bytes();
+        h.world.targets[1].address = [10, 3, high, low].into();
+        h.world.targets[1].generation = n as u8;
+        one_target(&mut h, 1);
+        let out = h.feed(CLIENT_SIDE, &Stream::new(client(n.into()), WEB, 7).syn());
+        assert_eq!(out.forwarded().1.destination.ip().octets(), [10, 3, high, low]);
+        h.pass(35_000);
+        h.pass(62_000);
+        old.works(&mut h);
+        h.check_flows();
+        assert!(h.ports.used().0 < 12, "{:?}", h.ports.used());
+    }
+    h.world.listeners.retain(|listener| listener.slot != 0);
+    (0..5).for_each(|_| h.publish());
+    for lcore in 0..2 {
+        old.lcore = lcore;
+        old.works(&mut h);
+    }
+    h.check_flows();
+}
+
+/// More pairs of node address and target than there are pools: those without are refused and counted, the others work. Pools that
+/// nobody needs any more serve them. req: S9.5
+#[test]
+fn pools_run_out() {
+    let mut h = Harness::new(1, 4096);
+    let vip = |n: u8| SocketAddrV4::new([10, 1, 7, n].into(), 80);
+    h.world.groups[0].table = vec![1];
+    (0..3).for_each(|_| h.publish());
+    let web = h.world.listeners[0];
+    let pairs = harness::POOLS as u8 + 20;
+    for n in 0..pairs {
+        let ip = *vip(n).ip();
+        h.world.listeners.push(leat_abi::snapshot::Listener { vip: ip, source: ip, ..web });
+        h.world.locals.push(leat_abi::snapshot::Local { address: ip, ..h.world.locals[1] });
+    }
+    h.publish();
+    h.moved();
+    let attempt = |h: &mut Harness, n: u8| {
+        let s = Stream::new(client(n.into()), vip(n), n.into());
+        h.feed(CLIENT_SIDE, &s.syn()).is_dropped(DropReason::NatPortsExhausted)
+    };
+    let refused: Vec<u8> = (0..pairs).filter(|n| attempt(&mut h, *n)).collect();
+    // The pairs of the listeners that were there before have pools, too.
+    assert_eq!(refused.len(), 20 + 1 + 4);
+    assert_eq!((refusals(&h, 0), drops(&h, DropReason::NatPortsExhausted)), (25, 25));
+    assert_eq!(h.ports.used(), (harness::POOLS, u64::from(pairs) - 25));
+    h.check_flows();
+
+    h.pass(35_000);
+    h.pass(62_000);
+    h.world.listeners.retain(|listener| listener.vip.octets()[2] != 7 || refused.contains(&listener.vip.octets()[3]));
+    (0..3).for_each(|_| h.publish());
+    assert!(refused.iter().all(|n| !attempt(&mut h, *n)), "pools were given up");
+    h.check_flows();
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use leat_abi::counters::TargetCounter;
-use leat_core::{Arrival, BURST, Forwarding, Now, Pipeline, Place};
+use leat_core::{Arrival, BURST, Forwarding, Now, Pipeline, Place, SourcePorts};
 
 use crate::common::memory::Memory;
 use crate::common::*;
@@ -31,8 +31,11 @@ fn spread(packet: &Packet, vary: impl Fn(u32, &mut [u8])) -> Vec<u64> {
     let (counters, events) = (memory.counters, memory.producer());
     let place = Place { lcore: 0, lcores: 1, owner_key: 1, table_key: [2, 3] };
     let now = Now { ms: 1_000_000 };
-    let mut pipeline = Pipeline::new(place, memory.entries(), counters, events, now);
-    pipeline.install(Arc::new(Forwarding::new(&world, &PORTS)));
+    let forwarding = Arc::new(Forwarding::new(&world, &PORTS));
+    let ports = Arc::new(SourcePorts::new(1, 64));
+    ports.configure(&forwarding, true);
+    let mut pipeline = Pipeline::new(place, memory.entries(), counters, events, ports, now);
+    pipeline.install(forwarding);
     let template = packet.bytes();
     let mut verdicts = ArrayVec::new();
     for first in (0..FLOWS).step_by(BURST) {
