@@ -364,7 +364,8 @@ fn compete(
     let count = pairs.len() as u64;
     let frame = |n: u64| &pairs[(n % count) as usize].arriving;
     let counters = segment.counters(0);
-    let (mut ours, mut theirs, mut ratios, mut busy) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut busy, mut cost) = (Vec::new(), Vec::new());
     for round in 0..=if options.full { 31 } else { 11 } {
         let rate = |run: Run| run.packets as f64 * eal.tsc_hz() as f64 / run.ticks as f64 / 1e6;
         leat.pump(WARM_UP, frame, |n, bytes| compare(&pairs[(n % count) as usize].leaving, bytes))?;
@@ -372,6 +373,7 @@ fn compete(
         let run = leat.pump(slice, frame, |n, bytes| compare(&pairs[(n % count) as usize].leaving, bytes))?;
         let busy_cycles = counters.get(Counter::BusyCycles) - busy_before;
         let cycles = busy_cycles + counters.get(Counter::IdleCycles) - idle_before;
+        let ticks = busy_cycles as f64 / run.packets.max(1) as f64;
         let our_rate = rate(run);
         let mut their_rate = None;
         if let Some(testpmd) = &mut testpmd {
@@ -385,6 +387,7 @@ fn compete(
         }
         if round > 0 {
             ours.push(our_rate);
+            cost.push(ticks);
             busy.push(100.0 * busy_cycles as f64 / cycles.max(1) as f64);
             if let Some(their_rate) = their_rate {
                 theirs.push(their_rate);
@@ -392,9 +395,13 @@ fn compete(
             }
         }
     }
-    let busy = Figure::of("busy", "leat", &busy, "percent", true);
+    let median = |samples: &[f64]| Figure::of("", "", samples, "", true).value;
     Figure::of(case, "leat", &ours, "Mpackets/s", false)
-        .with_note(format!("nothing lost; every packet compared; lcore busy {:.0} %", busy.value))
+        .with_note(format!(
+            "nothing lost; every packet compared; lcore busy {:.0} %, {:.0} TSC ticks a packet with memif",
+            median(&busy),
+            median(&cost)
+        ))
         .print();
     if !theirs.is_empty() {
         Figure::of(case, "testpmd", &theirs, "Mpackets/s", false).with_note("macswap; the same frames").print();

@@ -1,6 +1,7 @@
 //! Figures for people.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::memory;
 use crate::stats::Figure;
@@ -13,9 +14,26 @@ pub fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let total = memory::field("/proc/meminfo", "MemTotal:").unwrap_or(0) >> 20;
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split_whitespace().next().unwrap_or_default().to_owned();
-    format!("{model}, {cpus} CPUs, {total} GiB, Linux {}, load {load}", kernel.trim())
+    let busy = others_percent();
+    let noise = if busy > 10.0 { ": expect noise, and memif rates that mean nothing" } else { "" };
+    format!("{model}, {cpus} CPUs, {total} GiB, Linux {}; other programs use {busy:.0} % of it{noise}", kernel.trim())
+}
+
+/// How much of all CPUs is in use, while nothing is measured yet.
+fn others_percent() -> f64 {
+    let (idle, all) = cpu_times();
+    std::thread::sleep(Duration::from_secs(1));
+    let (idle_after, all_after) = cpu_times();
+    100.0 - 100.0 * (idle_after - idle) as f64 / (all_after - all).max(1) as f64
+}
+
+/// Idle time and all time of all CPUs since they started.
+fn cpu_times() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let times: Vec<u64> =
+        text.lines().next().unwrap_or_default().split_whitespace().filter_map(|time| time.parse().ok()).collect();
+    // user, nice, system, idle, waiting for I/O, interrupts, … and guests, who are in "user" already.
+    (times.iter().skip(3).take(2).sum(), times.iter().take(8).sum())
 }
 
 /// All figures, those of other systems next to Leat's.
