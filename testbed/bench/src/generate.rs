@@ -4,7 +4,7 @@
 //! A fixed number of frames is under way at any time, so nothing may be lost, and every frame that comes back is compared byte
 //! by byte with the one that should: order, rewriting, checksums and count are all checked on every packet.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ use crate::world::{self, Binding, FRAME, Flow, Kind, Mode, Transport};
 const WINDOW: u64 = 512;
 /// What is sent before each measurement, as both have been stopped.
 const WARM_UP: Until = Until::Packets(20_000);
+/// A round counts as disturbed when the threads had to wait for their CPUs for this share of it.
+const DISTURBED: f64 = 0.05;
 /// Without any frame back for this long, those under way are lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The same while testpmd starts.
@@ -124,6 +126,20 @@ impl Link {
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.pid.with_context(|| format!("the process of {} was not named", self.name))?;
         kill_process(pid, signal).with_context(|| format!("{} (process {pid:?}) is gone", self.name))
+    }
+
+    /// Nanoseconds for which this thread and the worker threads of the other side were ready to run and did not, until now.
+    fn waited_ns(&self) -> f64 {
+        let delay = |path: &Path| {
+            let text = std::fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+            text.split_whitespace().nth(1).and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0) as f64
+        };
+        let pid = self.pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+        let workers =
+            std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().filter(|task| {
+                std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.contains("worker"))
+            });
+        delay(Path::new("/proc/self")) + workers.map(|task| delay(&task.path())).sum::<f64>()
     }
 
     /// Sends frames, `WINDOW` at a time, until the end, and waits for all that are under way. `frame` gives the frame of a number,
@@ -351,6 +367,17 @@ fn swapped(frame: &[u8; FRAME]) -> [u8; FRAME] {
     swapped
 }
 
+/// What one slice of leat-dp, and the slice of testpmd after it, showed.
+struct Round {
+    ours: f64,
+    theirs: Option<f64>,
+    /// Share of time in which leat-dp's lcore had work, in percent, and TSC ticks per packet in it.
+    busy: f64,
+    ticks: f64,
+    /// Share of time for which the generator or the measured lcore had to wait for its CPU.
+    waited: f64,
+}
+
 fn compete(
     eal: &Eal,
     options: &Options,
@@ -360,54 +387,75 @@ fn compete(
     mut testpmd: Option<&mut Link>,
     segment: &ControlSegment,
 ) -> Result<()> {
-    let slice = Until::Ticks(eal.tsc_hz() / if options.full { 2 } else { 4 });
+    let slice = eal.tsc_hz() / if options.full { 4 } else { 10 };
+    let (wanted, most) = if options.full { (31, 120) } else { (11, 40) };
     let count = pairs.len() as u64;
     let frame = |n: u64| &pairs[(n % count) as usize].arriving;
+    let rewritten = |n: u64, bytes: &[u8]| compare(&pairs[(n % count) as usize].leaving, bytes);
+    let returned = |n: u64, bytes: &[u8]| compare(&swapped(frame(n)), bytes);
+    let rate = |run: &Run| run.packets as f64 * eal.tsc_hz() as f64 / run.ticks as f64 / 1e6;
+    let nanoseconds = 1e9 * slice as f64 / eal.tsc_hz() as f64;
     let counters = segment.counters(0);
-    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut busy, mut cost) = (Vec::new(), Vec::new());
-    for round in 0..=if options.full { 31 } else { 11 } {
-        let rate = |run: Run| run.packets as f64 * eal.tsc_hz() as f64 / run.ticks as f64 / 1e6;
-        leat.pump(WARM_UP, frame, |n, bytes| compare(&pairs[(n % count) as usize].leaving, bytes))?;
-        let (busy_before, idle_before) = (counters.get(Counter::BusyCycles), counters.get(Counter::IdleCycles));
-        let run = leat.pump(slice, frame, |n, bytes| compare(&pairs[(n % count) as usize].leaving, bytes))?;
-        let busy_cycles = counters.get(Counter::BusyCycles) - busy_before;
-        let cycles = busy_cycles + counters.get(Counter::IdleCycles) - idle_before;
-        let ticks = busy_cycles as f64 / run.packets.max(1) as f64;
-        let our_rate = rate(run);
-        let mut their_rate = None;
+    let cycles = || (counters.get(Counter::BusyCycles), counters.get(Counter::IdleCycles));
+    let mut rounds: Vec<Round> = Vec::new();
+    while rounds.len() < most && rounds.iter().filter(|round| round.waited < DISTURBED).count() < wanted {
+        leat.pump(WARM_UP, frame, rewritten)?;
+        let (before, waited) = (cycles(), leat.waited_ns());
+        let run = leat.pump(Until::Ticks(slice), frame, rewritten)?;
+        let mut waited = leat.waited_ns() - waited;
+        let after = cycles();
+        let (busy, idle) = ((after.0 - before.0) as f64, (after.1 - before.1) as f64);
+        let mut theirs = None;
         if let Some(testpmd) = &mut testpmd {
             leat.signal(Signal::STOP)?;
             testpmd.signal(Signal::CONT)?;
-            let check = |n, bytes: &[u8]| compare(&swapped(frame(n)), bytes);
-            let run = testpmd.pump(WARM_UP, frame, check).and_then(|_| testpmd.pump(slice, frame, check));
+            let warm = testpmd.pump(WARM_UP, frame, returned);
+            let before = testpmd.waited_ns();
+            let run = warm.and_then(|_| testpmd.pump(Until::Ticks(slice), frame, returned));
+            waited += testpmd.waited_ns() - before;
             testpmd.signal(Signal::STOP)?;
             leat.signal(Signal::CONT)?;
-            their_rate = Some(rate(run?));
+            theirs = Some(rate(&run?));
         }
-        if round > 0 {
-            ours.push(our_rate);
-            cost.push(ticks);
-            busy.push(100.0 * busy_cycles as f64 / cycles.max(1) as f64);
-            if let Some(their_rate) = their_rate {
-                theirs.push(their_rate);
-                ratios.push(our_rate / their_rate);
-            }
-        }
+        rounds.push(Round {
+            ours: rate(&run),
+            theirs,
+            busy: 100.0 * busy / (busy + idle).max(1.0),
+            ticks: busy / run.packets.max(1) as f64,
+            waited: waited / nanoseconds,
+        });
     }
-    let median = |samples: &[f64]| Figure::of("", "", samples, "", true).value;
-    Figure::of(case, "leat", &ours, "Mpackets/s", false)
+    report(case, rounds, wanted);
+    Ok(())
+}
+
+/// Prints the figures of a case, of the rounds in which nobody else used the CPUs, if there are enough.
+fn report(case: &str, mut rounds: Vec<Round>, wanted: usize) {
+    let all = rounds.len();
+    let quiet = rounds.iter().filter(|round| round.waited < DISTURBED).count();
+    let noise = if quiet * 2 >= wanted {
+        rounds.retain(|round| round.waited < DISTURBED);
+        String::new()
+    } else {
+        format!("; DISTURBED: other programs used the CPUs in {} of {all} rounds", all - quiet)
+    };
+    let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<f64>>();
+    let median = |value| Figure::of("", "", &of(value), "", true).value;
+    Figure::of(case, "leat", &of(|r| r.ours), "Mpackets/s", false)
         .with_note(format!(
-            "nothing lost; every packet compared; lcore busy {:.0} %, {:.0} TSC ticks a packet with memif",
-            median(&busy),
-            median(&cost)
+            "nothing lost; every packet compared; lcore busy {:.0} %, {:.0} TSC ticks a packet with memif{noise}",
+            median(|r| r.busy),
+            median(|r| r.ticks)
         ))
         .print();
-    if !theirs.is_empty() {
+    if rounds.iter().all(|round| round.theirs.is_some()) {
+        let theirs = of(|r| r.theirs.unwrap_or(f64::NAN));
+        let ratios = of(|r| r.ours / r.theirs.unwrap_or(f64::NAN));
         Figure::of(case, "testpmd", &theirs, "Mpackets/s", false).with_note("macswap; the same frames").print();
-        Figure::of(format!("{case}/ratio"), "leat", &ratios, "of testpmd", false).print();
+        Figure::of(format!("{case}/ratio"), "leat", &ratios, "of testpmd", false)
+            .with_note("of slices next to each other")
+            .print();
     }
-    Ok(())
 }
 
 /// leat-dp must have counted exactly what was sent and came back.
