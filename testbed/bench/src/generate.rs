@@ -26,7 +26,7 @@ const WINDOW: u64 = 512;
 /// What is sent before each measurement, as both have been stopped.
 const WARM_UP: Until = Until::Packets(20_000);
 /// A round counts as disturbed when the threads had to wait for their CPUs for this share of it.
-const DISTURBED: f64 = 0.05;
+const DISTURBED: f64 = 0.03;
 /// Without any frame back for this long, those under way are lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The same while testpmd starts.
@@ -394,7 +394,8 @@ fn compete(
     let rewritten = |n: u64, bytes: &[u8]| compare(&pairs[(n % count) as usize].leaving, bytes);
     let returned = |n: u64, bytes: &[u8]| compare(&swapped(frame(n)), bytes);
     let rate = |run: &Run| run.packets as f64 * eal.tsc_hz() as f64 / run.ticks as f64 / 1e6;
-    let nanoseconds = 1e9 * slice as f64 / eal.tsc_hz() as f64;
+    // Of two threads, in a slice of each system.
+    let threads_ns = 4.0 * 1e9 * slice as f64 / eal.tsc_hz() as f64;
     let counters = segment.counters(0);
     let cycles = || (counters.get(Counter::BusyCycles), counters.get(Counter::IdleCycles));
     let mut rounds: Vec<Round> = Vec::new();
@@ -422,7 +423,7 @@ fn compete(
             theirs,
             busy: 100.0 * busy / (busy + idle).max(1.0),
             ticks: busy / run.packets.max(1) as f64,
-            waited: waited / nanoseconds,
+            waited: waited / threads_ns,
         });
     }
     report(case, rounds, wanted);
@@ -437,7 +438,11 @@ fn report(case: &str, mut rounds: Vec<Round>, wanted: usize) {
         rounds.retain(|round| round.waited < DISTURBED);
         String::new()
     } else {
-        format!("; DISTURBED: other programs used the CPUs in {} of {all} rounds", all - quiet)
+        let waited = Figure::of("", "", &rounds.iter().map(|r| 100.0 * r.waited).collect::<Vec<f64>>(), "", true).value;
+        format!(
+            "; DISTURBED in {} of {all} rounds: both threads waited for their CPUs for {waited:.0} % of the time",
+            all - quiet
+        )
     };
     let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<f64>>();
     let median = |value| Figure::of("", "", &of(value), "", true).value;
