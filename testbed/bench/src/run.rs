@@ -1,6 +1,6 @@
 //! The whole run: starts the measuring processes one after the other, gathers their figures and prints them.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -102,7 +102,7 @@ fn measure(settings: &Settings) -> Result<()> {
     });
     // What was measured before something went wrong is worth showing, too.
     if !settings.json {
-        println!("{machine}\n\n{}", report::table(&report.figures));
+        let _ = writeln!(std::io::stdout(), "{machine}\n\n{}", report::table(&report.figures));
     }
     eprintln!("{} in {:.0} s", if result.is_ok() { "done" } else { "failed" }, started.elapsed().as_secs_f64());
     result

@@ -1,5 +1,7 @@
 //! From repetitions to a figure.
 
+use std::io::Write;
+
 use serde::{Deserialize, Serialize};
 
 /// One measured number.
@@ -83,10 +85,10 @@ impl Figure {
         Self { cycles: Some(round(figure.value * tsc_hz as f64 / 1e9)), ..figure }
     }
 
-    /// Prints it as one line of JSON.
+    /// Prints it as one line of JSON. A reader that has gone, such as `head`, is no reason to stop.
     pub fn print(&self) {
         match serde_json::to_string(self) {
-            Ok(line) => println!("{line}"),
+            Ok(line) => drop(writeln!(std::io::stdout(), "{line}")),
             Err(error) => eprintln!("cannot print a figure: {error}"),
         }
     }
