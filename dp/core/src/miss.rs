@@ -107,7 +107,7 @@ impl Pipeline<'_> {
             return self.drop(DropReason::TtlExpired);
         }
         match self.plan(frame, meta, listener, now) {
-            Ok(at) => self.forward(frame, meta, Found { entry: at, side: Side::Client }, now),
+            Ok(at) => self.forward(frame, meta, Found { entry: at, side: Side::Client }),
             Err(DropReason::NoTarget) => {
                 self.counters.listener(listener.slot, ListenerCounter::NoTarget, 1);
                 if meta.tuple.protocol == protocol::TCP {

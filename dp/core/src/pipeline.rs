@@ -257,7 +257,7 @@ impl<'m> Pipeline<'m> {
             Outcome::BadFlags => return self.drop(DropReason::TcpFlags),
             Outcome::Late => return self.drop(DropReason::ReplyLate),
         }
-        let verdict = self.forward(frame, meta, found, now);
+        let verdict = self.forward(frame, meta, found);
         if meta.has(tcp::RST) && matches!(verdict, Verdict::Forward { .. }) {
             self.count_forwarded_reset(side, slot);
         }
@@ -312,7 +312,7 @@ impl<'m> Pipeline<'m> {
 
     /// Rewrites a packet of a flow and sends it on.
     #[inline(always)]
-    pub(crate) fn forward<F: Frame>(&mut self, frame: &mut F, meta: &Meta, found: Found, _now: Now) -> Verdict {
+    pub(crate) fn forward<F: Frame>(&mut self, frame: &mut F, meta: &Meta, found: Found) -> Verdict {
         let entry = self.flows.table.entry(found.entry);
         let slot = entry.target_slot;
         let (port, destination_mac, packets, bytes) = match found.side {
