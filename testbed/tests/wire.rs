@@ -1,0 +1,58 @@
+//! Packets byte by byte: the Python suite in `testbed/wire` plays clients and targets with scapy, frame by frame, on both sides
+//! of a real appliance. No kernel has their addresses, so every segment is the suite's own.
+//!
+//! `LEAT_WIRE="test_tcp syn"` runs only the tests that have one of these words in their names.
+
+#![forbid(unsafe_code)]
+
+use anyhow::{Context, Result, ensure};
+use leat_testbed::{Appliance, ApplianceOptions, Bed, Process, Run, Topology, e2e};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// Debian's Python: python3-scapy is there for no other.
+const PYTHON: &str = "/usr/bin/python3";
+/// Long after the suite should be done.
+const SUITE: Duration = Duration::from_secs(600);
+
+/// Whether scapy is there. Without it the test is skipped as [`e2e`] skips tests.
+fn has_scapy() -> bool {
+    let found = Command::new(PYTHON).args(["-c", "import scapy"]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    let reason = format!("{PYTHON} has no scapy: run scripts/setup, which installs python3-scapy");
+    assert!(std::env::var("LEAT_E2E").as_deref() != Ok("required"), "{reason}");
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+    false
+}
+
+fn run_suite(options: &ApplianceOptions) -> Result<()> {
+    let run = Run::start_unique()?;
+    let topology = Topology::create(&run, 1)?;
+    let appliance = Appliance::start(&run, &topology, options)?;
+    let bed = Bed { appliance, targets: Vec::new(), topology, run };
+
+    // In a namespace of the run: a frame that is sent to the wrong place reaches nobody.
+    let mut command = bed.cli().command(PYTHON);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("wire/run.py"));
+    command.arg("--api").arg(bed.appliance.rest.socket());
+    command.args(["--clients", bed.cli().name(), "eth0", "--targets", bed.topology.targets[0].name(), "eth0"]);
+    command.args(std::env::var("LEAT_WIRE").unwrap_or_default().split_whitespace());
+    let mut suite = Process::spawn(&bed.run, "wire", &mut command)?;
+    let status = suite.wait_exit(SUITE).with_context(|| suite.log_text())?;
+    println!("{}", suite.log_text());
+    ensure!(status.success(), "tests of the wire suite failed; its output is above");
+    bed.finish()
+}
+
+#[test]
+fn the_wire_suite() -> Result<()> {
+    let Some(_machine) = e2e() else { return Ok(()) };
+    if !has_scapy() {
+        return Ok(());
+    }
+    run_suite(&ApplianceOptions::default())
+}

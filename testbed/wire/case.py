@@ -1,0 +1,263 @@
+"""The test case all modules build on.
+
+A test says of every packet what becomes of it, byte by byte, and nothing else may happen: when its body is over, no link may hold a frame that it has not
+received, and every counter of the appliance must have moved by exactly what the test accounts for. The helpers here and in
+connection.py account for what they expect; a test adds the rest with `count`.
+
+"Nothing else" is known without waiting for time to pass: packets of one lcore keep their order, so once a packet that was sent later
+has been answered on a link, there is no answer to an earlier one to come.
+"""
+
+import difflib
+import functools
+import itertools
+import time
+import unittest
+from collections import Counter
+
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+
+import bed as beds
+
+# Counters that move by themselves: health checks, address resolution, the polling loop, timers.
+FREE = {
+    "rx_packets",
+    "rx_bytes",
+    "punted_packets",
+    "linux_tx_packets",
+    "linux_tx_dropped",
+    "busy_cycles",
+    "idle_cycles",
+    "loops",
+    "flows_expired",
+    "forwarded_bytes",
+    "listener.active_flows",
+    "listener.flow_refs",
+    "target.active_flows",
+    "target.flow_refs",
+}
+
+# How long counters may lag behind what was seen on the links.
+COUNTERS_S = 5
+
+# A port of a target of the group full-nat, and one that nobody uses.
+PACER_PORT = 1
+
+
+class WireCase(unittest.TestCase):
+    """A test with a bed."""
+
+    bed = None
+    maxDiff = None
+    _ports = itertools.count(20000)
+    _stamps = itertools.count(0x70000000)
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        for name, method in list(vars(cls).items()):
+            if name.startswith("test_"):
+                setattr(cls, name, cls._accounted(method))
+
+    @staticmethod
+    def _accounted(method):
+        @functools.wraps(method)
+        def run(self):
+            method(self)
+            self.settle()
+            self.assert_accounted()
+
+        return run
+
+    def setUp(self):
+        self.outside, self.inside = self.bed.outside, self.bed.inside
+        self.expected = Counter()
+        self.pace()
+        for link in (self.outside, self.inside):
+            link.waiting()
+            link.take_log()
+        self._pacing = Counter()
+        self.before = self._quiet_counters()
+
+    # Sending
+
+    def port(self):
+        """A client port that no other test uses."""
+        return next(self._ports)
+
+    def frame(self, link, packet, mac):
+        """A packet of the host with this MAC, to the appliance."""
+        return bytes(Ether(src=mac, dst=self.mac(link)) / packet)
+
+    def send(self, link, packet, mac):
+        """Sends a packet of the host with this MAC to the appliance."""
+        link.send(self.frame(link, packet, mac))
+
+    def mac(self, link):
+        """The MAC of the appliance's port on a link."""
+        return self.bed.outside_mac if link is self.outside else self.bed.inside_mac
+
+    # Receiving
+
+    def receive(self, link, what="a frame"):
+        """The next frame on a link."""
+        frame = link.receive()
+        self.assertIsNotNone(frame, f"{what}: nothing came on {link.name}")
+        return Ether(frame)
+
+    def expect(self, link, packet, mac, what="the next frame"):
+        """The next frame on a link has exactly the bytes of this packet, from the appliance to the host with this MAC."""
+        expected = Ether(src=self.mac(link), dst=mac) / packet
+        self.assert_same(self.receive(link, what), expected, f"{what} on {link.name}")
+
+    def assert_same(self, got, expected, what):
+        """Two frames are the same bytes; if not, says in which fields they differ."""
+        if bytes(got) == bytes(expected):
+            return
+        texts = [type(it)(bytes(it)).show(dump=True).splitlines() for it in (expected, got)]
+        difference = "\n".join(difflib.unified_diff(*texts, "expected", "got", lineterm="", n=3))
+        raw = f"expected {bytes(expected).hex()}\n     got {bytes(got).hex()}"
+        self.fail(f"{what} is another one:\n{difference}\n{raw}")
+
+    def expect_reset(self, link, mac, segment):
+        """The next frame is the reset that the load balancer makes for a segment (RFC 9293 §3.10.7.1; S5.1, S5.5), addressed to `mac`."""
+        self.expect(link, reset_for(segment), mac, "the reset")
+        self.count(answered_packets=1, resets_sent=1)
+
+    # Accounting
+
+    def count(self, drop=None, times=1, **counters):
+        """These counters are to move by so much; `drop` names the reason of dropped packets. A dot in a name is written as two underscores."""
+        if drop:
+            self.expected[f"drop.{drop}"] += times
+        for name, value in counters.items():
+            self.expected[name.replace("__", ".")] += value
+
+    def settle(self):
+        """Everything sent until now has been handled, and what came of it has arrived: nothing may wait to be received."""
+        self.pace()
+        for link in (self.outside, self.inside):
+            left = [Ether(frame).summary() for frame in link.waiting()]
+            self.assertEqual(left, [], f"unexpected on {link.name}")
+
+    def pace(self):
+        """Sends on each link a segment that is answered there, and waits for the answer; at the end once more on the first link, for
+        what the second one's packets sent there."""
+        for link in (self.outside, self.inside, self.outside):
+            stamp = next(self._stamps)
+            segment = self._pacer(link, stamp)
+            link.send(segment)
+            marker = stamp.to_bytes(4, "big")
+            found = link.take(lambda frame, marker=marker: frame[38:42] == marker and frame[47] == 0x04)
+            self.assertIsNotNone(found, f"the appliance does not answer on {link.name}")
+            self._count_pace(link)
+
+    def _pacer(self, link, stamp):
+        pacer, target = beds.PACER, beds.TARGETS[0]
+        if link is self.outside:
+            segment = IP(src=pacer.ip, dst=beds.NODE) / TCP(sport=PACER_PORT, dport=beds.FULL_NAT, flags="A", ack=stamp)
+            return bytes(Ether(src=pacer.mac, dst=self.bed.outside_mac) / segment)
+        segment = IP(src=target.ip, dst=pacer.ip) / TCP(sport=8080, dport=PACER_PORT, flags="A", ack=stamp)
+        return bytes(Ether(src=target.mac, dst=self.bed.inside_mac) / segment)
+
+    def _count_pace(self, link):
+        pacing = getattr(self, "_pacing", None)
+        if pacing is not None:
+            pacing["answered_packets"] += 1
+            pacing["resets_sent"] += 1
+            pacing["listener.resets"] += link is self.outside
+
+    def assert_accounted(self):
+        """Every counter has moved by what the test says."""
+        expected = {name: value for name, value in (self.expected + self._pacing).items() if value}
+        end = time.monotonic() + COUNTERS_S
+        while True:
+            after = self.bed.api.counters()
+            moved = {name: after[name] - self.before.get(name, 0) for name in after if name not in FREE}
+            moved = {name: value for name, value in moved.items() if value}
+            if moved == expected:
+                return
+            if time.monotonic() > end:
+                break
+            time.sleep(0.02)
+        wrong = {
+            name: f"{moved.get(name, 0)}, not {expected.get(name, 0)}"
+            for name in sorted({*moved, *expected})
+            if moved.get(name, 0) != expected.get(name, 0)
+        }
+        self.fail(f"counters have moved by {wrong}")
+
+    def _quiet_counters(self):
+        """The counters, once they have stopped to move."""
+        last = None
+        for _ in range(100):
+            now = self.bed.api.counters()
+            if last is not None and all(now[name] == last[name] for name in now if name not in FREE):
+                return now
+            last = now
+        raise AssertionError("the counters do not come to rest")
+
+    def log_text(self):
+        """What went over the links in this test, for one that fails."""
+        rows = [(at, link.name, way, frame) for link in (self.outside, self.inside) for at, way, frame in link.take_log()]
+        rows.sort()
+        return "\n".join(f"  {at - rows[0][0]:8.4f} {name} {way} {Ether(frame).summary()}" for at, name, way, frame in rows)
+
+
+def is_v6(address):
+    """Whether an address is one of IPv6."""
+    return ":" in address
+
+
+def ip(source, destination, **fields):
+    """An IP header of the family of its addresses."""
+    if is_v6(destination):
+        return IPv6(src=source, dst=destination, **fields)
+    return IP(src=source, dst=destination, **fields)
+
+
+def translated(packet, source, destination):
+    """What comes out for a packet: from `source` to `destination` (address, port), one hop later, everything else as it was."""
+    out = packet.copy()
+    header = out.getlayer(IP) or out.getlayer(IPv6)
+    header.src, header.dst = source[0], destination[0]
+    if isinstance(header, IPv6):
+        header.hlim -= 1
+    else:
+        header.ttl -= 1
+        del header.chksum
+    ports = out.getlayer(TCP) or out.getlayer(UDP)
+    ports.sport, ports.dport = source[1], destination[1]
+    # No checksum in UDP stays none.
+    if not (isinstance(ports, UDP) and ports.chksum == 0):
+        del ports.chksum
+    return out
+
+
+def length_in_sequence(segment):
+    """Sequence numbers that a segment takes."""
+    tcp = segment[TCP]
+    data = len(bytes(tcp.payload)) if tcp.payload else 0
+    return data + ("S" in tcp.flags) + ("F" in tcp.flags)
+
+
+def reset_for(segment):
+    """The reset that answers a segment without a connection: RFC 9293 §3.10.7.1, with TTL 64 and no options."""
+    tcp = segment[TCP]
+    if "A" in tcp.flags:
+        answer = TCP(flags="R", seq=tcp.ack, ack=0)
+    else:
+        answer = TCP(flags="RA", seq=0, ack=(tcp.seq + length_in_sequence(segment)) % 2**32)
+    answer.sport, answer.dport, answer.window = tcp.dport, tcp.sport, 0
+    if IPv6 in segment:
+        return IPv6(src=segment[IPv6].dst, dst=segment[IPv6].src, hlim=64) / answer
+    return IP(src=segment[IP].dst, dst=segment[IP].src, ttl=64, id=0, flags="DF") / answer
+
+
+def flipped(packet, at):
+    """A packet with one bit of its bytes changed on the way, all checksums as they were."""
+    damaged = bytearray(bytes(packet))
+    damaged[at] ^= 0x10
+    # Parsed again, all fields have the values that the bytes say, and nothing is computed anew.
+    return type(packet)(bytes(damaged))
