@@ -4,7 +4,8 @@
 //! process; a gauge (marked so) is set anew when flows are adopted.
 //!
 //! Conservation, per lcore and at any quiet moment:
-//! `rx_packets + handed_in = forwarded_packets + drops + punted_packets + answered_packets + handed_out`.
+//! `rx_packets + handed_in = forwarded_packets + drops + punted_packets + answered_packets + handed_out + consumed_packets + held_packets`.
+//! What is sent beyond that was made here: `originated_packets`.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -48,15 +49,28 @@ numbered! {
         ForwardedPackets "forwarded_packets" "Packets of flows sent on to a port",
         ForwardedBytes "forwarded_bytes" "Bytes of flows sent on to a port (Ethernet frames without FCS)",
         PuntedPackets "punted_packets" "Packets given to Linux over the port's TAP twin",
-        AnsweredPackets "answered_packets" "Packets consumed by answering them with a reset",
+        AnsweredPackets "answered_packets" "Packets consumed by answering them with a reset or an ICMP error",
+        ConsumedPackets "consumed_packets" "Packets that ended here because they were meant for what Leat does itself (acknowledgements of a PROXY header)",
+        HeldPackets "held_packets" "Gauge: fragments held until the first one of their datagram comes",
+        OriginatedPackets "originated_packets" "Packets made here and sent: resets, PROXY headers, further pieces of fragmented packets",
+        OriginatedLost "originated_lost" "Packets made here that could not be sent",
         HandedOut "handed_out" "Packets handed to the lcore that owns their flow",
         HandedIn "handed_in" "Packets received from other lcores because this one owns their flow",
         ResetsSent "resets_sent" "TCP resets made here and sent",
         ClientResets "client_resets" "TCP resets of clients forwarded to targets",
         TargetResets "target_resets" "TCP resets of targets forwarded to clients",
+        IcmpErrorsSent "icmp_errors_sent" "ICMP errors made here and sent: packets that were too big",
+        IcmpErrorsForwarded "icmp_errors_forwarded" "ICMP errors of others forwarded to the sender whose packet they quote",
+        ProxyHeadersSent "proxy_headers_sent" "PROXY protocol headers sent, repetitions included",
+        ProxyUnacked "pp2_unacked" "Connections reset because the target never acknowledged the PROXY header",
+        FragmentsMade "fragments_made" "Pieces into which packets too big for their port were cut",
         FlowsCreated "flows_created" "Flows created",
         FlowsClosed "flows_closed" "Flows that ended by FIN or RST",
         FlowsExpired "flows_expired" "Flows that ended by a timeout",
+        FlowsTerminated "flows_terminated" "Flows that ended because their target's time to drain was over, it was unhealthy or gone",
+        HalfOpenEvicted "half_open_evicted" "Half-open flows given up because there were too many: the oldest",
+        TimeWaitEvicted "time_wait_evicted" "Closed flows given up before their time because the table was full",
+        OneWayUdpEvicted "one_way_udp_evicted" "Flows of UDP without an answer given up because the table was full",
         FlowsAdopted "flows_adopted" "Flows taken over from an earlier data-plane process",
         LinuxTxPackets "linux_tx_packets" "Packets of Linux sent to a port",
         LinuxTxDropped "linux_tx_dropped" "Packets of Linux that a port did not take",
@@ -75,20 +89,30 @@ numbered! {
         NotLinear "not_linear" "The frame came in several buffer segments (larger than the configured MTU)",
         ShortFrame "short_frame" "The frame is shorter than its headers say",
         ForeignMac "foreign_mac" "The destination MAC is neither the port's nor a group address",
-        UnsupportedEthertype "unsupported_ethertype" "Neither IPv4 nor ARP",
+        UnsupportedEthertype "unsupported_ethertype" "Neither IPv4, IPv6 nor ARP",
         Vlan "vlan" "The frame has a VLAN tag that no port is configured for",
         IpHeader "ip_header" "The IP version, header length or total length is wrong",
         IpOptions "ip_options" "The IPv4 header has options",
         IpChecksum "ip_checksum" "The IPv4 header checksum is wrong",
         IpSource "ip_source" "The source address cannot be one (multicast, broadcast, 0/8, 127/8, one of our nodes)",
         Land "land" "Source and destination address are the same",
-        Fragment "fragment" "The packet is a fragment",
+        Ipv6Extension "ipv6_extension" "The IPv6 extension headers are too many, too long, out of order or never forwarded (routing type 0)",
+        FragmentTiny "fragment_tiny" "The first fragment does not hold the whole TCP or UDP header, or a later one reaches into it",
+        FragmentBad "fragment_bad" "The fragment's offset or length makes no sense",
+        FragmentOverlap "fragment_overlap" "Fragments of the datagram overlap or differ: the whole datagram is dropped",
+        FragmentTimeout "fragment_timeout" "The first fragment did not come in time",
+        FragmentsFull "fragments_full" "No room to hold the fragment until the first one comes",
+        TooBig "too_big" "The packet is larger than the MTU it has to go through, and must not be fragmented",
         TtlExpired "ttl_expired" "The TTL does not allow another hop",
         TcpHeader "tcp_header" "The TCP header is cut short or its data offset is wrong",
         TcpFlags "tcp_flags" "The combination of TCP flags is never valid here",
         UdpHeader "udp_header" "The UDP header is cut short or its length is wrong",
         Protocol "protocol" "Neither TCP, UDP nor ICMP",
+        UdpChecksum "udp_checksum" "UDP over IPv6 without a checksum",
         Icmp "icmp" "ICMP that is not for this host",
+        IcmpBad "icmp_bad" "An ICMP error whose checksum or quoted packet is wrong",
+        IcmpNoFlow "icmp_no_flow" "An ICMP error that quotes no packet of a flow, or none in its window",
+        IcmpRate "icmp_rate" "The limit of ICMP errors per second was reached",
         NoListener "no_listener" "Unintended traffic: no listener has this address, protocol and port",
         NoTarget "no_target" "The target group has no target to choose",
         NoFlow "no_flow" "Traffic of a target that belongs to no flow, and is not answered",
@@ -97,6 +121,7 @@ numbered! {
         ReplyLate "reply_late" "The target's first answer came after the return path had closed",
         FlowTableFull "flow_table_full" "No room for another flow",
         NatPortsExhausted "nat_ports_exhausted" "No source port left for this node address and target",
+        Withdrawn "withdrawn" "The flow's load balancer was deleted",
         TupleConflict "tuple_conflict" "Another flow already has this client and target socket",
         Hairpin "hairpin" "The chosen target is the client itself and its address is preserved",
         NoNextHop "no_next_hop" "The way to the target is not resolved",
@@ -266,7 +291,7 @@ mod tests {
         let mut names: Vec<&str> = Counter::ALL.iter().map(|c| c.name()).collect();
         names.extend(DropReason::ALL.iter().map(|r| r.name()));
         let count = names.len();
-        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+        assert!(names.iter().all(|n| n.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))));
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);

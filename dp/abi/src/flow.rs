@@ -4,6 +4,9 @@
 //! That is why `state` is the last field written when an entry is made and the first when it is given up, and why each field
 //! changed later makes sense by itself.
 //!
+//! A flow with IPv6 on a side has a second line, [`FlowAddresses`]; where the first one would have that side's two addresses, it has a
+//! digest of them, so that one comparison serves both kinds.
+//!
 //! Byte order: addresses and ports are network order as loaded from the packet (`u32::from_ne_bytes`), so that they can be
 //! compared, stored and summed without a swap. Sequence numbers are host order.
 
@@ -17,6 +20,18 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// ICMPv6 (never a flow's protocol).
+    pub const ICMPV6: u8 = 58;
+}
+
+/// Bits of [`FlowEntry::protocol`] beside the protocol's number.
+pub mod family {
+    /// The client and the node talk IPv6.
+    pub const CLIENT_V6: u8 = 1 << 7;
+    /// The target is reached by IPv6.
+    pub const TARGET_V6: u8 = 1 << 6;
+    /// The bits of the protocol's number: TCP and UDP need no more.
+    pub const PROTOCOL: u8 = 0x3f;
 }
 
 /// The life of a flow (semantics §4; UDP is `Established` from its first datagram).
@@ -87,19 +102,23 @@ pub mod flag {
     pub const CLIENT_FIN_ACKED: u8 = 1 << 4;
     /// The target's FIN was acknowledged by the client.
     pub const TARGET_FIN_ACKED: u8 = 1 << 5;
+    /// The target's side has a PROXY header before the client's first byte: sequence numbers differ by its length.
+    pub const PROXY: u8 = 1 << 6;
+    /// The target has acknowledged the whole PROXY header.
+    pub const PROXY_ACKED: u8 = 1 << 7;
 }
 
 /// One flow. All fields are written and read by the lcore that owns the entry, and by nobody else.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FlowEntry {
-    /// The client's address.
+    /// The client's address. IPv6: low half of the digest of client and node address.
     pub client_ip: u32,
-    /// The address that the client sent to: the node's.
+    /// The address that the client sent to: the node's. IPv6: high half of the digest.
     pub vip: u32,
-    /// The target's address.
+    /// The target's address. IPv6: low half of the digest of target and translated address.
     pub target_ip: u32,
-    /// The address that the target answers to: the client's, or the node's under full NAT.
+    /// The address that the target answers to: the client's, or the node's under full NAT. IPv6: high half of the digest.
     pub nat_ip: u32,
     /// The client's port.
     pub client_port: u16,
@@ -109,7 +128,7 @@ pub struct FlowEntry {
     pub target_port: u16,
     /// The port that the target answers to: the client's, or one of the pool under full NAT.
     pub nat_port: u16,
-    /// IP protocol: TCP or UDP ([`protocol`]).
+    /// IP protocol: TCP or UDP ([`protocol`]), and the [`family`] bits of both sides.
     pub protocol: u8,
     /// 0: free; else a [`FlowState`].
     pub state: u8,
@@ -155,4 +174,37 @@ impl FlowEntry {
     pub fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
+
+    /// The IP protocol's number.
+    #[inline(always)]
+    pub const fn ip_protocol(&self) -> u8 {
+        self.protocol & family::PROTOCOL
+    }
+
+    /// Whether the flow is of TCP.
+    #[inline(always)]
+    pub const fn is_tcp(&self) -> bool {
+        self.ip_protocol() == protocol::TCP
+    }
+
+    /// Whether the flow has a second line.
+    #[inline(always)]
+    pub const fn is_wide(&self) -> bool {
+        self.protocol & (family::CLIENT_V6 | family::TARGET_V6) != 0
+    }
+}
+
+/// The second line of a flow with IPv6 on at least one side: all four addresses, IPv4 as the IPv6 address that stands for it
+/// (RFC 4291 §2.5.5.2). Written before the entry's state is, and not changed later, but for a resting flow's client.
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FlowAddresses {
+    /// The client's address.
+    pub client: [u8; 16],
+    /// The address that the client sent to: the node's.
+    pub vip: [u8; 16],
+    /// The target's address.
+    pub target: [u8; 16],
+    /// The address that the target answers to.
+    pub nat: [u8; 16],
 }

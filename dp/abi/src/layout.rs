@@ -3,7 +3,7 @@
 use crate::counters::{
     Counter, DropReason, ExceptionCounter, LCORE_WORDS, LISTENER_WORDS, ListenerCounter, TARGET_WORDS, TargetCounter,
 };
-use crate::flow::{FlowEntry, FlowState, flag};
+use crate::flow::{FlowAddresses, FlowEntry, FlowState, family, flag};
 use crate::message::Stage;
 use crate::ring::{INDEX_OFFSETS, MESSAGE_WORDS, RingControl};
 use crate::segment::Geometry;
@@ -14,7 +14,7 @@ use crate::{arena, message, snapshot};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"LEATSEG\0");
 
 /// Grows with every change of the layout or of a field's meaning. `layout_is_recorded` fails when it was forgotten.
-pub const ABI_VERSION: u64 = 3;
+pub const ABI_VERSION: u64 = 4;
 
 /// Ports at the most.
 pub const PORTS_MAX: usize = 16;
@@ -69,10 +69,12 @@ pub struct SegmentHeader {
     pub layout_hash: AtomicU64,
     /// Bytes of the whole segment. Data plane → anybody.
     pub total_bytes: AtomicU64,
-    /// Geometry: lcores. This and the next four: data plane → anybody; fixed for the segment's life.
+    /// Geometry: lcores. This and the next five: data plane → anybody; fixed for the segment's life.
     pub lcores: AtomicU64,
     /// Geometry: flow entries per lcore.
     pub flows_max: AtomicU64,
+    /// Geometry: flow entries per lcore with a second line.
+    pub wide_flows_max: AtomicU64,
     /// Geometry: target slots.
     pub targets_max: AtomicU64,
     /// Geometry: listener slots.
@@ -104,7 +106,7 @@ pub struct SegmentHeader {
     pub cp_heartbeat_ms: AtomicU64,
     /// Key of the hash that says which lcore owns a flow; random, made with the segment. Data plane → data plane.
     pub owner_key: AtomicU64,
-    _reserved: [AtomicU64; 235],
+    _reserved: [AtomicU64; 234],
     /// The ports.
     pub port: [PortBlock; PORTS_MAX],
 }
@@ -142,8 +144,10 @@ pub struct Offsets {
     pub lcore_stride: u64,
     /// The arena's first slot; the second follows.
     pub arena: u64,
-    /// The flow region: the end of what the control plane maps.
+    /// The flow region: the end of what the control plane maps. The lcores' entries, one lcore's after another's.
     pub flows: u64,
+    /// The second lines of the last entries of each lcore, one lcore's after another's.
+    pub wide: u64,
     /// The end.
     pub end: u64,
 }
@@ -169,7 +173,9 @@ impl Offsets {
         let arena = lcores + g.lcores as u64 * lcore_stride;
         let flows = (arena + 2 * g.arena_words * WORD as u64).next_multiple_of(FLOW_ALIGN);
         let flow_bytes = g.lcores as u64 * g.flows_max as u64 * size_of::<FlowEntry>() as u64;
-        Self { lcores, lcore_stride, arena, flows, end: (flows + flow_bytes).next_multiple_of(FLOW_ALIGN) }
+        let wide = (flows + flow_bytes).next_multiple_of(FLOW_ALIGN);
+        let wide_bytes = g.lcores as u64 * g.wide_flows_max as u64 * size_of::<FlowAddresses>() as u64;
+        Self { lcores, lcore_stride, arena, flows, wide, end: (wide + wide_bytes).next_multiple_of(FLOW_ALIGN) }
     }
 }
 
@@ -210,14 +216,15 @@ macro_rules! layout_hash {
 /// segment, encodings of snapshots and messages. What it cannot see is a field whose meaning changes but not its place.
 pub const LAYOUT_HASH: u64 = {
     let mut hash = layout_hash! {
-        SegmentHeader { magic, abi_version, layout_hash, total_bytes, lcores, flows_max, targets_max, listeners_max, arena_words,
-            boot_id, incarnation, dp_pid, dp_heartbeat_ms, ports, tsc_hz, announced, consumed, refused, cp_pid, cp_heartbeat_ms,
+        SegmentHeader { magic, abi_version, layout_hash, total_bytes, lcores, flows_max, wide_flows_max, targets_max, listeners_max,
+            arena_words, boot_id, incarnation, dp_pid, dp_heartbeat_ms, ports, tsc_hz, announced, consumed, refused, cp_pid, cp_heartbeat_ms,
             owner_key, _reserved, port }
         PortBlock { name, tap, mac, mtu, link_up, rx_missed, rx_errors, rx_no_buffer, tx_errors, exception, _reserved }
         LcoreHeader { generation, cpu, running, flows_used, longest_loop, _reserved }
         FlowEntry { client_ip, vip, target_ip, nat_ip, client_port, vport, target_port, nat_port, protocol, state, flags,
             window_scales, target_slot, target_generation, client_side_port, client_mac, listener_slot, touched_s, l4_delta,
             client_isn, client_end, target_end, client_ack, target_ack }
+        FlowAddresses { client, vip, target, nat }
     };
     hash = fnv(hash, size_of::<RingControl>() as u64);
     macro_rules! names {
@@ -241,6 +248,7 @@ pub const LAYOUT_HASH: u64 = {
     let example = Offsets::of(&Geometry {
         lcores: 3,
         flows_max: 100_000,
+        wide_flows_max: 30_000,
         targets_max: 500,
         listeners_max: 70,
         arena_words: 1 << 20,
@@ -265,6 +273,7 @@ pub const LAYOUT_HASH: u64 = {
         example.lcore_stride,
         example.arena,
         example.flows,
+        example.wide,
         example.end,
         flag::CLIENT_FIN as u64,
         flag::TARGET_FIN as u64,
@@ -272,6 +281,10 @@ pub const LAYOUT_HASH: u64 = {
         flag::FULL_NAT as u64,
         flag::CLIENT_FIN_ACKED as u64,
         flag::TARGET_FIN_ACKED as u64,
+        flag::PROXY as u64,
+        flag::PROXY_ACKED as u64,
+        family::CLIENT_V6 as u64,
+        family::TARGET_V6 as u64,
         snapshot::ENCODING,
         message::ENCODING,
     ];
@@ -289,6 +302,7 @@ const _: () = {
     assert!(size_of::<LcoreHeader>() == 64);
     assert!(size_of::<RingControl>() == 128);
     assert!(size_of::<FlowEntry>() == 64 && align_of::<FlowEntry>() == 64);
+    assert!(size_of::<FlowAddresses>() == 64 && align_of::<FlowAddresses>() == 64);
     assert!(lcore_block::COMMAND_SLOTS.is_multiple_of(64) && lcore_block::COUNTERS.is_multiple_of(64));
     assert!(lcore_block::TARGETS.is_multiple_of(64));
 };

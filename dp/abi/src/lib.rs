@@ -36,7 +36,7 @@ pub mod snapshot;
 mod sync;
 
 pub use counters::{Counter, DropReason};
-pub use flow::FlowEntry;
+pub use flow::{FlowAddresses, FlowEntry};
 #[cfg(not(loom))]
-pub use segment::{ControlSegment, DataSegment, Geometry, SegmentError};
+pub use segment::{ControlSegment, DataSegment, FlowMemory, Geometry, SegmentError};
 pub use snapshot::Snapshot;

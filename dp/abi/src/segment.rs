@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, OFlags};
 
 use crate::arena::{self, Arena};
 use crate::counters::{LCORE_WORDS, LISTENER_WORDS, LcoreCounters, TARGET_WORDS};
-use crate::flow::FlowEntry;
+use crate::flow::{FlowAddresses, FlowEntry};
 use crate::layout::{
     ABI_VERSION, COMMAND_MESSAGES, EVENT_MESSAGES, FLOW_ALIGN, LAYOUT_HASH, LCORES_MAX, LcoreHeader, MAGIC, Offsets,
     PORTS_MAX, SegmentHeader, lcore_block,
@@ -44,6 +44,8 @@ pub struct Geometry {
     pub lcores: u16,
     /// Flow entries per lcore, 64–2³⁰.
     pub flows_max: u32,
+    /// Of these, the ones with a second line, which flows with IPv6 need: 0–`flows_max`.
+    pub wide_flows_max: u32,
     /// Target slots, 1–65 535.
     pub targets_max: u16,
     /// Listener slots, 1–65 535.
@@ -54,10 +56,10 @@ pub struct Geometry {
 
 impl fmt::Display for Geometry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lcores, flows_max, targets_max, listeners_max, arena_words } = self;
+        let Self { lcores, flows_max, wide_flows_max, targets_max, listeners_max, arena_words } = self;
         write!(
             f,
-            "lcores {lcores}, flows-max {flows_max}, targets-max {targets_max}, listeners-max {listeners_max}, arena-mib {}",
+            "lcores {lcores}, flows-max {flows_max}, ipv6-flows-max {wide_flows_max}, targets-max {targets_max}, listeners-max {listeners_max}, arena-mib {}",
             (arena_words * WORD) >> 20
         )
     }
@@ -69,6 +71,9 @@ impl Geometry {
         match self {
             g if !(1..=LCORES_MAX as u16).contains(&g.lcores) => bad("lcores must be 1 to 64", g.lcores.into()),
             g if !(64..=1 << 30).contains(&g.flows_max) => bad("flows_max must be 64 to 2^30", g.flows_max.into()),
+            g if g.wide_flows_max > g.flows_max => {
+                bad("wide_flows_max must be 0 to flows_max", g.wide_flows_max.into())
+            }
             g if g.targets_max == 0 => bad("targets_max must be 1 to 65535", 0),
             g if g.listeners_max == 0 => bad("listeners_max must be 1 to 65535", 0),
             g if !(1024..=1 << 30).contains(&g.arena_words) => bad("arena words must be 1024 to 2^30", g.arena_words),
@@ -325,6 +330,7 @@ fn identify(file: &File, path: &Path) -> Result<(Geometry, u64), SegmentError> {
     let geometry = Geometry {
         lcores: narrow(read(&header.lcores)),
         flows_max: u32::try_from(read(&header.flows_max)).unwrap_or(0),
+        wide_flows_max: u32::try_from(read(&header.wide_flows_max)).unwrap_or(u32::MAX),
         targets_max: narrow(read(&header.targets_max)),
         listeners_max: narrow(read(&header.listeners_max)),
         arena_words: read(&header.arena_words),
@@ -351,6 +357,15 @@ fn random() -> u64 {
     RandomState::new().hash_one(std::process::id()) | 1
 }
 
+/// The flows of one lcore.
+#[derive(Debug)]
+pub struct FlowMemory<'m> {
+    /// The entries.
+    pub entries: &'m mut [FlowEntry],
+    /// The second lines of the last entries; as many as there are.
+    pub addresses: &'m mut [FlowAddresses],
+}
+
 /// How a data plane came to its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -367,7 +382,7 @@ pub enum Origin {
 pub struct DataSegment {
     shared: Shared,
     origin: Origin,
-    flows: Option<Vec<&'static mut [FlowEntry]>>,
+    flows: Option<Vec<FlowMemory<'static>>>,
     /// Ports, as this process knows them.
     ports: Option<u8>,
 }
@@ -461,8 +476,8 @@ impl DataSegment {
         self.shared.counters(lcore)
     }
 
-    /// The flow entries, one slice per lcore. They are handed out once.
-    pub fn take_flows(&mut self) -> Option<Vec<&'static mut [FlowEntry]>> {
+    /// The flows' memory, one part per lcore. It is handed out once.
+    pub fn take_flows(&mut self) -> Option<Vec<FlowMemory<'static>>> {
         self.flows.take()
     }
 
@@ -547,6 +562,7 @@ fn make(path: &Path, geometry: &Geometry) -> Result<Option<File>, SegmentError> 
         (&header.total_bytes, bytes),
         (&header.lcores, geometry.lcores.into()),
         (&header.flows_max, geometry.flows_max.into()),
+        (&header.wide_flows_max, geometry.wide_flows_max.into()),
         (&header.targets_max, geometry.targets_max.into()),
         (&header.listeners_max, geometry.listeners_max.into()),
         (&header.arena_words, geometry.arena_words),
@@ -596,17 +612,25 @@ fn lock(file: &File, path: &Path) -> Result<(), SegmentError> {
     })
 }
 
-fn map_flows(file: &File, path: &Path, shared: &Shared) -> Result<Vec<&'static mut [FlowEntry]>, SegmentError> {
+fn map_flows(file: &File, path: &Path, shared: &Shared) -> Result<Vec<FlowMemory<'static>>, SegmentError> {
     let offsets = &shared.offsets;
-    let start = forever(map(file, path, offsets.flows, offsets.end - offsets.flows)?).cast::<FlowEntry>();
-    let flows_max = shared.geometry.flows_max as usize;
-    Ok((0..usize::from(shared.geometry.lcores))
+    let start = forever(map(file, path, offsets.flows, offsets.end - offsets.flows)?);
+    let Geometry { lcores, flows_max, wide_flows_max, .. } = shared.geometry;
+    let (flows_max, wide_flows_max) = (flows_max as usize, wide_flows_max as usize);
+    let entries = start.cast::<FlowEntry>();
+    Ok((0..usize::from(lcores))
         .map(|lcore| {
             // SAFETY: needed to use mapped memory at all. The parts do not overlap, lie inside the mapping (`Offsets::of`), which
-            // is page-aligned and never unmapped, and `FlowEntry` is plain data valid for every bit pattern (`FromBytes`). This
-            // process has them for itself: the file stays locked as long as it is mapped (`lock`), so that this is done once per
-            // segment, by one process; the control plane maps only what comes before.
-            unsafe { std::slice::from_raw_parts_mut(start.add(lcore * flows_max), flows_max) }
+            // is page-aligned and never unmapped, and `FlowEntry` is plain data valid for every bit pattern (`FromBytes`), as is
+            // `FlowAddresses`. This process has them for itself: the file stays locked as long as it is mapped (`lock`), so that this
+            // is done once per segment, by one process; the control plane maps only what comes before.
+            unsafe {
+                let wide = start.add((offsets.wide - offsets.flows) as usize).cast::<FlowAddresses>();
+                FlowMemory {
+                    entries: std::slice::from_raw_parts_mut(entries.add(lcore * flows_max), flows_max),
+                    addresses: std::slice::from_raw_parts_mut(wide.add(lcore * wide_flows_max), wide_flows_max),
+                }
+            }
         })
         .collect())
 }

@@ -3,19 +3,23 @@
 //! A snapshot is encoded into words, put into an arena slot and announced. The data plane copies it out while checking it, so
 //! that a snapshot in use can neither change nor be wrong: every index in a decoded [`Snapshot`] is in range.
 
-use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::flow::protocol;
 
 /// What marks a snapshot.
 const MAGIC: u64 = u64::from_le_bytes(*b"LEATSNAP");
-const HEADER_WORDS: usize = 10;
+const HEADER_WORDS: usize = 12;
+/// Addresses of full NAT that a listener has at the most.
+pub const SOURCES_MAX: usize = 8;
+/// Bytes of an endpoint's id at the most.
+pub const ENDPOINT_ID_MAX: usize = 61;
 /// Which word of a snapshot is its length in words.
 pub(crate) const LENGTH_WORD: usize = 2;
 /// Checksum of an example's words: names the encoding in the layout's hash. `the_encoding_is_recorded` fails when it is wrong.
 #[cfg(not(loom))]
-pub(crate) const ENCODING: u64 = 0x9258_b951_b54c_54a3;
+pub(crate) const ENCODING: u64 = 0xadcf_29bf_9d08_0cfe;
 
 /// What the indices of a snapshot may be at the most; from the segment's geometry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +75,7 @@ pub enum LocalKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Local {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Whose it is.
     pub kind: LocalKind,
     /// The port on whose TAP twin it lives, 0-based.
@@ -79,27 +83,33 @@ pub struct Local {
 }
 
 /// A listener of one node for one protocol. (A TCP_UDP listener is two of these.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Stable number, unique in the snapshot; counters are kept under it.
     pub slot: u16,
     /// The node's address.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// The port, 1–65 535.
     pub port: u16,
     /// [`protocol::TCP`] or [`protocol::UDP`].
     pub protocol: u8,
     /// Index of the target group in [`Snapshot::groups`].
     pub group: u16,
-    /// Source address of full NAT.
-    pub source: Ipv4Addr,
+    /// Source addresses of full NAT: the node's addresses of the kind that the group's targets have, 1 to [`SOURCES_MAX`].
+    pub sources: Vec<IpAddr>,
 }
 
 /// A target group as one scope of targets sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Group {
-    /// Targets see the client's address and port.
+    /// Targets see the client's address and port, where it has the kind of address that they have.
     pub preserve_client_ip: bool,
+    /// Flows of one client address and protocol all go to one target.
+    pub sticky: bool,
+    /// TCP connections begin with a PROXY protocol v2 header.
+    pub proxy_protocol: bool,
+    /// Names the group for as long as it exists; part of the hash of sticky groups.
+    pub id: u64,
     /// Maglev table: target slots. Empty: no target can be chosen.
     pub table: Vec<u16>,
 }
@@ -113,6 +123,15 @@ pub enum TargetState {
     Draining,
     /// TCP flows are reset on their next packet; UDP flows choose again.
     Unhealthy,
+    /// Its time to drain is over: TCP flows are reset at both ends, UDP flows end, whether they see packets or not.
+    Terminate,
+    /// Its load balancer was deleted: flows end, and nobody is told.
+    Withdrawn,
+}
+
+impl TargetState {
+    /// Every state, by its number.
+    pub const ALL: [Self; 5] = [Self::Active, Self::Draining, Self::Unhealthy, Self::Terminate, Self::Withdrawn];
 }
 
 /// Where frames for a target go.
@@ -134,11 +153,20 @@ pub struct Target {
     /// State.
     pub state: TargetState,
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port, 1–65 535.
     pub port: u16,
     /// The way there; none while it is not resolved.
     pub next_hop: Option<NextHop>,
+}
+
+/// A port whose clients come through an endpoint: full NAT always, and PROXY headers name the endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The port, 0-based, unique in the snapshot.
+    pub port: u8,
+    /// The endpoint's id: 1 to [`ENDPOINT_ID_MAX`] bytes.
+    pub id: String,
 }
 
 /// All forwarding state.
@@ -156,6 +184,12 @@ pub struct Snapshot {
     pub groups: Vec<Group>,
     /// Targets.
     pub targets: Vec<Target>,
+    /// Ports that are endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// A client that is itself the chosen target, and whose address is preserved, gets the next target; else its packet is dropped.
+    pub hairpin_next_target: bool,
+    /// Sticky groups see an IPv6 client's first 64 bits only.
+    pub sticky_by_64: bool,
 }
 
 /// A fold over all words: finds torn and stray writes. (Not against an attacker: the writer is trusted.)
@@ -163,6 +197,15 @@ fn checksum(words: &[u64]) -> u64 {
     words
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |sum, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+}
+
+/// An address as two words, IPv4 as the IPv6 address that stands for it (RFC 4291 §2.5.5.2).
+fn address_words(address: IpAddr) -> [u64; 2] {
+    let bits = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
 }
 
 fn mac_word(mac: [u8; 6]) -> u64 {
@@ -174,13 +217,13 @@ fn mac_word(mac: [u8; 6]) -> u64 {
 impl Snapshot {
     /// The words to put into an arena slot.
     pub fn encode(&self) -> Vec<u64> {
-        let table_words: usize = self.groups.iter().map(|g| 1 + g.table.len().div_ceil(4)).sum();
-        let total = HEADER_WORDS + self.locals.len() + 2 * self.listeners.len() + table_words + 3 * self.targets.len();
-        let mut words = Vec::with_capacity(total);
+        let tables: usize = self.groups.iter().map(|g| g.table.len()).sum();
+        let mut words =
+            Vec::with_capacity(HEADER_WORDS + tables / 4 + 4 * self.targets.len() + 64 * self.listeners.len());
         words.extend([
             MAGIC,
             self.generation,
-            total as u64,
+            0,
             0,
             self.selection_key[0],
             self.selection_key[1],
@@ -188,20 +231,30 @@ impl Snapshot {
             self.listeners.len() as u64,
             self.groups.len() as u64,
             self.targets.len() as u64,
+            self.endpoints.len() as u64,
+            u64::from(self.hairpin_next_target) | u64::from(self.sticky_by_64) << 1,
         ]);
         for local in &self.locals {
             let kind = match local.kind {
                 LocalKind::Host => 0,
                 LocalKind::Node => 1,
             };
-            words.push(u64::from(u32::from(local.address)) | kind << 32 | u64::from(local.port) << 40);
+            words.extend(address_words(local.address));
+            words.push(kind | u64::from(local.port) << 8);
         }
         for l in &self.listeners {
-            words.push(u64::from(u32::from(l.vip)) | u64::from(l.port) << 32 | u64::from(l.slot) << 48);
-            words.push(u64::from(u32::from(l.source)) | u64::from(l.group) << 32 | u64::from(l.protocol) << 48);
+            words.extend(address_words(l.vip));
+            words.push(
+                u64::from(l.port) | u64::from(l.slot) << 16 | u64::from(l.group) << 32 | u64::from(l.protocol) << 48,
+            );
+            words.push(l.sources.len() as u64);
+            l.sources.iter().for_each(|source| words.extend(address_words(*source)));
         }
         for group in &self.groups {
-            words.push(group.table.len() as u64 | u64::from(group.preserve_client_ip) << 32);
+            let switches = [group.preserve_client_ip, group.sticky, group.proxy_protocol];
+            let switches = switches.iter().rev().fold(0, |bits, on| bits << 1 | u64::from(*on));
+            words.push(group.table.len() as u64 | switches << 32);
+            words.push(group.id);
             words.extend(
                 group.table.chunks(4).map(|slots| {
                     slots.iter().enumerate().fold(0, |word, (i, slot)| word | u64::from(*slot) << (16 * i))
@@ -209,16 +262,25 @@ impl Snapshot {
             );
         }
         for t in &self.targets {
-            let state = match t.state {
-                TargetState::Active => 0,
-                TargetState::Draining => 1,
-                TargetState::Unhealthy => 2,
-            };
-            words.push(u64::from(u32::from(t.address)) | u64::from(t.port) << 32 | u64::from(t.slot) << 48);
-            words.push(state | u64::from(t.generation) << 8 | u64::from(t.next_hop.is_some()) << 16);
+            words.extend(address_words(t.address));
+            words.push(
+                u64::from(t.port)
+                    | u64::from(t.slot) << 16
+                    | u64::from(t.generation) << 32
+                    | (t.state as u64) << 40
+                    | u64::from(t.next_hop.is_some()) << 48,
+            );
             words.push(t.next_hop.map_or(0, |hop| mac_word(hop.mac) | u64::from(hop.port) << 48));
         }
-        debug_assert_eq!(words.len(), total);
+        for endpoint in &self.endpoints {
+            words.push(u64::from(endpoint.port) | (endpoint.id.len() as u64) << 8);
+            words.extend(endpoint.id.as_bytes().chunks(8).map(|bytes| {
+                let mut word = [0; 8];
+                word[..bytes.len()].copy_from_slice(bytes);
+                u64::from_le_bytes(word)
+            }));
+        }
+        words[LENGTH_WORD] = words.len() as u64;
         words[3] = checksum(&words[4..]);
         words
     }
@@ -241,63 +303,86 @@ impl Snapshot {
             return Err(SnapshotError::Damaged);
         }
         let mut reader = Reader { words: &words[HEADER_WORDS..total] };
-        let mut snapshot = Self { generation: announced, selection_key: [header[4], header[5]], ..Self::default() };
+        let mut snapshot = Self {
+            generation: announced,
+            selection_key: [header[4], header[5]],
+            hairpin_next_target: header[11] & 1 == 1,
+            sticky_by_64: header[11] >> 1 & 1 == 1,
+            ..Self::default()
+        };
 
         for _ in 0..header[6] {
-            let word = reader.next()?;
-            let kind = match word >> 32 & 0xff {
+            let (address, word) = (reader.address()?, reader.next()?);
+            let kind = match word & 0xff {
                 0 => LocalKind::Host,
                 1 => LocalKind::Node,
                 value => return Err(SnapshotError::Range { field: "local.kind", value }),
             };
-            let port = below("local.port", word >> 40, limits.ports.into())? as u8;
-            snapshot.locals.push(Local { address: (word as u32).into(), kind, port });
+            let port = below("local.port", word >> 8, limits.ports.into())? as u8;
+            snapshot.locals.push(Local { address, kind, port });
         }
         for _ in 0..header[7] {
-            let (a, b) = (reader.next()?, reader.next()?);
-            let protocol = (b >> 48) as u8;
+            let (vip, word, count) = (reader.address()?, reader.next()?, reader.next()?);
+            let protocol = (word >> 48) as u8;
             if ![protocol::TCP, protocol::UDP].contains(&protocol) {
-                return Err(SnapshotError::Range { field: "listener.protocol", value: b >> 48 });
+                return Err(SnapshotError::Range { field: "listener.protocol", value: word >> 48 });
+            }
+            if count == 0 || count > SOURCES_MAX as u64 {
+                return Err(SnapshotError::Range { field: "listener.sources", value: count });
+            }
+            let sources: Vec<IpAddr> = (0..count).map(|_| reader.address()).collect::<Result<_, _>>()?;
+            if sources.iter().any(|source| source.is_ipv4() != sources[0].is_ipv4()) {
+                return Err(SnapshotError::Range { field: "listener.sources", value: count });
             }
             snapshot.listeners.push(Listener {
-                slot: below("listener.slot", a >> 48, limits.listeners_max.into())? as u16,
-                vip: (a as u32).into(),
-                port: port("listener.port", a)?,
+                slot: below("listener.slot", word >> 16 & 0xffff, limits.listeners_max.into())? as u16,
+                vip,
+                port: port("listener.port", word)?,
                 protocol,
-                group: below("listener.group", b >> 32 & 0xffff, header[8])? as u16,
-                source: (b as u32).into(),
+                group: below("listener.group", word >> 32 & 0xffff, header[8])? as u16,
+                sources,
             });
         }
         for _ in 0..header[8] {
-            let word = reader.next()?;
+            let (word, id) = (reader.next()?, reader.next()?);
             let length = (word & 0xffff_ffff) as usize;
             let packed = reader.take(length.div_ceil(4))?;
             let table = (0..length).map(|i| (packed[i / 4] >> (16 * (i % 4))) as u16).collect();
-            snapshot.groups.push(Group { preserve_client_ip: word >> 32 & 1 == 1, table });
+            let on = |bit: u32| word >> (32 + bit) & 1 == 1;
+            snapshot.groups.push(Group { preserve_client_ip: on(0), sticky: on(1), proxy_protocol: on(2), id, table });
         }
         for _ in 0..header[9] {
-            let (a, b, c) = (reader.next()?, reader.next()?, reader.next()?);
-            let state = match b & 0xff {
-                0 => TargetState::Active,
-                1 => TargetState::Draining,
-                2 => TargetState::Unhealthy,
-                value => return Err(SnapshotError::Range { field: "target.state", value }),
-            };
-            let next_hop = if b >> 16 & 1 == 1 {
-                let port = below("target.next_hop.port", c >> 48, limits.ports.into())? as u8;
-                let [m0, m1, m2, m3, m4, m5, ..] = c.to_le_bytes();
+            let (address, word, hop) = (reader.address()?, reader.next()?, reader.next()?);
+            let state = word >> 40 & 0xff;
+            let next_hop = if word >> 48 & 1 == 1 {
+                let port = below("target.next_hop.port", hop >> 48, limits.ports.into())? as u8;
+                let [m0, m1, m2, m3, m4, m5, ..] = hop.to_le_bytes();
                 Some(NextHop { port, mac: [m0, m1, m2, m3, m4, m5] })
             } else {
                 None
             };
             snapshot.targets.push(Target {
-                slot: below("target.slot", a >> 48, limits.targets_max.into())? as u16,
-                generation: (b >> 8) as u8,
-                state,
-                address: (a as u32).into(),
-                port: port("target.port", a)?,
+                slot: below("target.slot", word >> 16 & 0xffff, limits.targets_max.into())? as u16,
+                generation: (word >> 32) as u8,
+                state: *TargetState::ALL
+                    .get(state as usize)
+                    .ok_or(SnapshotError::Range { field: "target.state", value: state })?,
+                address,
+                port: port("target.port", word)?,
                 next_hop,
             });
+        }
+        for _ in 0..header[10] {
+            let word = reader.next()?;
+            let length = (word >> 8) as usize;
+            if length == 0 || length > ENDPOINT_ID_MAX {
+                return Err(SnapshotError::Range { field: "endpoint.id", value: length as u64 });
+            }
+            let bytes: Vec<u8> = reader.take(length.div_ceil(8))?.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let id = String::from_utf8(bytes[..length].to_vec())
+                .map_err(|_| SnapshotError::Range { field: "endpoint.id", value: length as u64 })?;
+            let port = below("endpoint.port", word & 0xff, limits.ports.into())? as u8;
+            snapshot.endpoints.push(Endpoint { port, id });
         }
         if !reader.words.is_empty() {
             return Err(SnapshotError::Damaged);
@@ -316,7 +401,31 @@ impl Snapshot {
         }
         unique("listener.slot", self.listeners.iter().map(|l| l.slot))?;
         unique("listener address, port and protocol", self.listeners.iter().map(|l| (l.vip, l.port, l.protocol)))?;
+        self.check_kinds()?;
+        unique("endpoint.port", self.endpoints.iter().map(|e| e.port))?;
         unique("local.address", self.locals.iter().map(|l| l.address))
+    }
+
+    /// A group's targets have one kind of address, and what its listeners' flows are translated to has the same.
+    fn check_kinds(&self) -> Result<(), SnapshotError> {
+        let is_ipv4: HashMap<u16, bool> = self.targets.iter().map(|t| (t.slot, t.address.is_ipv4())).collect();
+        let mut kinds = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            let slots: HashSet<u16> = group.table.iter().copied().collect();
+            let mut of_slots = slots.iter().filter_map(|slot| is_ipv4.get(slot));
+            let kind = of_slots.next();
+            if of_slots.any(|other| Some(other) != kind) {
+                return Err(SnapshotError::Range { field: "group.table", value: group.id });
+            }
+            kinds.push(kind);
+        }
+        let differs = |listener: &&Listener| {
+            kinds[usize::from(listener.group)].is_some_and(|kind| *kind != listener.sources[0].is_ipv4())
+        };
+        match self.listeners.iter().find(differs) {
+            Some(listener) => Err(SnapshotError::Range { field: "listener.sources", value: listener.slot.into() }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -327,6 +436,11 @@ struct Reader<'w> {
 impl<'w> Reader<'w> {
     fn next(&mut self) -> Result<u64, SnapshotError> {
         Ok(self.take(1)?[0])
+    }
+
+    fn address(&mut self) -> Result<IpAddr, SnapshotError> {
+        let words = self.take(2)?;
+        Ok(Ipv6Addr::from(u128::from(words[0]) << 64 | u128::from(words[1])).to_canonical())
     }
 
     fn take(&mut self, count: usize) -> Result<&'w [u64], SnapshotError> {
@@ -341,7 +455,7 @@ fn below(field: &'static str, value: u64, limit: u64) -> Result<u64, SnapshotErr
 }
 
 fn port(field: &'static str, word: u64) -> Result<u16, SnapshotError> {
-    match (word >> 32) as u16 {
+    match word as u16 {
         0 => Err(SnapshotError::Range { field, value: 0 }),
         port => Ok(port),
     }
@@ -361,57 +475,92 @@ fn unique<T: std::hash::Hash + Eq>(what: &'static str, items: impl Iterator<Item
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::net::Ipv4Addr;
 
     const LIMITS: Limits = Limits { targets_max: 64, listeners_max: 64, ports: 2 };
 
+    fn address(n: u32, v4: bool) -> IpAddr {
+        if v4 { Ipv4Addr::from(n).into() } else { Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(n)).into() }
+    }
+
     fn snapshot() -> impl Strategy<Value = Snapshot> {
-        let target = (any::<u8>(), 0..3u8, any::<u32>(), 1..=u16::MAX, any::<Option<([u8; 6], bool)>>());
+        let target =
+            (any::<u8>(), 0..TargetState::ALL.len(), any::<u32>(), 1..=u16::MAX, any::<Option<([u8; 6], bool)>>());
         let targets = proptest::collection::vec(target, 1..20);
-        let groups = proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u16>(), 0..50)), 1..5);
-        let listeners = proptest::collection::vec((any::<u32>(), 1..=u16::MAX, any::<bool>(), any::<u16>()), 0..10);
-        let locals = proptest::collection::btree_map(any::<u32>(), (any::<bool>(), 0..2u8), 0..5);
-        (any::<u64>(), any::<[u64; 2]>(), targets, groups, listeners, locals).prop_map(
-            |(generation, selection_key, targets, groups, listeners, locals)| {
+        let groups = proptest::collection::vec(
+            (any::<[bool; 3]>(), any::<u64>(), proptest::collection::vec(any::<u16>(), 0..50)),
+            1..5,
+        );
+        let listeners =
+            proptest::collection::vec((any::<u32>(), 1..=u16::MAX, any::<[bool; 2]>(), any::<u16>(), 1..=8u32), 0..10);
+        let locals = proptest::collection::btree_map(any::<u32>(), (any::<[bool; 2]>(), 0..2u8), 0..5);
+        let endpoints = proptest::collection::btree_map(0..2u8, "[a-z0-9-]{1,61}", 0..2);
+        let switches = any::<[bool; 3]>();
+        (any::<u64>(), any::<[u64; 2]>(), targets, groups, listeners, locals, endpoints, switches).prop_map(
+            |(
+                generation,
+                selection_key,
+                targets,
+                groups,
+                listeners,
+                locals,
+                endpoints,
+                [v4, hairpin_next_target, sticky_by_64],
+            )| {
                 let targets: Vec<Target> = targets
                     .into_iter()
                     .enumerate()
-                    .map(|(i, (generation, state, address, port, hop))| Target {
+                    .map(|(i, (generation, state, n, port, hop))| Target {
                         slot: 3 * i as u16,
                         generation,
-                        state: [TargetState::Active, TargetState::Draining, TargetState::Unhealthy][state as usize],
-                        address: address.into(),
+                        state: TargetState::ALL[state],
+                        address: address(n, v4),
                         port,
                         next_hop: hop.map(|(mac, p)| NextHop { port: p.into(), mac }),
                     })
                     .collect();
                 let groups: Vec<Group> = groups
                     .into_iter()
-                    .map(|(preserve_client_ip, table)| Group {
+                    .map(|([preserve_client_ip, sticky, proxy_protocol], id, table)| Group {
                         preserve_client_ip,
+                        sticky,
+                        proxy_protocol,
+                        id,
                         table: table.iter().map(|n| targets[*n as usize % targets.len()].slot).collect(),
                     })
                     .collect();
                 let listeners = listeners
                     .into_iter()
                     .enumerate()
-                    .map(|(i, (vip, port, tcp, group))| Listener {
+                    .map(|(i, (vip, port, [tcp, vip_v4], group, sources))| Listener {
                         slot: i as u16,
-                        vip: (vip & !0xff | i as u32).into(),
+                        vip: address(vip & !0xff | i as u32, vip_v4),
                         port,
                         protocol: if tcp { 6 } else { 17 },
                         group: group % groups.len() as u16,
-                        source: vip.into(),
+                        sources: (0..sources).map(|n| address(vip ^ n, v4)).collect(),
                     })
                     .collect();
                 let locals = locals
                     .into_iter()
-                    .map(|(address, (host, port))| Local {
-                        address: address.into(),
+                    .map(|(n, ([host, v4], port))| Local {
+                        address: address(n, v4),
                         kind: if host { LocalKind::Host } else { LocalKind::Node },
                         port,
                     })
                     .collect();
-                Snapshot { generation, selection_key, locals, listeners, groups, targets }
+                let endpoints = endpoints.into_iter().map(|(port, id)| Endpoint { port, id }).collect();
+                Snapshot {
+                    generation,
+                    selection_key,
+                    locals,
+                    listeners,
+                    groups,
+                    targets,
+                    endpoints,
+                    hairpin_next_target,
+                    sticky_by_64,
+                }
             },
         )
     }
@@ -468,33 +617,43 @@ mod tests {
             slot: 9,
             generation: 3,
             state: TargetState::Active,
-            address: Ipv4Addr::new(10, 2, 0, 11),
+            address: Ipv4Addr::new(10, 2, 0, 11).into(),
             port: 8080,
             next_hop,
         };
         let listener = Listener {
             slot: 7,
-            vip: Ipv4Addr::new(10, 1, 0, 10),
+            vip: Ipv4Addr::new(10, 1, 0, 10).into(),
             port: 443,
             protocol: protocol::TCP,
             group: 1,
-            source: Ipv4Addr::new(10, 1, 0, 12),
+            sources: vec![Ipv4Addr::new(10, 1, 0, 12).into(), Ipv4Addr::new(10, 1, 0, 13).into()],
         };
         let local = Local { address: listener.vip, kind: LocalKind::Node, port: 1 };
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6).into();
         let snapshot = Snapshot {
             generation: 5,
             selection_key: [11, 13],
-            locals: vec![local, Local { address: listener.source, kind: LocalKind::Host, port: 0 }],
-            listeners: vec![listener, Listener { protocol: protocol::UDP, slot: 8, group: 0, ..listener }],
+            locals: vec![local, Local { address: v6, kind: LocalKind::Host, port: 0 }],
+            listeners: vec![
+                listener.clone(),
+                Listener { protocol: protocol::UDP, slot: 8, group: 0, vip: v6, ..listener },
+            ],
             groups: vec![
-                Group { preserve_client_ip: true, table: vec![9, 10, 11, 9, 10] },
-                Group { preserve_client_ip: false, table: vec![] },
+                Group { preserve_client_ip: true, id: 77, table: vec![9, 10, 11, 9, 10], ..Group::default() },
+                Group { sticky: true, table: vec![], ..Group::default() },
+                Group { proxy_protocol: true, ..Group::default() },
             ],
             targets: vec![
                 target,
                 Target { slot: 10, state: TargetState::Draining, ..target },
                 Target { slot: 11, state: TargetState::Unhealthy, next_hop: None, ..target },
+                Target { slot: 12, state: TargetState::Terminate, address: v6, ..target },
+                Target { slot: 13, state: TargetState::Withdrawn, ..target },
             ],
+            endpoints: vec![Endpoint { port: 1, id: "vpce-08d2bf15fac5001c9".into() }],
+            hairpin_next_target: true,
+            sticky_by_64: false,
         };
         let found = checksum(&snapshot.encode());
         assert_eq!(found, ENCODING, "the encoding changed: set ENCODING to {found:#x} and raise ABI_VERSION");
@@ -506,7 +665,7 @@ mod tests {
             slot,
             generation: 0,
             state: TargetState::Active,
-            address: Ipv4Addr::new(10, 2, 0, 11),
+            address: Ipv4Addr::new(10, 2, 0, 11).into(),
             port: 80,
             next_hop: None,
         };

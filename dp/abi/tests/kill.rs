@@ -5,6 +5,7 @@ mod common;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Child;
 use std::sync::Mutex;
@@ -36,14 +37,18 @@ fn snapshot(generation: u64) -> Snapshot {
         slot,
         generation: generation as u8,
         state: TargetState::Draining,
-        address: (generation as u32).wrapping_add(slot.into()).into(),
+        address: Ipv4Addr::from((generation as u32).wrapping_add(slot.into())).into(),
         port: 1 + (generation % 60_000) as u16,
         next_hop: None,
     };
     Snapshot {
         generation,
         selection_key: [generation, !generation],
-        groups: vec![Group { preserve_client_ip: true, table: (0..900).map(|i| i % slots).collect() }],
+        groups: vec![Group {
+            preserve_client_ip: true,
+            table: (0..900).map(|i| i % slots).collect(),
+            ..Group::default()
+        }],
         targets: (0..slots).map(target).collect(),
         ..Snapshot::default()
     }
@@ -52,7 +57,7 @@ fn snapshot(generation: u64) -> Snapshot {
 /// A message in which everything follows from its sender and its number.
 fn message(sender: u32, number: u32) -> Message {
     let name = u64::from(sender) << 32 | u64::from(number);
-    std::array::from_fn(|i| name.wrapping_mul([1, 3, 5, 7, 9, 11, 13, 15][i]))
+    std::array::from_fn(|i| name.wrapping_mul(2 * i as u64 + 1))
 }
 
 /// Pushes some messages, as far as there is room.
@@ -137,7 +142,7 @@ fn publish_for_ever(path: &Path) {
 fn read_for_ever(path: &Path) {
     let mut segment = DataSegment::create_or_adopt(path, GEOMETRY, false).expect("to adopt");
     let mut flows = segment.take_flows().expect("flows");
-    for entry in flows.iter().flat_map(|lcore| lcore.iter()).filter(|entry| entry.state != 0) {
+    for entry in flows.iter().flat_map(|lcore| lcore.entries.iter()).filter(|entry| entry.state != 0) {
         assert_eq!(*entry, flow(entry.client_ip), "an adopted flow is whole");
     }
     let mut events = segment.events(0);
@@ -150,7 +155,7 @@ fn read_for_ever(path: &Path) {
         }
         push(&mut events, &mut number);
         for lcore in &mut flows {
-            let entry = &mut lcore[n as usize % GEOMETRY.flows_max as usize];
+            let entry = &mut lcore.entries[n as usize % GEOMETRY.flows_max as usize];
             // As the flow table does it: given up first, the state last.
             entry.state = 0;
             compiler_fence(Ordering::SeqCst);

@@ -42,7 +42,7 @@ fn child() {
         // A data plane's life: makes the segment, leaves traces in it and ends without a clean stop.
         "data plane" => {
             let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
-            segment.take_flows().expect("flows")[1][999] = FLOW;
+            segment.take_flows().expect("flows")[1].entries[999] = FLOW;
             segment.counters(1).add(Counter::RxPackets, 5);
             segment.lcore_header(1).running.store(1, Ordering::Relaxed);
             segment.lcore_header(1).longest_loop.store(9, Ordering::Relaxed);
@@ -107,8 +107,11 @@ fn a_new_segment_is_complete() {
     assert!(file.len().is_multiple_of(2 << 20), "a multiple of the huge page");
     assert!(file.blocks() * 512 >= file.len(), "its memory is reserved");
     let flows = segment.take_flows().expect("flows");
-    assert_eq!(flows.iter().map(|lcore| lcore.len()).collect::<Vec<_>>(), [1000, 1000]);
-    assert!(flows.iter().flat_map(|lcore| lcore.iter()).all(|flow| *flow == ZERO_FLOW));
+    assert_eq!(
+        flows.iter().map(|lcore| (lcore.entries.len(), lcore.addresses.len())).collect::<Vec<_>>(),
+        [(1000, 250); 2]
+    );
+    assert!(flows.iter().flat_map(|lcore| lcore.entries.iter()).all(|flow| *flow == ZERO_FLOW));
     assert!(segment.take_flows().is_none(), "they are handed out once");
     assert_eq!(std::fs::read_dir(directory.path()).expect("the directory").count(), 1, "nothing else is left");
 }
@@ -193,7 +196,7 @@ fn flows_and_counters_are_adopted() {
     let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
     assert_eq!(segment.origin(), Origin::Adopted);
     let flows = segment.take_flows().expect("flows");
-    let used: Vec<_> = flows.iter().enumerate().flat_map(|(l, f)| f.iter().map(move |f| (l, f))).collect();
+    let used: Vec<_> = flows.iter().enumerate().flat_map(|(l, f)| f.entries.iter().map(move |f| (l, f))).collect();
     assert_eq!(used.iter().filter(|(_, flow)| flow.state != 0).collect::<Vec<_>>(), [&(1, &FLOW)]);
     assert_eq!(segment.counters(1).get(Counter::RxPackets), 5);
     assert_eq!(segment.header().incarnation.load(Ordering::Relaxed), 2);
@@ -214,7 +217,7 @@ fn another_geometry_is_refused_with_its_numbers() {
     assert!(text.contains("flows-max 1000") && text.contains("flows-max 2222"), "{text}");
     assert!(text.contains("--discard-flows"), "says what to do: {text}");
     let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
-    assert_eq!(segment.take_flows().expect("flows")[1][999], FLOW);
+    assert_eq!(segment.take_flows().expect("flows")[1].entries[999], FLOW);
 }
 
 /// A segment of another version or layout is refused by both sides, named in the message, and replaced only when told to.
@@ -236,7 +239,7 @@ fn another_layout_is_refused() {
     write_word(&path, word!(abi_version), ABI_VERSION + 1);
     let mut segment = create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
     assert_eq!(segment.origin(), Origin::Replaced);
-    assert_eq!(segment.take_flows().expect("flows")[1][999], ZERO_FLOW);
+    assert_eq!(segment.take_flows().expect("flows")[1].entries[999], ZERO_FLOW);
 }
 
 /// A file that is not a segment is refused and left untouched, also when flows are to be discarded.
@@ -327,7 +330,7 @@ fn a_segment_of_an_earlier_boot_is_replaced() {
     write_word(&path, word!(boot_id), 1);
     let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
     assert_eq!(segment.origin(), Origin::Replaced);
-    assert!(segment.take_flows().expect("flows").iter().all(|lcore| lcore.iter().all(|flow| flow.state == 0)));
+    assert!(segment.take_flows().expect("flows").iter().all(|lcore| lcore.entries.iter().all(|flow| flow.state == 0)));
 }
 
 /// Discarding flows makes another file: a control plane that has the old one keeps a sound mapping, notices, and does not keep
@@ -411,7 +414,7 @@ fn snapshot(generation: u64, ports: u8) -> Snapshot {
         generation,
         selection_key: [generation, !generation],
         locals: vec![Local { address: [10, 1, 0, 10].into(), kind: LocalKind::Node, port: ports - 1 }],
-        groups: vec![Group { preserve_client_ip: true, table: vec![1, 2, 1, 2, 2] }],
+        groups: vec![Group { preserve_client_ip: true, table: vec![1, 2, 1, 2, 2], ..Group::default() }],
         targets: vec![target(1), target(2)],
         ..Snapshot::default()
     }
@@ -442,7 +445,7 @@ fn a_snapshot_makes_its_round_trip() {
 
     let large = Snapshot { groups: vec![Group { table: vec![1; 5000], ..Group::default() }], ..snapshot(8, 2) };
     let error = control.publish(&large).expect_err("too large");
-    assert!(matches!(error, PublishError::TooLarge { needed: 1253.., available: 1024 }), "{error}");
+    assert!(matches!(error, PublishError::TooLarge { needed: 1250.., available: 1024 }), "{error}");
     assert_eq!((control.announced_generation(), data.pending_generation()), (7, None));
 
     // The header may say what it wants: a port that the data plane does not have is refused.
@@ -543,7 +546,7 @@ fn a_segment_lives_on_huge_pages() {
     let control = ControlSegment::attach(&path).expect("to attach");
     let mut data = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
     assert_eq!(data.origin(), Origin::Adopted);
-    assert_eq!(data.take_flows().expect("flows")[1][999], FLOW);
+    assert_eq!(data.take_flows().expect("flows")[1].entries[999], FLOW);
     data.counters(0).add(Counter::Loops, 3);
     assert_eq!(control.counters(0).get(Counter::Loops), 3);
     std::fs::remove_file(&path).expect("to remove");

@@ -48,7 +48,7 @@ fn finish(plane: DataPlane) -> anyhow::Result<()> {
         mailboxes,
         mut exception,
         ports,
-        macs: _,
+        port_infos: _,
         segment: _segment,
         pool,
         silence,
@@ -97,7 +97,7 @@ fn take_snapshot(plane: &DataPlane) {
     }
     match plane.segment.read_announced() {
         Some((generation, Ok(snapshot))) => {
-            let forwarding = Arc::new(Forwarding::new(&snapshot, &plane.macs));
+            let forwarding = Arc::new(Forwarding::new(&snapshot, &plane.port_infos, owner_key(plane)));
             let previous = plane.generation.replace(generation);
             report_pairs(plane.source_ports.configure(&forwarding, all_use(plane, previous)));
             for mailbox in &plane.mailboxes {
@@ -111,6 +111,10 @@ fn take_snapshot(plane: &DataPlane) {
         }
         None => {}
     }
+}
+
+fn owner_key(plane: &DataPlane) -> u64 {
+    plane.segment.header().owner_key.load(Ordering::Relaxed)
 }
 
 /// Whether every lcore uses this generation or a later one.

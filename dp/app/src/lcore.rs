@@ -14,7 +14,7 @@ use leat_abi::layout::LcoreHeader;
 use leat_abi::message::Command;
 use leat_abi::ring::{Consumer, RingError};
 use leat_core::{Arrival, BURST, Frame, Now, Pipeline, Verdict};
-use leat_dpdk::{HandoverRx, HandoverTx, RxQueue, TxQueue, free_batch, rdtsc};
+use leat_dpdk::{HandoverRx, HandoverTx, Mempool, RxQueue, TxQueue, free_batch, rdtsc};
 
 use crate::clock::Clock;
 use crate::orders::{Listener, Mailbox, Order};
@@ -80,6 +80,61 @@ struct Neighbour {
     outbox: Outbox,
 }
 
+/// The ways out of an lcore, to ports and to other lcores.
+struct Exits {
+    counters: LcoreCounters<'static>,
+    ports: Vec<EgressPort>,
+    neighbours: Vec<Neighbour>,
+}
+
+impl Exits {
+    #[inline(always)]
+    fn transmit(&mut self, mut packet: Packet, port: u8, verdict: Verdict) {
+        packet.prepare();
+        match self.ports.get_mut(usize::from(port)) {
+            Some(EgressPort { way: Egress::Queue(queue), outbox }) => {
+                if outbox.packets.is_full() {
+                    outbox.flush(&self.counters, |packets| queue.burst(packets));
+                }
+                outbox.push(packet, verdict);
+            }
+            Some(EgressPort { way: Egress::Via(lcore), .. }) => {
+                let lcore = *lcore;
+                self.hand_over(packet, lcore, Errand::Transmit(verdict), Verdict::HandOver { lcore, ports: 0 });
+            }
+            // A snapshot's ports are checked, so this is a flow of a port that is no more.
+            None => Pipeline::refused(&self.counters, verdict),
+        }
+    }
+
+    #[inline(always)]
+    fn hand_over(&mut self, mut packet: Packet, lcore: u16, errand: Errand, verdict: Verdict) {
+        packet.mark(errand);
+        let Some(Neighbour { to: Some(to), outbox, .. }) = self.neighbours.get_mut(usize::from(lcore)) else {
+            return Pipeline::refused(&self.counters, verdict);
+        };
+        if outbox.packets.is_full() {
+            outbox.flush(&self.counters, |packets| to.burst(packets));
+        }
+        outbox.push(packet, verdict);
+    }
+
+    #[inline(always)]
+    fn flush(&mut self) {
+        let counters = &self.counters;
+        for EgressPort { way, outbox } in &mut self.ports {
+            if let Egress::Queue(queue) = way {
+                outbox.flush(counters, |packets| queue.burst(packets));
+            }
+        }
+        for Neighbour { to, outbox, .. } in &mut self.neighbours {
+            if let Some(to) = to {
+                outbox.flush(counters, |packets| to.burst(packets));
+            }
+        }
+    }
+}
+
 /// The rings of an lcore to the others and to the exception thread.
 pub struct Rings {
     /// To and from each lcore by number; none for itself.
@@ -93,13 +148,13 @@ pub struct Rings {
 /// A polling lcore.
 pub struct Lcore {
     pipeline: Pipeline<'static>,
-    counters: LcoreCounters<'static>,
+    exits: Exits,
+    /// Where buffers for packets made here come from.
+    pool: Arc<Mempool>,
     header: &'static LcoreHeader,
     commands: Consumer<'static>,
     mailbox: Arc<Mailbox>,
     rx: Vec<RxQueue>,
-    ports: Vec<EgressPort>,
-    neighbours: Vec<Neighbour>,
     to_linux: HandoverTx,
     to_linux_outbox: Outbox,
     from_linux: Option<HandoverRx>,
@@ -122,6 +177,8 @@ pub struct Parts {
     pub rx: Vec<RxQueue>,
     /// Its way out by each port, by number.
     pub egress: Vec<Egress>,
+    /// Packet buffers.
+    pub pool: Arc<Mempool>,
     /// Its rings.
     pub rings: Rings,
     /// The clock.
@@ -136,19 +193,22 @@ impl Lcore {
     /// An lcore ready to run.
     pub fn new(parts: Parts) -> Self {
         Self {
-            counters: parts.pipeline.counters(),
+            exits: Exits {
+                counters: parts.pipeline.counters(),
+                ports: parts.egress.into_iter().map(|way| EgressPort { way, outbox: Outbox::default() }).collect(),
+                neighbours: parts
+                    .rings
+                    .neighbours
+                    .into_iter()
+                    .map(|(to, from)| Neighbour { to, from, outbox: Outbox::default() })
+                    .collect(),
+            },
+            pool: parts.pool,
             pipeline: parts.pipeline,
             header: parts.header,
             commands: parts.commands,
             mailbox: parts.mailbox,
             rx: parts.rx,
-            ports: parts.egress.into_iter().map(|way| EgressPort { way, outbox: Outbox::default() }).collect(),
-            neighbours: parts
-                .rings
-                .neighbours
-                .into_iter()
-                .map(|(to, from)| Neighbour { to, from, outbox: Outbox::default() })
-                .collect(),
             to_linux: parts.rings.to_linux,
             to_linux_outbox: Outbox::default(),
             from_linux: parts.rings.from_linux,
@@ -188,8 +248,8 @@ impl Lcore {
             let after = rdtsc();
             let cycles = after.saturating_sub(before);
             before = after;
-            self.counters.add(Counter::Loops, 1);
-            self.counters.add(if busy { Counter::BusyCycles } else { Counter::IdleCycles }, cycles);
+            self.exits.counters.add(Counter::Loops, 1);
+            self.exits.counters.add(if busy { Counter::BusyCycles } else { Counter::IdleCycles }, cycles);
             if busy && cycles > longest {
                 longest = cycles;
                 self.header.longest_loop.store(longest, Ordering::Relaxed);
@@ -212,8 +272,8 @@ impl Lcore {
                 }
             }
         }
-        for lcore in 0..self.neighbours.len() {
-            if let Some(from) = &mut self.neighbours[lcore].from
+        for lcore in 0..self.exits.neighbours.len() {
+            if let Some(from) = &mut self.exits.neighbours[lcore].from
                 && from.burst(&mut batch) > 0
             {
                 received += batch.len();
@@ -237,11 +297,16 @@ impl Lcore {
     fn process(&mut self, batch: &mut ArrayVec<Packet, BURST>, arrival: Arrival, now: Now) {
         let mut verdicts = ArrayVec::new();
         self.pipeline.process(now, arrival, batch, &mut verdicts);
+        self.send_originated();
         let mut dropped: ArrayVec<Packet, BURST> = ArrayVec::new();
         for (packet, verdict) in batch.drain(..).zip(verdicts) {
             match verdict {
-                Verdict::Forward { port } | Verdict::Answer { port } => self.transmit(packet, port, verdict),
-                Verdict::HandOver { lcore } => self.hand_over(packet, lcore, Errand::Process, verdict),
+                Verdict::Forward { port } | Verdict::Answer { port, .. } | Verdict::Originate { port } => {
+                    self.exits.transmit(packet, port, verdict);
+                }
+                Verdict::HandOver { lcore, ports } => {
+                    self.exits.hand_over(packet, lcore, Errand::Process { ports }, verdict);
+                }
                 Verdict::Punt { port } => {
                     let mut packet = packet;
                     packet.mark(Errand::ToLinux(port));
@@ -250,7 +315,7 @@ impl Lcore {
                     }
                     self.to_linux_outbox.push(packet, verdict);
                 }
-                Verdict::Drop(_) => dropped.push(packet),
+                Verdict::Drop(_) | Verdict::Consume => dropped.push(packet),
             }
         }
         if !dropped.is_empty() {
@@ -258,35 +323,23 @@ impl Lcore {
         }
     }
 
+    /// Sends what the pipeline has made. Returns whether there was anything.
     #[inline(always)]
-    fn transmit(&mut self, mut packet: Packet, port: u8, verdict: Verdict) {
-        packet.prepare();
-        match self.ports.get_mut(usize::from(port)) {
-            Some(EgressPort { way: Egress::Queue(queue), outbox }) => {
-                if outbox.packets.is_full() {
-                    outbox.flush(&self.counters, |packets| queue.burst(packets));
-                }
-                outbox.push(packet, verdict);
+    fn send_originated(&mut self) -> bool {
+        let Self { pipeline, exits, pool, .. } = self;
+        let mut any = false;
+        pipeline.originated(|bytes, verdict| {
+            any = true;
+            let (Verdict::Forward { port } | Verdict::Originate { port }) = verdict else { return };
+            match pool.alloc().and_then(|mut mbuf| {
+                mbuf.append(bytes.len())?.copy_from_slice(bytes);
+                Some(mbuf)
+            }) {
+                Some(mbuf) => exits.transmit(mbuf.into(), port, verdict),
+                None => Pipeline::refused(&exits.counters, verdict),
             }
-            Some(EgressPort { way: Egress::Via(lcore), .. }) => {
-                let lcore = *lcore;
-                self.hand_over(packet, lcore, Errand::Transmit(verdict), Verdict::HandOver { lcore });
-            }
-            // A snapshot's ports are checked, so this is a flow of a port that is no more.
-            None => Pipeline::refused(&self.counters, verdict),
-        }
-    }
-
-    #[inline(always)]
-    fn hand_over(&mut self, mut packet: Packet, lcore: u16, errand: Errand, verdict: Verdict) {
-        packet.mark(errand);
-        let Some(Neighbour { to: Some(to), outbox, .. }) = self.neighbours.get_mut(usize::from(lcore)) else {
-            return Pipeline::refused(&self.counters, verdict);
-        };
-        if outbox.packets.is_full() {
-            outbox.flush(&self.counters, |packets| to.burst(packets));
-        }
-        outbox.push(packet, verdict);
+        });
+        any
     }
 
     /// Packets from another lcore: to be processed, or to be sent by this one's queue.
@@ -295,9 +348,11 @@ impl Lcore {
         for packet in batch.drain(..) {
             match packet.errand() {
                 Errand::Transmit(verdict) => {
-                    self.counters.add(Counter::HandedIn, 1);
-                    if let Verdict::Forward { port } | Verdict::Answer { port } = verdict {
-                        self.transmit(packet, port, verdict);
+                    self.exits.counters.add(Counter::HandedIn, 1);
+                    if let Verdict::Forward { port } | Verdict::Answer { port, .. } | Verdict::Originate { port } =
+                        verdict
+                    {
+                        self.exits.transmit(packet, port, verdict);
                     }
                 }
                 _ => own.push(packet),
@@ -316,12 +371,12 @@ impl Lcore {
             let rest = batch.iter().take_while(|p| p.errand() == Errand::FromLinux(port)).count();
             by_port.extend(batch.drain(..rest));
             let count = by_port.len();
-            let sent = match self.ports.get_mut(usize::from(port)) {
+            let sent = match self.exits.ports.get_mut(usize::from(port)) {
                 Some(EgressPort { way: Egress::Queue(queue), .. }) => queue.burst(&mut by_port),
                 _ => 0,
             };
-            self.counters.add(Counter::LinuxTxPackets, sent as u64);
-            self.counters.add(Counter::LinuxTxDropped, (count - sent) as u64);
+            self.exits.counters.add(Counter::LinuxTxPackets, sent as u64);
+            self.exits.counters.add(Counter::LinuxTxDropped, (count - sent) as u64);
             free_batch(&mut by_port);
         }
         free_batch(batch);
@@ -329,24 +384,14 @@ impl Lcore {
 
     #[inline(always)]
     fn flush(&mut self) {
-        let counters = &self.counters;
-        for EgressPort { way, outbox } in &mut self.ports {
-            if let Egress::Queue(queue) = way {
-                outbox.flush(counters, |packets| queue.burst(packets));
-            }
-        }
-        for Neighbour { to, outbox, .. } in &mut self.neighbours {
-            if let Some(to) = to {
-                outbox.flush(counters, |packets| to.burst(packets));
-            }
-        }
+        self.exits.flush();
         self.flush_to_linux();
     }
 
     #[inline(always)]
     fn flush_to_linux(&mut self) {
-        let Self { to_linux, to_linux_outbox, counters, .. } = self;
-        to_linux_outbox.flush(counters, |packets| to_linux.burst(packets));
+        let Self { to_linux, to_linux_outbox, exits, .. } = self;
+        to_linux_outbox.flush(&exits.counters, |packets| to_linux.burst(packets));
     }
 
     /// Snapshots, commands, timers. Returns whether there was something to do.
@@ -361,17 +406,20 @@ impl Lcore {
             Ok(Some(message)) => {
                 match Command::decode(&message) {
                     Ok(command) => self.pipeline.command(command),
-                    Err(_) => self.counters.add(Counter::CommandsBad, 1),
+                    Err(_) => self.exits.counters.add(Counter::CommandsBad, 1),
                 }
                 busy = true;
             }
             Err(RingError::Damaged { .. }) => {
                 self.commands.skip_all();
-                self.counters.add(Counter::CommandsBad, 1);
+                self.exits.counters.add(Counter::CommandsBad, 1);
             }
             Err(RingError::Full) => {}
         }
         busy |= self.pipeline.housekeeping(now);
+        if self.send_originated() {
+            self.flush();
+        }
         self.header.flows_used.store(self.pipeline.flows_used() as u64, Ordering::Relaxed);
         busy
     }

@@ -86,7 +86,8 @@ fn segment_mib(options: &Options) -> u64 {
     if in_hugepages || options.segment.exists() {
         return 0;
     }
-    let flows = u64::from(options.flows_max) * options.lcores.0.len() as u64 * size_of::<leat_abi::FlowEntry>() as u64;
+    let lines = u64::from(options.flows_max) + u64::from(options.wide_flows_max());
+    let flows = lines * options.lcores.0.len() as u64 * size_of::<leat_abi::FlowEntry>() as u64;
     (flows >> 20) + 2 * options.arena_mib
 }
 

@@ -162,7 +162,7 @@ mod tests {
     use std::sync::Mutex;
 
     fn forwarding(generation: u64) -> Arc<Forwarding> {
-        Arc::new(Forwarding::new(&Snapshot { generation, ..Snapshot::default() }, &[]))
+        Arc::new(Forwarding::new(&Snapshot { generation, ..Snapshot::default() }, &[], 1))
     }
 
     /// However slow the main thread is, the last reference to a snapshot is never the lcore's.

@@ -1,6 +1,6 @@
 //! A DPDK packet buffer as the pipeline sees it, and what travels with one between threads.
 
-use leat_core::{Frame, Verdict};
+use leat_core::{Answer, Frame, Verdict};
 use leat_dpdk::Mbuf;
 
 /// A packet.
@@ -72,6 +72,21 @@ impl Frame for Packet {
     }
 
     #[inline(always)]
+    fn prepend(&mut self, count: usize) -> bool {
+        self.0.prepend(count).is_some()
+    }
+
+    #[inline(always)]
+    fn trim_front(&mut self, count: usize) -> bool {
+        self.0.trim_front(count)
+    }
+
+    #[inline(always)]
+    fn handed_ports(&self) -> u32 {
+        if let Errand::Process { ports } = self.errand() { ports } else { 0 }
+    }
+
+    #[inline(always)]
     fn is_whole(&self) -> bool {
         self.0.is_single_segment()
     }
@@ -81,7 +96,10 @@ impl Frame for Packet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errand {
     /// Take it through the pipeline: this lcore owns its flow.
-    Process,
+    Process {
+        /// As of [`Verdict::HandOver`].
+        ports: u32,
+    },
     /// Transmit it: the sender has no queue on the port. The verdict says port and kind.
     Transmit(Verdict),
     /// Transmit what Linux sent through a TAP twin.
@@ -93,26 +111,30 @@ pub enum Errand {
 impl Errand {
     const KIND: u32 = 8;
 
-    fn encode(self) -> u32 {
+    fn encode(self) -> u64 {
         let (kind, port) = match self {
-            Self::Process => (0, 0),
-            Self::Transmit(Verdict::Answer { port }) => (2, port),
+            Self::Process { ports } => return u64::from(ports) << 32,
+            Self::Transmit(Verdict::Answer { port, with: Answer::Reset }) => (2, port),
+            Self::Transmit(Verdict::Answer { port, with: Answer::IcmpError }) => (5, port),
+            Self::Transmit(Verdict::Originate { port }) => (6, port),
             Self::Transmit(Verdict::Forward { port } | Verdict::Punt { port }) => (1, port),
             Self::Transmit(_) => (0, 0),
             Self::FromLinux(port) => (3, port),
             Self::ToLinux(port) => (4, port),
         };
-        kind << Self::KIND | u32::from(port)
+        kind << Self::KIND | u64::from(port)
     }
 
-    fn decode(tag: u32) -> Self {
+    fn decode(tag: u64) -> Self {
         let port = tag as u8;
-        match tag >> Self::KIND {
+        match tag as u32 >> Self::KIND {
             1 => Self::Transmit(Verdict::Forward { port }),
-            2 => Self::Transmit(Verdict::Answer { port }),
+            2 => Self::Transmit(Verdict::Answer { port, with: Answer::Reset }),
             3 => Self::FromLinux(port),
             4 => Self::ToLinux(port),
-            _ => Self::Process,
+            5 => Self::Transmit(Verdict::Answer { port, with: Answer::IcmpError }),
+            6 => Self::Transmit(Verdict::Originate { port }),
+            _ => Self::Process { ports: (tag >> 32) as u32 },
         }
     }
 }
@@ -124,9 +146,12 @@ mod tests {
     #[test]
     fn errands_travel() {
         for errand in [
-            Errand::Process,
+            Errand::Process { ports: 0 },
+            Errand::Process { ports: u32::MAX },
+            Errand::Transmit(Verdict::Answer { port: 7, with: Answer::IcmpError }),
+            Errand::Transmit(Verdict::Originate { port: 9 }),
             Errand::Transmit(Verdict::Forward { port: 3 }),
-            Errand::Transmit(Verdict::Answer { port: 0 }),
+            Errand::Transmit(Verdict::Answer { port: 0, with: Answer::Reset }),
             Errand::FromLinux(255),
             Errand::ToLinux(1),
         ] {

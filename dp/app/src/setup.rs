@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use leat_abi::segment::Origin;
 use leat_abi::{Counter, DataSegment, DropReason, Geometry, Snapshot};
 use leat_core::source_ports::Pairs;
-use leat_core::{Forwarding, Pipeline, Place, SourcePorts};
+use leat_core::{Forwarding, Pipeline, Place, PortInfo, SourcePorts};
 use leat_dpdk::{Eal, HandoverRx, HandoverTx, Mempool, MempoolConfig, Worker, handover};
 
 use crate::clock::Clock;
@@ -41,8 +41,8 @@ pub struct DataPlane {
     pub exception: ExceptionPath,
     /// The ports, by number.
     pub ports: Vec<ActivePort>,
-    /// The ports' MACs, by number.
-    pub macs: Vec<[u8; 6]>,
+    /// The ports' MACs and MTUs, by number.
+    pub port_infos: Vec<PortInfo>,
     /// The source ports of full NAT.
     pub source_ports: Arc<SourcePorts>,
     /// The generation that the lcores were given last.
@@ -104,7 +104,8 @@ fn start_on(
         ports::describe(block, port, &twin);
         twins.push(twin);
     }
-    let macs: Vec<[u8; 6]> = open.iter().map(|port| port.active.mac()).collect();
+    let port_infos: Vec<PortInfo> =
+        open.iter().map(|port| PortInfo { mac: port.active.mac(), mtu: port.mtu }).collect();
     header.tsc_hz.store(eal.tsc_hz(), Ordering::Relaxed);
     segment.set_ports(open.len() as u8);
 
@@ -113,7 +114,7 @@ fn start_on(
     let mailboxes: Vec<Arc<Mailbox>> = (0..lcores).map(|_| Arc::new(Mailbox::new())).collect();
     let (rings, exception_rx, exception_tx) = make_rings(&eal, lcores)?;
     let exception = ExceptionPath::new(twins, &header.port, exception_rx, exception_tx);
-    let forwarding = Arc::new(initial_forwarding(&segment, &macs));
+    let forwarding = Arc::new(initial_forwarding(&segment, &port_infos));
     let (ports, queues) = share_queues(open, lcores);
 
     settle_handovers(&segment, lcores);
@@ -128,7 +129,7 @@ fn start_on(
         mailboxes,
         exception,
         ports,
-        macs,
+        port_infos,
         source_ports,
         generation,
         segment,
@@ -136,10 +137,10 @@ fn start_on(
         silence,
         eal,
     };
-    let DataPlane { orders, workers, mailboxes, ports, source_ports, segment, eal, .. } = &mut plane;
+    let DataPlane { orders, workers, mailboxes, ports, source_ports, segment, eal, pool, .. } = &mut plane;
     let mut all_parts = Vec::new();
     let parts = flows.into_iter().zip(queues).zip(rings).zip(mailboxes);
-    for (lcore, (((entries, (rx, egress)), rings), mailbox)) in (0..lcores).zip(parts) {
+    for (lcore, (((memory, (rx, egress)), rings), mailbox)) in (0..lcores).zip(parts) {
         let place = Place {
             lcore,
             lcores,
@@ -148,7 +149,7 @@ fn start_on(
         };
         let now = leat_core::Now { ms: leat_abi::segment::monotonic_ms() };
         let (counters, events) = (segment.counters(lcore), segment.events(lcore));
-        let mut pipeline = Pipeline::new(place, entries, counters, events, source_ports.clone(), now);
+        let mut pipeline = Pipeline::new(place, memory, counters, events, source_ports.clone(), now);
         let adopted = pipeline.adopt(now);
         if adopted > 0 {
             tracing::info!("lcore {lcore}: adopted {adopted} flows");
@@ -164,6 +165,7 @@ fn start_on(
             mailbox: mailbox.clone(),
             rx,
             egress,
+            pool: pool.clone(),
             rings,
             clock,
             orders: orders.listener(lcore),
@@ -207,6 +209,7 @@ fn open_segment(options: &Options) -> anyhow::Result<DataSegment> {
     let geometry = Geometry {
         lcores: options.lcores.0.len() as u16,
         flows_max: options.flows_max,
+        wide_flows_max: options.wide_flows_max(),
         targets_max: options.targets_max,
         listeners_max: options.listeners_max,
         arena_words: options.arena_mib << 17,
@@ -224,7 +227,7 @@ fn settle_handovers(segment: &DataSegment, lcores: u16) {
 }
 
 /// The snapshot that an earlier process left, or an empty one, under which everything but ARP is dropped.
-fn initial_forwarding(segment: &DataSegment, macs: &[[u8; 6]]) -> Forwarding {
+fn initial_forwarding(segment: &DataSegment, ports: &[PortInfo]) -> Forwarding {
     let snapshot = match segment.read_announced() {
         Some((generation, Ok(snapshot))) => {
             segment.consume(generation, true);
@@ -237,7 +240,7 @@ fn initial_forwarding(segment: &DataSegment, macs: &[[u8; 6]]) -> Forwarding {
         }
         None => Snapshot::default(),
     };
-    Forwarding::new(&snapshot, macs)
+    Forwarding::new(&snapshot, ports, segment.header().owner_key.load(Ordering::Relaxed))
 }
 
 /// The CPUs of the main thread: those that no lcore polls on, or any if there are no others.

@@ -42,9 +42,9 @@ fn snapshot() -> Snapshot {
             port: 53,
             protocol: protocol::UDP,
             group: 0,
-            source: NODE.into(),
+            sources: vec![NODE.into()],
         }],
-        groups: vec![Group { preserve_client_ip: false, table: vec![0; 7] }],
+        groups: vec![Group { preserve_client_ip: false, table: vec![0; 7], ..Group::default() }],
         targets: vec![Target {
             slot: 0,
             generation: 0,
@@ -53,6 +53,7 @@ fn snapshot() -> Snapshot {
             port: 5353,
             next_hop: Some(NextHop { port: 0, mac: PEER_MAC }),
         }],
+        ..Snapshot::default()
     }
 }
 

@@ -53,9 +53,9 @@ fn snapshot(generation: u64, next_hop_port: u8) -> Snapshot {
             port: 53,
             protocol: protocol::UDP,
             group: 0,
-            source: NODE.into(),
+            sources: vec![NODE.into()],
         }],
-        groups: vec![Group { preserve_client_ip: true, table: vec![0; 7] }],
+        groups: vec![Group { preserve_client_ip: true, table: vec![0; 7], ..Group::default() }],
         targets: vec![Target {
             slot: 0,
             generation: 0,
@@ -64,6 +64,7 @@ fn snapshot(generation: u64, next_hop_port: u8) -> Snapshot {
             port: 5353,
             next_hop: Some(NextHop { port: next_hop_port, mac: [2, 0, 0, 0, 0, 20] }),
         }],
+        ..Snapshot::default()
     }
 }
 

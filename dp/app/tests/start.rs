@@ -40,8 +40,14 @@ fn errors_say_what_to_do() {
 fn a_segment_in_use_is_left_alone() {
     let directory = directory();
     let path = directory.path().join("used");
-    let geometry =
-        Geometry { lcores: 1, flows_max: 4096, targets_max: 4096, listeners_max: 4096, arena_words: 1 << 17 };
+    let geometry = Geometry {
+        lcores: 1,
+        flows_max: 4096,
+        wide_flows_max: 1024,
+        targets_max: 4096,
+        listeners_max: 4096,
+        arena_words: 1 << 17,
+    };
     let segment = DataSegment::create_or_adopt(&path, geometry, false).expect("a segment");
     let mut process = Process::start(Command::new(env!("CARGO_BIN_EXE_leat-dp")), &path, "--port p0=net_null0");
     assert_eq!(process.end().code(), Some(1));

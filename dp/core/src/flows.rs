@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use leat_abi::FlowEntry;
 use leat_abi::counters::{Counter, LcoreCounters, ListenerCounter, TargetCounter};
 use leat_abi::flow::{FlowState, flag};
+use leat_abi::{DropReason, FlowAddresses, FlowEntry, FlowMemory};
 
 use crate::frame::Now;
 use crate::source_ports::SourcePorts;
@@ -28,16 +28,16 @@ pub struct Flows<'m> {
 const MINUS_ONE: u64 = u64::MAX;
 
 impl<'m> Flows<'m> {
-    /// No flows yet, in these entries.
+    /// No flows yet, in this memory.
     pub fn new(
-        entries: &'m mut [FlowEntry],
+        memory: FlowMemory<'m>,
         key: [u64; 2],
         counters: LcoreCounters<'m>,
         (ports, lcore): (Arc<SourcePorts>, u16),
         now: Now,
     ) -> Self {
-        let wheel = Wheel::new(entries.len(), now.seconds());
-        Self { table: FlowTable::new(entries, key), ports, lcore, wheel, counters }
+        let wheel = Wheel::new(memory.entries.len(), now.seconds());
+        Self { table: FlowTable::new(memory, key), ports, lcore, wheel, counters }
     }
 
     /// Takes over the flows that an earlier process left in the entries. Gauges are counted anew. Returns how many there are.
@@ -65,15 +65,15 @@ impl<'m> Flows<'m> {
         adopted
     }
 
-    /// Takes in a new flow. One that cannot be taken in loses its source port.
-    pub fn create(&mut self, flow: &FlowEntry, now: Now) -> Result<u32, Full> {
-        let at = match self.table.insert(flow) {
+    /// Takes in a new flow, with its second line if it is to have one. One that cannot be taken in loses its source port.
+    pub fn create(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>, now: Now) -> Result<u32, DropReason> {
+        let at = match self.table.insert(flow, addresses) {
             Ok(at) => at,
-            Err(full) => {
+            Err(Full) => {
                 if flow.has(flag::FULL_NAT) {
                     self.ports.release(flow);
                 }
-                return Err(full);
+                return Err(DropReason::FlowTableFull);
             }
         };
         schedule(&mut self.wheel, at, flow, now);

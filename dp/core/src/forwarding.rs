@@ -1,35 +1,41 @@
 //! The snapshot as lcores use it: the same facts, laid out to be looked up. Made off the lcores, immutable, shared.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use arrayvec::ArrayVec;
 use foldhash::fast::FixedState;
 use leat_abi::Snapshot;
-use leat_abi::snapshot::{LocalKind, NextHop, TargetState};
+use leat_abi::snapshot::{LocalKind, NextHop, SOURCES_MAX, TargetState};
 
+use crate::address::Address;
 use crate::parse::Tuple;
 use crate::source_ports::NAT_PORTS;
 
-/// Addresses as packets carry them: network order as loaded.
+/// IPv4 addresses as packets carry them: network order as loaded.
 pub fn loaded(address: Ipv4Addr) -> u32 {
     u32::from_ne_bytes(address.octets())
 }
 
-/// The address that is loaded as this number.
-pub fn address(loaded: u32) -> Ipv4Addr {
-    Ipv4Addr::from(loaded.to_ne_bytes())
+/// A port of the data plane.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortInfo {
+    /// Its MAC.
+    pub mac: [u8; 6],
+    /// Bytes of IP in a frame at the most.
+    pub mtu: u16,
 }
 
 /// A listener as the miss path needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Slot for counters.
     pub slot: u16,
     /// Index of the group.
     pub group: u16,
-    /// Source address of full NAT, as loaded.
-    pub source: u32,
-    /// Listeners of this protocol stand on ports of full NAT at that address.
+    /// Source addresses of full NAT, all of one kind.
+    pub sources: ArrayVec<Address, SOURCES_MAX>,
+    /// Listeners of this protocol stand on ports of full NAT at one of these addresses.
     pub shares_ports: bool,
 }
 
@@ -40,30 +46,43 @@ pub struct Target {
     pub state: TargetState,
     /// Generation of the slot.
     pub generation: u8,
-    /// The way there.
-    pub next_hop: Option<NextHop>,
-    /// Address as loaded.
-    pub ip: u32,
     /// Port as loaded.
     pub port: u16,
+    /// The way there.
+    pub next_hop: Option<NextHop>,
+    /// Address.
+    pub address: Address,
 }
 
 /// A target group as the miss path needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Targets see the client's address and port.
+    /// Targets see the client's address and port, where it is of their kind.
     pub preserve_client_ip: bool,
+    /// All flows of a client address and protocol go to one target.
+    pub sticky: bool,
+    /// TCP connections begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Names the group.
+    pub id: u64,
     table: Box<[u16]>,
     /// The slots in the table, each once.
     members: Box<[u16]>,
 }
 
 impl Group {
-    fn new(preserve_client_ip: bool, table: &[u16]) -> Self {
+    fn new(group: &leat_abi::snapshot::Group) -> Self {
         let mut is_member = vec![false; 1 << 16];
-        table.iter().for_each(|slot| is_member[usize::from(*slot)] = true);
+        group.table.iter().for_each(|slot| is_member[usize::from(*slot)] = true);
         let members = (0..=u16::MAX).filter(|slot| is_member[usize::from(*slot)]).collect();
-        Self { preserve_client_ip, table: table.into(), members }
+        Self {
+            preserve_client_ip: group.preserve_client_ip,
+            sticky: group.sticky,
+            proxy_protocol: group.proxy_protocol,
+            id: group.id,
+            table: group.table.as_slice().into(),
+            members,
+        }
     }
 
     /// The slot that a hash chooses; `attempt` goes on to other candidates.
@@ -77,77 +96,103 @@ impl Group {
     }
 }
 
-/// All that lcores look up. Indices that are out of range yield `None`, never a panic.
+/// All that lcores look up. Indices that are out of range yield `None`, never a panic. Ports in keys are in network order as loaded.
 #[derive(Debug, Clone, Default)]
 pub struct Forwarding {
     /// The snapshot's generation.
     pub generation: u64,
     /// Key of the hash that selects targets.
     pub selection_key: [u64; 2],
-    port_macs: Vec<[u8; 6]>,
-    locals: HashMap<u32, LocalKind, FixedState>,
-    listeners: HashMap<(u32, u16, u8), Listener, FixedState>,
+    /// A client that is its own target gets the next one.
+    pub hairpin_next_target: bool,
+    /// Sticky groups see 64 bits of an IPv6 client.
+    pub sticky_by_64: bool,
+    digest_key: u64,
+    ports: Vec<PortInfo>,
+    endpoints: Vec<Option<Box<str>>>,
+    locals: HashMap<Address, LocalKind, FixedState>,
+    listeners: HashMap<(Address, u16, u8), Listener, FixedState>,
     groups: Vec<Group>,
     targets: Vec<Option<Target>>,
-    target_sockets: HashSet<(u32, u16), FixedState>,
-    target_addresses: HashSet<u32, FixedState>,
+    target_sockets: HashSet<(Address, u16), FixedState>,
+    target_addresses: HashSet<Address, FixedState>,
 }
 
 impl Forwarding {
-    /// The lookup tables for a snapshot, on ports with these MACs.
-    pub fn new(snapshot: &Snapshot, port_macs: &[[u8; 6]]) -> Self {
+    /// The lookup tables for a snapshot, on these ports. `digest_key`: of [`crate::hash::digest`].
+    pub fn new(snapshot: &Snapshot, ports: &[PortInfo], digest_key: u64) -> Self {
         let slots = snapshot.targets.iter().map(|t| usize::from(t.slot) + 1).max().unwrap_or(0);
         let mut targets = vec![None; slots];
         for t in &snapshot.targets {
-            let (ip, port) = (loaded(t.address), t.port.to_be());
-            targets[usize::from(t.slot)] =
-                Some(Target { state: t.state, generation: t.generation, next_hop: t.next_hop, ip, port });
+            targets[usize::from(t.slot)] = Some(Target {
+                state: t.state,
+                generation: t.generation,
+                port: t.port.to_be(),
+                next_hop: t.next_hop,
+                address: t.address.into(),
+            });
         }
-        let on_nat_ports: HashSet<_> =
+        let on_nat_ports: HashSet<(IpAddr, u8)> =
             snapshot.listeners.iter().filter(|l| NAT_PORTS.contains(&l.port)).map(|l| (l.vip, l.protocol)).collect();
+        let mut endpoints = vec![None; ports.len()];
+        for endpoint in &snapshot.endpoints {
+            if let Some(place) = endpoints.get_mut(usize::from(endpoint.port)) {
+                *place = Some(endpoint.id.as_str().into());
+            }
+        }
         Self {
             generation: snapshot.generation,
             selection_key: snapshot.selection_key,
-            port_macs: port_macs.to_vec(),
-            locals: snapshot.locals.iter().map(|l| (loaded(l.address), l.kind)).collect(),
+            hairpin_next_target: snapshot.hairpin_next_target,
+            sticky_by_64: snapshot.sticky_by_64,
+            digest_key,
+            ports: ports.to_vec(),
+            endpoints,
+            locals: snapshot.locals.iter().map(|l| (l.address.into(), l.kind)).collect(),
             listeners: snapshot
                 .listeners
                 .iter()
                 .map(|l| {
-                    let key = (loaded(l.vip), l.port.to_be(), l.protocol);
-                    let shares_ports = on_nat_ports.contains(&(l.source, l.protocol));
-                    (key, Listener { slot: l.slot, group: l.group, source: loaded(l.source), shares_ports })
+                    let key = (l.vip.into(), l.port.to_be(), l.protocol);
+                    let shares_ports = l.sources.iter().any(|source| on_nat_ports.contains(&(*source, l.protocol)));
+                    let sources = l.sources.iter().take(SOURCES_MAX).map(|source| (*source).into()).collect();
+                    (key, Listener { slot: l.slot, group: l.group, sources, shares_ports })
                 })
                 .collect(),
-            groups: snapshot.groups.iter().map(|g| Group::new(g.preserve_client_ip, &g.table)).collect(),
+            groups: snapshot.groups.iter().map(Group::new).collect(),
             targets,
-            target_sockets: snapshot.targets.iter().map(|t| (loaded(t.address), t.port.to_be())).collect(),
-            target_addresses: snapshot.targets.iter().map(|t| loaded(t.address)).collect(),
+            target_sockets: snapshot.targets.iter().map(|t| (t.address.into(), t.port.to_be())).collect(),
+            target_addresses: snapshot.targets.iter().map(|t| t.address.into()).collect(),
         }
     }
 
     /// The MAC of a port; zeros for a port that does not exist.
     #[inline(always)]
     pub fn port_mac(&self, port: u8) -> [u8; 6] {
-        self.egress_mac(port).unwrap_or_default()
+        self.port(port).map(|port| port.mac).unwrap_or_default()
     }
 
-    /// The MAC of a port, if there is such a port. Flows of an earlier process may name one that is no more.
+    /// A port, if there is such a one. Flows of an earlier process may name one that is no more.
     #[inline(always)]
-    pub fn egress_mac(&self, port: u8) -> Option<[u8; 6]> {
-        self.port_macs.get(usize::from(port)).copied()
+    pub fn port(&self, port: u8) -> Option<&PortInfo> {
+        self.ports.get(usize::from(port))
+    }
+
+    /// The id of the endpoint that a port is, if it is one.
+    pub fn endpoint(&self, port: u8) -> Option<&str> {
+        self.endpoints.get(usize::from(port))?.as_deref()
     }
 
     /// Whose an address of the appliance is.
     #[inline]
-    pub fn local(&self, ip: u32) -> Option<LocalKind> {
-        self.locals.get(&ip).copied()
+    pub fn local(&self, address: Address) -> Option<LocalKind> {
+        self.locals.get(&address).copied()
     }
 
-    /// The listener at an address, port and protocol.
+    /// The listener at an address, port and IP protocol.
     #[inline]
-    pub fn listener(&self, ip: u32, port: u16, protocol: u8) -> Option<&Listener> {
-        self.listeners.get(&(ip, port, protocol))
+    pub fn listener(&self, address: Address, port: u16, protocol: u8) -> Option<&Listener> {
+        self.listeners.get(&(address, port, protocol))
     }
 
     /// A group.
@@ -156,15 +201,23 @@ impl Forwarding {
         self.groups.get(usize::from(index))
     }
 
-    /// The pairs of node address and target socket between which new flows have full NAT, as tuples of packets from the target whose
-    /// destination port is 0. Some may come more than once.
+    /// The pairs of node address and target socket between which new flows may have full NAT, as tuples of packets from the target
+    /// whose destination port is 0. Some may come more than once.
     pub fn full_nat_pairs(&self) -> impl Iterator<Item = Tuple> {
-        self.listeners.iter().flat_map(|((_, _, protocol), listener)| {
-            let group = self.group(listener.group).filter(|group| !group.preserve_client_ip);
-            let slots = group.map_or(&[][..], |group| &group.members).iter();
-            slots
-                .filter_map(|slot| self.target_in(*slot))
-                .map(move |target| Tuple::new(*protocol, (target.ip, target.port), (listener.source, 0)))
+        let digest_key = self.digest_key;
+        let has_endpoints = self.endpoints.iter().any(Option::is_some);
+        self.listeners.iter().flat_map(move |((vip, _, protocol), listener)| {
+            let translates = move |group: &&Group| {
+                let other_kind = listener.sources.first().is_some_and(|source| source.is_v4() != vip.is_v4());
+                !group.preserve_client_ip || has_endpoints || other_kind
+            };
+            let slots = self.group(listener.group).filter(translates).map_or(&[][..], |group| &group.members);
+            slots.iter().filter_map(|slot| self.target_in(*slot)).flat_map(move |target| {
+                let pair = move |source: &Address| {
+                    Tuple::between(digest_key, *protocol, (target.address, target.port), (*source, 0))
+                };
+                listener.sources.iter().map(pair)
+            })
         })
     }
 
@@ -182,13 +235,13 @@ impl Forwarding {
 
     /// Whether a socket is a target's (or was, and flows still refer to it).
     #[inline]
-    pub fn is_target(&self, ip: u32, port: u16) -> bool {
-        self.target_sockets.contains(&(ip, port))
+    pub fn is_target(&self, address: Address, port: u16) -> bool {
+        self.target_sockets.contains(&(address, port))
     }
 
     /// Whether an address is a target's, on whatever port: what health checks are answered from.
     #[inline]
-    pub fn is_target_address(&self, ip: u32) -> bool {
-        self.target_addresses.contains(&ip)
+    pub fn is_target_address(&self, address: Address) -> bool {
+        self.target_addresses.contains(&address)
     }
 }

@@ -15,6 +15,14 @@ pub trait Frame {
     fn bytes_mut(&mut self) -> &mut [u8];
     /// Cuts the frame to `len` bytes; a longer `len` changes nothing.
     fn truncate(&mut self, len: usize);
+    /// Puts `count` bytes, of any content, in front of the frame. False, and nothing has changed, if there is no room.
+    fn prepend(&mut self, count: usize) -> bool;
+    /// Takes the first `count` bytes away. False, and nothing has changed, if there are not so many.
+    fn trim_front(&mut self, count: usize) -> bool;
+    /// The ports that came with the frame from another lcore ([`Verdict::HandOver`]); 0 from a port.
+    fn handed_ports(&self) -> u32 {
+        0
+    }
     /// Whether `bytes` is the whole frame. False for one that lies in several buffers.
     fn is_whole(&self) -> bool {
         true
@@ -29,8 +37,15 @@ pub enum Verdict {
         /// The egress port.
         port: u8,
     },
-    /// Send it: it was turned into a reset.
+    /// Send it: it was turned into an answer to its sender.
     Answer {
+        /// The egress port.
+        port: u8,
+        /// What it was turned into.
+        with: Answer,
+    },
+    /// Send it: it was made here ([`crate::Pipeline::originated`]).
+    Originate {
         /// The egress port.
         port: u8,
     },
@@ -43,9 +58,23 @@ pub enum Verdict {
     HandOver {
         /// The owner.
         lcore: u16,
+        /// What the frame does not say and the other lcore needs ([`Frame::handed_ports`]): the ports of a fragment that is not the
+        /// first of its datagram, source port in the low half, as loaded. Else 0.
+        ports: u32,
     },
+    /// Free it. What it was for is done or kept, and it is counted already.
+    Consume,
     /// Free it. It is counted already.
     Drop(DropReason),
+}
+
+/// What a packet is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A TCP reset.
+    Reset,
+    /// An ICMP error.
+    IcmpError,
 }
 
 /// The moment for which a burst is handled: milliseconds of the monotonic clock.

@@ -8,7 +8,8 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use crate::parse::Tuple;
+use crate::address::Address;
+use crate::parse::{Ends, Tuple};
 
 /// The two halves of a 128-bit product, folded: every input bit reaches every output bit.
 #[inline(always)]
@@ -39,24 +40,52 @@ impl TupleHash {
     }
 }
 
-/// The lcore, of `lcores`, that owns the flows of a client's address and port (both in network order as loaded).
+/// The digest of two IPv6 addresses that takes their place in keys. Keyed, so that nobody can make two pairs with one digest; who finds
+/// a flow by it compares the addresses themselves.
 #[inline(always)]
-pub const fn owner(key: u64, ip: u32, port: u16, lcores: u16) -> u16 {
-    let hash = fold((ip as u64 | (port as u64) << 32) ^ key, 0x9e37_79b9_7f4a_7c15 ^ key.rotate_left(32));
+pub const fn digest(key: u64, source: Address, destination: Address) -> u64 {
+    let ([a, b], [c, d]) = (source.words(), destination.words());
+    let source = fold(a ^ key, b ^ key.rotate_left(17) ^ 0xa076_1d64_78bd_642f);
+    let destination = fold(c ^ key.rotate_left(31), d ^ key.rotate_left(47) ^ 0xe703_7ed1_a0b4_28db);
+    fold(source ^ 0x8ebc_6af0_9c88_c6e3, destination ^ key.rotate_left(7) ^ 0x5899_65cc_7537_4cc3)
+}
+
+/// The lcore, of `lcores`, that owns the flows of a client's address and port (in network order as loaded).
+#[inline(always)]
+pub const fn owner(key: u64, ip: Address, port: u16, lcores: u16) -> u16 {
+    let [high, low] = ip.words();
+    let hash = fold(
+        low ^ (port as u64) << 48 ^ key,
+        0x9e37_79b9_7f4a_7c15 ^ key.rotate_left(32) ^ high.wrapping_mul(0x8ebc_6af0_9c88_c6e3),
+    );
     // Multiply and shift: the range without a division.
     (((hash >> 32) * lcores as u64) >> 32) as u16
 }
 
 /// The hash that chooses a target: protocol, addresses, ports and, for TCP, the SYN's sequence number as the client sent it
 /// (semantics S2.1, S2.5).
-pub fn selection(key: [u64; 2], tuple: &Tuple, isn: Option<u32>) -> u64 {
+pub fn selection(key: [u64; 2], ends: &Ends, tuple: &Tuple, isn: Option<u32>) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
-    hasher.write_u64(tuple.addresses);
+    if tuple.is_v6() {
+        // Not their digest: its key is the segment's, which does not outlive a reboot.
+        ends.source.words().into_iter().chain(ends.destination.words()).for_each(|word| hasher.write_u64(word));
+    } else {
+        hasher.write_u64(tuple.addresses);
+    }
     hasher.write_u32(tuple.ports);
     hasher.write_u8(tuple.protocol);
     if let Some(isn) = isn {
         hasher.write_u32(isn);
     }
+    hasher.finish()
+}
+
+/// The hash that chooses the target of a sticky group: the group, the protocol and the client's address (S14.1).
+pub fn sticky(key: [u64; 2], group: u64, protocol: u8, client: Address) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
+    hasher.write_u64(group);
+    client.words().into_iter().for_each(|word| hasher.write_u64(word));
+    hasher.write_u8(protocol);
     hasher.finish()
 }
 
@@ -69,7 +98,12 @@ mod tests {
         for lcores in [1u16, 2, 3, 4, 8, 64] {
             let mut counts = vec![0u32; lcores.into()];
             for n in 0..64_000u32 {
-                counts[usize::from(owner(0x1234_5678_9abc_def0, n / 1000, (n % 1000) as u16, lcores))] += 1;
+                counts[usize::from(owner(
+                    0x1234_5678_9abc_def0,
+                    Address::v4((n / 1000).to_be()),
+                    ((n % 1000) as u16).to_be(),
+                    lcores,
+                ))] += 1;
             }
             let mean = 64_000 / u32::from(lcores);
             assert!(counts.iter().all(|c| c.abs_diff(mean) < mean / 5), "{lcores}: {counts:?}");
@@ -80,6 +114,8 @@ mod tests {
     #[test]
     fn the_sequence_number_counts() {
         let tuple = Tuple { addresses: 1, ports: 2, protocol: 6 };
+        let ends = Ends::default();
+        let selection = |key, tuple, isn| super::selection(key, &ends, tuple, isn);
         let choices: std::collections::HashSet<u64> =
             (0..1000).map(|isn| selection([1, 2], &tuple, Some(isn)) % 10).collect();
         assert_eq!(choices.len(), 10);

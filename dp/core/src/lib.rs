@@ -13,14 +13,18 @@
 //! | timers and counters of flows | [`flows`], [`timer`] |
 #![deny(missing_docs, unsafe_code)]
 
+pub mod address;
 pub mod checksum;
 mod dump;
 pub mod flows;
 pub mod forwarding;
+mod fragments;
 pub mod frame;
 pub mod hash;
+mod icmp;
 mod limit;
 mod miss;
+pub mod originate;
 pub mod parse;
 pub mod pipeline;
 #[allow(unsafe_code)]
@@ -33,9 +37,11 @@ pub mod table;
 pub mod timer;
 pub mod trace;
 pub mod track;
+pub mod wide;
 
-pub use forwarding::Forwarding;
-pub use frame::{BURST, Frame, Now, Verdict};
+pub use address::Address;
+pub use forwarding::{Forwarding, PortInfo};
+pub use frame::{Answer, BURST, Frame, Now, Verdict};
 pub use miss::NODE_PORTS;
 pub use pipeline::{Arrival, Pipeline, Place};
 pub use source_ports::{NAT_PORTS, SourcePorts};

@@ -2,20 +2,22 @@
 
 use arrayvec::ArrayVec;
 use leat_abi::counters::ListenerCounter;
-use leat_abi::flow::{FlowEntry, FlowState, flag, protocol};
-use leat_abi::message::{Socket, Step};
+use leat_abi::flow::{FlowAddresses, FlowEntry, FlowState, family, flag};
+use leat_abi::message::Step;
 use leat_abi::snapshot::LocalKind;
 use leat_abi::{Counter, DropReason};
 
+use crate::address::Address;
 use crate::flows::Flows;
 use crate::forwarding::{Forwarding, Listener, Target};
-use crate::frame::{Frame, Now, Verdict};
+use crate::frame::{Answer, Frame, Now, Verdict};
 use crate::hash;
-use crate::parse::{Meta, Tuple, tcp};
+use crate::parse::{Ends, Meta, Piece, Tuple, tcp};
 use crate::pipeline::{Arrival, Pipeline};
 use crate::reset;
 use crate::rewrite;
 use crate::table::{Found, Side, tuple_of};
+use crate::trace::socket;
 
 /// Ports of a node address for connections of the node itself: health checks.
 pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 1024..=9999;
@@ -29,74 +31,77 @@ impl Pipeline<'_> {
         if self.forwarding.generation == 0 {
             return self.drop(DropReason::NoConfiguration);
         }
-        let tuple = &meta.tuple;
-        let (to, to_port) = (tuple.destination_ip(), tuple.destination_port());
-        let listener = self.forwarding.listener(to, to_port, tuple.protocol).copied();
-        let is_target = self.forwarding.is_target(tuple.source_ip(), tuple.source_port());
-        let local = self.forwarding.local(to);
-        let opens = tuple.protocol == protocol::UDP || (meta.has(tcp::SYN) && !meta.has(tcp::ACK));
+        let (tuple, ends) = (&meta.tuple, meta.ends(frame.bytes()));
+        let listener = self.forwarding.listener(ends.destination, tuple.destination_port(), tuple.ip_protocol());
+        let is_target = self.forwarding.is_target(ends.source, tuple.source_port());
+        let local = self.forwarding.local(ends.destination);
+        let opens = meta.opens();
         // A listener may stand on a port that full NAT uses: what comes from a target's socket and opens nothing is an answer.
         let from_target = is_target && !(listener.is_some() && opens);
 
         // Whatever is for a node may be of a flow that has outlived its listener.
         let may_have_owner = listener.is_some() || is_target || local == Some(LocalKind::Node);
         if may_have_owner && self.lcores > 1 && arrival == Arrival::Wire {
-            let owner = self.owner(tuple, from_target);
+            let owner = self.owner(tuple, &ends, from_target);
             if owner != self.lcore {
                 self.tracer.step(|| Step::Handover { lcore: owner as u8 });
-                return Verdict::HandOver { lcore: owner };
+                let ports = if meta.piece == Piece::Later { tuple.ports } else { 0 };
+                return Verdict::HandOver { lcore: owner, ports };
             }
         }
-        if let (Some(listener), false) = (listener, from_target) {
-            self.tracer.step(|| Step::Listener { slot: listener.slot });
-            return self.listened(frame, meta, &listener, opens, now);
+        if meta.piece == Piece::Later {
+            return self.drop(DropReason::NoFlow);
+        }
+        if !from_target && listener.is_some() {
+            return self.listened(frame, meta, &ends, now);
         }
         match local {
             Some(LocalKind::Host) => return self.punt(frame.in_port(), now),
-            Some(LocalKind::Node) if !opens && self.answers_check(tuple) => return self.punt(frame.in_port(), now),
+            Some(LocalKind::Node) if !opens && self.answers_check(tuple, &ends) => {
+                return self.punt(frame.in_port(), now);
+            }
             _ => {}
         }
         if !is_target {
             return self.drop(DropReason::NoListener);
         }
-        if tuple.protocol == protocol::TCP { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
+        if tuple.is_tcp() { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
     }
 
     /// The lcore that the flow of a packet belongs to, if it has one: under full NAT the one that took the source port, else the
     /// one that the client's address and port say.
-    fn owner(&self, tuple: &Tuple, from_target: bool) -> u16 {
+    pub(crate) fn owner(&self, tuple: &Tuple, ends: &Ends, from_target: bool) -> u16 {
         let (ip, port) = if from_target {
             if let Some(owner) = self.flows.ports.owner(tuple) {
                 return owner;
             }
-            (tuple.destination_ip(), tuple.destination_port())
+            (ends.destination, tuple.destination_port())
         } else {
-            (tuple.source_ip(), tuple.source_port())
+            (ends.source, tuple.source_port())
         };
         hash::owner(self.owner_key, ip, port, self.lcores)
     }
 
     /// Whether a segment to a node's address may belong to a health check. Anybody else's is unintended traffic, to which Linux would
     /// not be silent.
-    fn answers_check(&self, tuple: &Tuple) -> bool {
-        tuple.protocol == protocol::TCP
+    fn answers_check(&self, tuple: &Tuple, ends: &Ends) -> bool {
+        tuple.is_tcp()
             && NODE_PORTS.contains(&u16::from_be(tuple.destination_port()))
-            && self.forwarding.is_target_address(tuple.source_ip())
+            && self.forwarding.is_target_address(ends.source)
     }
 
-    fn listened<F: Frame>(
-        &mut self,
-        frame: &mut F,
-        meta: &Meta,
-        listener: &Listener,
-        opens: bool,
-        now: Now,
-    ) -> Verdict {
+    fn listened<F: Frame>(&mut self, frame: &mut F, meta: &Meta, ends: &Ends, now: Now) -> Verdict {
+        let tuple = &meta.tuple;
         // An answer would go to ourselves.
-        if self.forwarding.local(meta.tuple.source_ip()).is_some() {
+        if self.forwarding.local(ends.source).is_some() {
             return self.drop(DropReason::IpSource);
         }
-        if !opens {
+        let key = (ends.destination, tuple.destination_port(), tuple.ip_protocol());
+        let Some(listener) = self.forwarding.listener(key.0, key.1, key.2).cloned() else {
+            return self.drop(DropReason::NoListener);
+        };
+        self.tracer.step(|| Step::Listener { slot: listener.slot });
+        if !meta.opens() {
             return if meta.has(tcp::SYN) {
                 self.drop(DropReason::TcpFlags)
             } else {
@@ -106,11 +111,11 @@ impl Pipeline<'_> {
         if meta.ttl <= 1 {
             return self.drop(DropReason::TtlExpired);
         }
-        match self.plan(frame, meta, listener, now) {
-            Ok(at) => self.forward(frame, meta, Found { entry: at, side: Side::Client }),
+        match self.plan(frame, meta, ends, &listener, now) {
+            Ok(at) => self.forward(frame, meta, Found { entry: at, side: Side::Client }, now),
             Err(DropReason::NoTarget) => {
                 self.counters.listener(listener.slot, ListenerCounter::NoTarget, 1);
-                if meta.tuple.protocol == protocol::TCP {
+                if tuple.is_tcp() {
                     self.reset(frame, meta, Some(listener.slot), now)
                 } else {
                     self.drop(DropReason::NoTarget)
@@ -119,7 +124,9 @@ impl Pipeline<'_> {
             Err(reason) => {
                 let counter = match reason {
                     // Once per attempt, however often the client sends its SYN again (S9.5).
-                    DropReason::NatPortsExhausted if !self.is_refused_again(meta, now) => Some(ListenerCounter::NoPort),
+                    DropReason::NatPortsExhausted if !self.is_refused_again(meta, ends, now) => {
+                        Some(ListenerCounter::NoPort)
+                    }
                     DropReason::FlowTableFull => Some(ListenerCounter::NoRoom),
                     DropReason::TupleConflict | DropReason::Hairpin => Some(ListenerCounter::Conflicts),
                     _ => None,
@@ -133,11 +140,26 @@ impl Pipeline<'_> {
     }
 
     /// Makes the flow that a first packet begins. Returns its entry.
-    fn plan<F: Frame>(&mut self, frame: &F, meta: &Meta, listener: &Listener, now: Now) -> Result<u32, DropReason> {
-        let choice = self.choice(meta);
-        let Self { forwarding, flows, tracer, .. } = self;
+    fn plan<F: Frame>(
+        &mut self,
+        frame: &F,
+        meta: &Meta,
+        ends: &Ends,
+        listener: &Listener,
+        now: Now,
+    ) -> Result<u32, DropReason> {
+        let attempt_hash = self.attempt(meta, ends);
+        let Self { forwarding, flows, tracer, digest_key, .. } = self;
         let group = forwarding.group(listener.group).ok_or(DropReason::NoTarget)?;
+        let choice = if group.sticky {
+            let client = if forwarding.sticky_by_64 { ends.source.network_64() } else { ends.source };
+            hash::sticky(forwarding.selection_key, group.id, meta.tuple.ip_protocol(), client)
+        } else {
+            attempt_hash
+        };
+        let is_endpoint = forwarding.endpoint(frame.in_port()).is_some();
         let mut tried: ArrayVec<u16, TARGET_TRIES> = ArrayVec::new();
+        let mut refusal = DropReason::TupleConflict;
         for attempt in 0..PLACES_TRIED {
             let slot = group.choose(choice, attempt).ok_or(DropReason::NoTarget)?;
             if tried.contains(&slot) {
@@ -147,38 +169,46 @@ impl Pipeline<'_> {
                 break;
             }
             let target = forwarding.target_in(slot).ok_or(DropReason::NoTarget)?;
-            tracer.step(|| Step::Select { slot, target: Socket { ip: target.ip, port: target.port } });
+            tracer.step(|| Step::Select { slot, target: socket(target.address, target.port) });
             if target.next_hop.is_none() {
                 return Err(DropReason::NoNextHop);
             }
-            let mut flow = blank(frame, meta, listener, slot, target, now);
-            let addressed = if group.preserve_client_ip {
-                preserve(&mut flow, flows, now)
+            let mut plan = Plan::new(frame, meta, ends, listener, (slot, target), now);
+            if group.proxy_protocol && meta.tuple.is_tcp() {
+                plan.flow.flags |= flag::PROXY;
+            }
+            let preserves = group.preserve_client_ip && !is_endpoint && target.address.is_v4() == ends.source.is_v4();
+            let addressed = if preserves {
+                plan.preserve(*digest_key, flows, now)
             } else {
-                translate(&mut flow, flows, forwarding, listener, choice)
+                plan.translate(*digest_key, flows, forwarding, listener, attempt_hash)
             };
             match addressed {
-                Err(DropReason::TupleConflict) => continue,
-                other => other?,
+                Err(reason @ DropReason::TupleConflict) => refusal = reason,
+                Err(reason @ DropReason::Hairpin) if forwarding.hairpin_next_target => refusal = reason,
+                Err(reason) => return Err(reason),
+                Ok(()) => {
+                    plan.flow.l4_delta = plan.l4_delta();
+                    let at = flows.create(&plan.flow, plan.second_line().as_ref(), now)?;
+                    tracer.step(|| Step::Create { entry: at, nat: socket(plan.nat, plan.flow.nat_port) });
+                    return Ok(at);
+                }
             }
-            flow.l4_delta = rewrite::l4_delta(&flow);
-            let at = flows.create(&flow, now).map_err(|_| DropReason::FlowTableFull)?;
-            tracer.step(|| Step::Create { entry: at, nat: Socket { ip: flow.nat_ip, port: flow.nat_port } });
-            return Ok(at);
         }
-        Err(DropReason::TupleConflict)
+        Err(refusal)
     }
 
-    /// The hash of a first packet that chooses its target and where the search for a source port begins.
-    fn choice(&self, meta: &Meta) -> u64 {
-        let isn = (meta.tuple.protocol == protocol::TCP).then_some(meta.seq);
-        hash::selection(self.forwarding.selection_key, &meta.tuple, isn)
+    /// The hash of an attempt to begin a flow. It chooses the target of a group that is not sticky, and where the search for a source
+    /// port begins.
+    fn attempt(&self, meta: &Meta, ends: &Ends) -> u64 {
+        let isn = meta.tuple.is_tcp().then_some(meta.seq);
+        hash::selection(self.forwarding.selection_key, ends, &meta.tuple, isn)
     }
 
     /// Whether this attempt to begin a flow was refused a moment ago already. Remembers it.
     #[cold]
-    fn is_refused_again(&mut self, meta: &Meta, now: Now) -> bool {
-        let attempt = self.choice(meta);
+    fn is_refused_again(&mut self, meta: &Meta, ends: &Ends, now: Now) -> bool {
+        let attempt = self.attempt(meta, ends);
         self.refusals.is_known(attempt, now)
     }
 
@@ -196,7 +226,7 @@ impl Pipeline<'_> {
         reset::answer(frame, meta);
         let port = frame.in_port();
         self.tracer.step(|| Step::Answer { port });
-        Verdict::Answer { port }
+        Verdict::Answer { port, with: Answer::Reset }
     }
 
     /// Gives a packet to Linux.
@@ -227,68 +257,129 @@ impl Pipeline<'_> {
     }
 }
 
-/// The target sees the client's own address and port.
-fn preserve(flow: &mut FlowEntry, flows: &mut Flows<'_>, now: Now) -> Result<(), DropReason> {
-    (flow.nat_ip, flow.nat_port) = (flow.client_ip, flow.client_port);
-    if flow.target_ip == flow.client_ip {
-        return Err(DropReason::Hairpin);
+/// A flow that is about to be made, with its addresses of either kind.
+struct Plan {
+    flow: FlowEntry,
+    client: Address,
+    vip: Address,
+    target: Address,
+    nat: Address,
+}
+
+impl Plan {
+    /// A flow of this first packet to this target, its addresses towards the target still open.
+    fn new<F: Frame>(
+        frame: &F,
+        meta: &Meta,
+        ends: &Ends,
+        listener: &Listener,
+        (slot, target): (u16, &Target),
+        now: Now,
+    ) -> Self {
+        let tuple = &meta.tuple;
+        let is_tcp = tuple.is_tcp();
+        let client_mac = frame.bytes().get(6..12).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
+        let after_syn = meta.seq.wrapping_add(1);
+        let kind_bit = |address: Address, bit: u8| if address.is_v4() { 0 } else { bit };
+        let family = kind_bit(ends.source, family::CLIENT_V6) | kind_bit(target.address, family::TARGET_V6);
+        let flow = FlowEntry {
+            // As the client's key has them, whether they are addresses or their digest.
+            client_ip: tuple.addresses as u32,
+            vip: (tuple.addresses >> 32) as u32,
+            target_ip: 0,
+            nat_ip: 0,
+            client_port: tuple.source_port(),
+            vport: tuple.destination_port(),
+            target_port: target.port,
+            nat_port: 0,
+            protocol: tuple.ip_protocol() | family,
+            state: if is_tcp { FlowState::SynSent } else { FlowState::Established } as u8,
+            flags: 0,
+            window_scales: meta.window_scale,
+            target_slot: slot,
+            target_generation: target.generation,
+            client_side_port: frame.in_port(),
+            client_mac,
+            listener_slot: listener.slot,
+            touched_s: now.stamp(),
+            l4_delta: 0,
+            client_isn: if is_tcp { meta.seq } else { now.stamp().into() },
+            client_end: after_syn.wrapping_add(meta.payload_len.into()),
+            target_end: 0,
+            client_ack: 0,
+            target_ack: after_syn,
+        };
+        Self { flow, client: ends.source, vip: ends.destination, target: target.address, nat: ends.source }
     }
-    let tuple = tuple_of(flow, Side::Target);
-    if let Some(holder) = flows.table.find(&tuple) {
-        flows.give_up_if_over(holder.entry, now);
-        if flows.table.find(&tuple).is_some() {
-            return Err(DropReason::TupleConflict);
+
+    /// What the target's key has in place of its addresses.
+    fn set_nat(&mut self, digest_key: u64, nat: Address, port: u16) {
+        (self.nat, self.flow.nat_port) = (nat, port);
+        let tuple =
+            Tuple::between(digest_key, self.flow.ip_protocol(), (self.target, self.flow.target_port), (nat, port));
+        (self.flow.target_ip, self.flow.nat_ip) = (tuple.addresses as u32, (tuple.addresses >> 32) as u32);
+    }
+
+    /// The target sees the client's own address and port.
+    fn preserve(&mut self, digest_key: u64, flows: &mut Flows<'_>, now: Now) -> Result<(), DropReason> {
+        if self.target == self.client {
+            return Err(DropReason::Hairpin);
         }
+        self.set_nat(digest_key, self.client, self.flow.client_port);
+        let tuple = tuple_of(&self.flow, Side::Target);
+        if let Some(holder) = flows.table.find(&tuple) {
+            flows.give_up_if_over(holder.entry, now);
+            if flows.table.find(&tuple).is_some() {
+                return Err(DropReason::TupleConflict);
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// The target sees the node's address and a port that no other flow to the same target has. Who makes no flow of it gives it back.
-fn translate(
-    flow: &mut FlowEntry,
-    flows: &Flows<'_>,
-    forwarding: &Forwarding,
-    listener: &Listener,
-    choice: u64,
-) -> Result<(), DropReason> {
-    flow.flags |= flag::FULL_NAT;
-    flow.nat_ip = listener.source;
-    let usable = |port| !listener.shares_ports || forwarding.listener(listener.source, port, flow.protocol).is_none();
-    let port = flows.ports.claim(flow, (choice >> 32) as u32, flows.lcore, usable);
-    flow.nat_port = port.ok_or(DropReason::NatPortsExhausted)?;
-    Ok(())
-}
+    /// The target sees one of the node's addresses and a port that no other flow to the same target has. Who makes no flow of it
+    /// gives it back.
+    fn translate(
+        &mut self,
+        digest_key: u64,
+        flows: &Flows<'_>,
+        forwarding: &Forwarding,
+        listener: &Listener,
+        choice: u64,
+    ) -> Result<(), DropReason> {
+        self.flow.flags |= flag::FULL_NAT;
+        let count = listener.sources.len();
+        let protocol = self.flow.ip_protocol();
+        for n in 0..count {
+            // The same hash chooses the address (S9.7); the others are for when it has no port left.
+            let source = listener.sources[(choice as usize % count + n) % count];
+            self.set_nat(digest_key, source, 0);
+            let usable = |port| !listener.shares_ports || forwarding.listener(source, port, protocol).is_none();
+            if let Some(port) = flows.ports.claim(&self.flow, (choice >> 32) as u32, flows.lcore, usable) {
+                self.flow.nat_port = port;
+                return Ok(());
+            }
+        }
+        Err(DropReason::NatPortsExhausted)
+    }
 
-/// A flow of this first packet to this target, its addresses towards the target still open.
-fn blank<F: Frame>(frame: &F, meta: &Meta, listener: &Listener, slot: u16, target: &Target, now: Now) -> FlowEntry {
-    let tuple = &meta.tuple;
-    let is_tcp = tuple.protocol == protocol::TCP;
-    let client_mac = frame.bytes().get(6..12).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
-    let after_syn = meta.seq.wrapping_add(1);
-    FlowEntry {
-        client_ip: tuple.source_ip(),
-        vip: tuple.destination_ip(),
-        target_ip: target.ip,
-        nat_ip: 0,
-        client_port: tuple.source_port(),
-        vport: tuple.destination_port(),
-        target_port: target.port,
-        nat_port: 0,
-        protocol: tuple.protocol,
-        state: if is_tcp { FlowState::SynSent } else { FlowState::Established } as u8,
-        flags: 0,
-        window_scales: meta.window_scale,
-        target_slot: slot,
-        target_generation: target.generation,
-        client_side_port: frame.in_port(),
-        client_mac,
-        listener_slot: listener.slot,
-        touched_s: now.stamp(),
-        l4_delta: 0,
-        client_isn: if is_tcp { meta.seq } else { now.stamp().into() },
-        client_end: after_syn.wrapping_add(meta.payload_len.into()),
-        target_end: 0,
-        client_ack: 0,
-        target_ack: after_syn,
+    /// The layer-4 checksum delta of packets from the client.
+    fn l4_delta(&self) -> u16 {
+        let f = &self.flow;
+        let ports = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
+        rewrite::l4_delta(
+            [self.client, self.vip],
+            ports(f.client_port, f.vport),
+            [self.nat, self.target],
+            ports(f.nat_port, f.target_port),
+        )
+    }
+
+    fn second_line(&self) -> Option<FlowAddresses> {
+        self.flow.is_wide().then(|| FlowAddresses {
+            client: self.client.octets(),
+            vip: self.vip.octets(),
+            target: self.target.octets(),
+            nat: self.nat.octets(),
+        })
     }
 }

@@ -11,17 +11,18 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use leat_abi::counters::{Counter, LcoreCounters, TargetCounter};
-use leat_abi::flow::{FlowState, protocol};
+use leat_abi::flow::FlowState;
 use leat_abi::message::{Command, Step};
 use leat_abi::ring::Producer;
 use leat_abi::snapshot::{LocalKind, TargetState};
-use leat_abi::{DropReason, FlowEntry};
+use leat_abi::{DropReason, FlowEntry, FlowMemory};
 
 use crate::dump::Dump;
 use crate::flows::Flows;
 use crate::forwarding::Forwarding;
-use crate::frame::{BURST, Frame, Now, Verdict};
+use crate::frame::{Answer, BURST, Frame, Now, Verdict};
 use crate::limit::Limit;
+use crate::originate::Originated;
 use crate::parse::{self, Meta, Parsed, tcp};
 use crate::refusals::Refusals;
 use crate::rewrite::{self, Egress};
@@ -29,6 +30,7 @@ use crate::source_ports::SourcePorts;
 use crate::table::{Found, Probe, Side};
 use crate::trace::{Tracer, sockets};
 use crate::track::{self, Outcome};
+use crate::wide;
 
 /// Resets sent per second and lcore at the most, and at once (S5.5).
 pub const RESETS_PER_S: (u32, u32) = (10_000, 1_000);
@@ -55,7 +57,7 @@ pub struct Place {
     pub lcore: u16,
     /// How many there are.
     pub lcores: u16,
-    /// The segment's key for [`crate::hash::owner`].
+    /// The segment's key for [`crate::hash::owner`] and [`crate::hash::digest`].
     pub owner_key: u64,
     /// A random key for the flow table, made for this process.
     pub table_key: [u64; 2],
@@ -67,6 +69,8 @@ pub struct Pipeline<'m> {
     pub(crate) lcore: u16,
     pub(crate) lcores: u16,
     pub(crate) owner_key: u64,
+    pub(crate) digest_key: u64,
+    pub(crate) originated: Originated,
     pub(crate) flows: Flows<'m>,
     pub(crate) forwarding: Arc<Forwarding>,
     pub(crate) counters: LcoreCounters<'m>,
@@ -79,11 +83,11 @@ pub struct Pipeline<'m> {
 }
 
 impl<'m> Pipeline<'m> {
-    /// A pipeline over flow entries in which nothing is kept yet ([`Pipeline::adopt`] takes over what is there). All lcores of a process
+    /// A pipeline over flow memory in which nothing is kept yet ([`Pipeline::adopt`] takes over what is there). All lcores of a process
     /// share the source ports.
     pub fn new(
         place: Place,
-        entries: &'m mut [FlowEntry],
+        memory: FlowMemory<'m>,
         counters: LcoreCounters<'m>,
         events: Producer<'m>,
         ports: Arc<SourcePorts>,
@@ -93,7 +97,9 @@ impl<'m> Pipeline<'m> {
             lcore: place.lcore,
             lcores: place.lcores,
             owner_key: place.owner_key,
-            flows: Flows::new(entries, place.table_key, counters, (ports, place.lcore), now),
+            digest_key: place.owner_key,
+            originated: Originated::new(),
+            flows: Flows::new(memory, place.table_key, counters, (ports, place.lcore), now),
             forwarding: Arc::default(),
             counters,
             tracer: Tracer::new(events, counters),
@@ -134,7 +140,7 @@ impl<'m> Pipeline<'m> {
         self.count_arrival(frames, arrival);
 
         // Places for a whole burst, filled in step with the frames: nothing is appended, so nothing has to look for room.
-        let mut parsed = [Parsed::Arp; BURST];
+        let mut parsed = [Parsed::Neighbour; BURST];
         let mut probes = [Probe::default(); BURST];
         for ((frame, place), probe) in frames.iter().zip(&mut parsed).zip(&mut probes) {
             let p = self.parse(frame);
@@ -157,14 +163,15 @@ impl<'m> Pipeline<'m> {
             self.tracer.packet(frame.in_port(), frame.bytes().len(), meta);
             let verdict = match p {
                 Parsed::Flow(meta) => self.flow_packet(frame, meta, *candidate, arrival, now),
-                Parsed::Arp if self.arps.take(now) => {
+                Parsed::Fragment(meta, place) => self.fragment(frame, meta, place, arrival, now),
+                Parsed::IcmpError(meta) => self.icmp_error(frame, meta, arrival, now),
+                Parsed::Neighbour if self.arps.take(now) => {
                     self.tracer.step(|| Step::Punt { port: frame.in_port() });
                     Verdict::Punt { port: frame.in_port() }
                 }
-                Parsed::Arp => self.drop(DropReason::PuntRate),
-                Parsed::Other { destination, unreachable, reason } => match self.forwarding.local(*destination) {
+                Parsed::Neighbour => self.drop(DropReason::PuntRate),
+                Parsed::Other { destination, reason } => match self.forwarding.local(*destination) {
                     Some(LocalKind::Host) => self.punt(frame.in_port(), now),
-                    Some(LocalKind::Node) if *unreachable => self.punt(frame.in_port(), now),
                     _ => self.drop(*reason),
                 },
                 Parsed::Bad(reason) => self.drop(*reason),
@@ -190,11 +197,12 @@ impl<'m> Pipeline<'m> {
         if !frame.is_whole() {
             return Parsed::Bad(DropReason::NotLinear);
         }
-        parse::frame(frame.bytes(), self.forwarding.port_mac(frame.in_port()))
+        parse::frame(frame.bytes(), self.forwarding.port_mac(frame.in_port()), self.digest_key)
     }
 
+    /// Handles a packet with a whole tuple.
     #[inline(always)]
-    fn flow_packet<F: Frame>(
+    pub(crate) fn flow_packet<F: Frame>(
         &mut self,
         frame: &mut F,
         meta: &Meta,
@@ -212,9 +220,23 @@ impl<'m> Pipeline<'m> {
             state: found.map_or(0, |f| self.flows.table.entry(f.entry).state),
         });
         match found {
+            Some(found) if meta.tuple.is_v6() && !self.is_between(found, meta, frame) => {
+                self.drop(DropReason::TupleConflict)
+            }
             Some(found) => self.known_packet(frame, meta, found, arrival, now),
             None => self.first_packet(frame, meta, arrival, now),
         }
+    }
+
+    /// Whether a packet with IPv6 has the very addresses of the flow that was found by their digest.
+    #[inline]
+    fn is_between<F: Frame>(&self, found: Found, meta: &Meta, frame: &F) -> bool {
+        let ends = meta.ends(frame.bytes());
+        let ends = (ends.source.octets(), ends.destination.octets());
+        self.flows.table.addresses(found.entry).is_some_and(|a| match found.side {
+            Side::Client => ends == (a.client, a.vip),
+            Side::Target => ends == (a.target, a.nat),
+        })
     }
 
     /// A packet of a flow.
@@ -257,7 +279,7 @@ impl<'m> Pipeline<'m> {
             Outcome::BadFlags => return self.drop(DropReason::TcpFlags),
             Outcome::Late => return self.drop(DropReason::ReplyLate),
         }
-        let verdict = self.forward(frame, meta, found);
+        let verdict = self.forward(frame, meta, found, now);
         if meta.has(tcp::RST) && matches!(verdict, Verdict::Forward { .. }) {
             self.count_forwarded_reset(side, slot);
         }
@@ -274,11 +296,10 @@ impl<'m> Pipeline<'m> {
         arrival: Arrival,
         now: Now,
     ) -> Verdict {
-        let opens = meta.tuple.protocol == protocol::UDP || (meta.has(tcp::SYN) && !meta.has(tcp::ACK));
         let rests = self.flows.table.is(found, &meta.tuple);
-        if rests && found.side == Side::Client && opens {
+        if rests && found.side == Side::Client && meta.opens() {
             self.flows.replace(found.entry, now);
-        } else if rests && meta.tuple.protocol == protocol::TCP {
+        } else if rests && meta.tuple.is_tcp() {
             let slot = self.flows.table.entry(found.entry).listener_slot;
             return self.reset(frame, meta, Some(slot), now);
         }
@@ -292,11 +313,11 @@ impl<'m> Pipeline<'m> {
             // A process that has just started knows of no target: that says nothing of this one.
             return self.drop(DropReason::NoConfiguration);
         }
-        if meta.tuple.protocol == protocol::UDP {
+        if !meta.tuple.is_tcp() {
             self.flows.remove(at);
             return self.first_packet(frame, meta, arrival, now);
         }
-        if meta.has(tcp::SYN) && !meta.has(tcp::ACK) {
+        if meta.opens() {
             self.flows.replace(at, now);
             return self.first_packet(frame, meta, arrival, now);
         }
@@ -312,7 +333,7 @@ impl<'m> Pipeline<'m> {
 
     /// Rewrites a packet of a flow and sends it on.
     #[inline(always)]
-    pub(crate) fn forward<F: Frame>(&mut self, frame: &mut F, meta: &Meta, found: Found) -> Verdict {
+    pub(crate) fn forward<F: Frame>(&mut self, frame: &mut F, meta: &Meta, found: Found, now: Now) -> Verdict {
         let entry = self.flows.table.entry(found.entry);
         let slot = entry.target_slot;
         let (port, destination_mac, packets, bytes) = match found.side {
@@ -325,9 +346,19 @@ impl<'m> Pipeline<'m> {
                 (entry.client_side_port, entry.client_mac, TargetCounter::PacketsOut, TargetCounter::BytesOut)
             }
         };
-        let Some(source_mac) = self.forwarding.egress_mac(port) else { return self.drop(DropReason::NoNextHop) };
-        let egress = Egress { destination_mac, source_mac };
-        rewrite::apply(frame, entry, found.side, meta.ip_len, egress);
+        let Some(info) = self.forwarding.port(port) else { return self.drop(DropReason::NoNextHop) };
+        let growth = if entry.is_wide() { wide::growth(entry, found.side, meta) } else { 0 };
+        if i32::from(meta.ip_len) + growth > info.mtu.into() {
+            return self.too_big(frame, meta, found, port, now);
+        }
+        let egress = Egress { destination_mac, source_mac: info.mac };
+        if let (true, addresses) = (entry.is_wide(), self.flows.table.addresses(found.entry)) {
+            if !addresses.is_some_and(|addresses| wide::apply(frame, entry, addresses, found.side, meta, egress)) {
+                return self.drop(DropReason::NotLinear);
+            }
+        } else {
+            rewrite::apply(frame, entry, found.side, meta.ip_len, egress);
+        }
         self.counters.target(slot, packets, 1);
         self.counters.target(slot, bytes, meta.ip_len.into());
         self.tracer.step(|| {
@@ -343,6 +374,15 @@ impl<'m> Pipeline<'m> {
         });
         self.tracer.step(|| Step::Transmit { port });
         Verdict::Forward { port }
+    }
+
+    /// Gives the frames that were made here to `send`, each with its verdict ([`Verdict::Originate`] or [`Verdict::Forward`]), in order.
+    /// To be called after [`Pipeline::process`], before the burst's own packets are sent, and after [`Pipeline::housekeeping`].
+    #[inline(always)]
+    pub fn originated(&mut self, send: impl FnMut(&[u8], Verdict)) {
+        if !self.originated.is_empty() {
+            self.originated.drain(send);
+        }
     }
 
     /// Carries out a command.
@@ -398,13 +438,20 @@ impl<'m> Pipeline<'m> {
                 counters.add(Counter::ForwardedPackets, 1);
                 counters.add(Counter::ForwardedBytes, bytes as u64);
             }
-            Verdict::Answer { .. } => {
+            Verdict::Answer { with, .. } => {
                 counters.add(Counter::AnsweredPackets, 1);
-                counters.add(Counter::ResetsSent, 1);
+                counters.add(
+                    match with {
+                        Answer::Reset => Counter::ResetsSent,
+                        Answer::IcmpError => Counter::IcmpErrorsSent,
+                    },
+                    1,
+                );
             }
+            Verdict::Originate { .. } => counters.add(Counter::OriginatedPackets, 1),
             Verdict::Punt { .. } => counters.add(Counter::PuntedPackets, 1),
             Verdict::HandOver { .. } => counters.add(Counter::HandedOut, 1),
-            Verdict::Drop(_) => {}
+            Verdict::Drop(_) | Verdict::Consume => {}
         }
     }
 
@@ -429,7 +476,8 @@ impl<'m> Pipeline<'m> {
             Verdict::Forward { .. } | Verdict::Answer { .. } => counters.drop(DropReason::TxFull, 1),
             Verdict::Punt { .. } => counters.drop(DropReason::PuntFull, 1),
             Verdict::HandOver { .. } => counters.drop(DropReason::HandoverFull, 1),
-            Verdict::Drop(_) => {}
+            Verdict::Originate { .. } => counters.add(Counter::OriginatedLost, 1),
+            Verdict::Drop(_) | Verdict::Consume => {}
         }
     }
 }

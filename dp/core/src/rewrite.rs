@@ -3,20 +3,26 @@
 //! Changed: both MACs, TTL, source and destination address and port, and the checksums by the delta of what changed. Not
 //! changed: everything else; above all the payload is never summed (RFC 1624; semantics S18.2).
 
-use leat_abi::flow::{FlowEntry, protocol};
+use leat_abi::flow::FlowEntry;
 
+use crate::address::Address;
 use crate::checksum;
 use crate::frame::Frame;
 use crate::parse::{ETHERNET, L4};
 use crate::table::Side;
 
-/// The layer-4 checksum delta of packets from the client, to be stored in the entry.
-pub fn l4_delta(e: &FlowEntry) -> u16 {
-    let ports = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
-    checksum::delta(
-        [e.client_ip, e.vip, ports(e.client_port, e.vport)],
-        [e.nat_ip, e.target_ip, ports(e.nat_port, e.target_port)],
-    )
+/// The layer-4 checksum delta of packets from the client, to be stored in the entry: what replacing these addresses and ports (source in
+/// the low half) by those adds. The pseudo-headers of IPv4 and IPv6 differ in the addresses alone (RFC 8200 §8.1).
+pub fn l4_delta(old: [Address; 2], old_ports: u32, new: [Address; 2], new_ports: u32) -> u16 {
+    let sum = |addresses: [Address; 2], value: fn(u32) -> u32| -> u64 {
+        let octets = addresses.map(Address::octets);
+        let words = octets
+            .iter()
+            .zip(addresses)
+            .flat_map(|(octets, address)| octets.as_chunks::<4>().0.iter().skip(if address.is_v4() { 3 } else { 0 }));
+        words.map(|word| u64::from(value(u32::from_ne_bytes(*word)))).sum()
+    };
+    checksum::fold(sum(new, |word| word) + sum(old, |word| !word) + checksum::change([old_ports], [new_ports]))
 }
 
 /// Where a rewritten frame goes.
@@ -55,7 +61,7 @@ pub fn apply<F: Frame>(frame: &mut F, entry: &FlowEntry, side: Side, ip_len: u16
     headers[ETHERNET + 12..ETHERNET + 16].copy_from_slice(&source_ip.to_ne_bytes());
     headers[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&destination_ip.to_ne_bytes());
 
-    if entry.protocol == protocol::TCP {
+    if entry.is_tcp() {
         let Some(tcp) = rest.first_chunk_mut::<20>() else { return };
         tcp[0..2].copy_from_slice(&source_port.to_ne_bytes());
         tcp[2..4].copy_from_slice(&destination_port.to_ne_bytes());

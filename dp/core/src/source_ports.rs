@@ -27,6 +27,7 @@ use leat_abi::FlowEntry;
 use crate::forwarding::Forwarding;
 use crate::hash::TupleHash;
 use crate::parse::Tuple;
+use crate::table::{Side, tuple_of};
 
 /// Ports of a node address for full NAT: 55,000 (S9.1).
 pub const NAT_PORTS: std::ops::RangeInclusive<u16> = 10_000..=64_999;
@@ -362,7 +363,8 @@ fn fingerprint(from_target: &Tuple) -> u64 {
 
 #[inline]
 fn pair_of(flow: &FlowEntry) -> Tuple {
-    Tuple::new(flow.protocol, (flow.target_ip, flow.target_port), (flow.nat_ip, 0))
+    let from_target = tuple_of(flow, Side::Target);
+    Tuple { ports: from_target.source_port().into(), ..from_target }
 }
 
 /// The distance of a port, in network order, from the first of the pool.

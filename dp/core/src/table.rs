@@ -13,8 +13,8 @@
 //!
 //! Everything is allocated in [`FlowTable::new`].
 
-use leat_abi::FlowEntry;
-use leat_abi::flow::protocol;
+use leat_abi::flow::{family, protocol};
+use leat_abi::{FlowAddresses, FlowEntry, FlowMemory};
 
 use crate::hash::TupleHash;
 use crate::parse::Tuple;
@@ -37,10 +37,17 @@ pub enum Side {
 /// The tuple of the packets that come from a side.
 #[inline(always)]
 pub fn tuple_of(entry: &FlowEntry, side: Side) -> Tuple {
+    // The family's bit of a side lies where a tuple has it, or one place lower.
+    const _: () = assert!(family::CLIENT_V6 == 0x80 && family::TARGET_V6 == 0x40);
+    let protocol = entry.protocol & family::PROTOCOL;
     match side {
-        Side::Client => Tuple::new(entry.protocol, (entry.client_ip, entry.client_port), (entry.vip, entry.vport)),
+        Side::Client => {
+            let protocol = protocol | entry.protocol & family::CLIENT_V6;
+            Tuple::new(protocol, (entry.client_ip, entry.client_port), (entry.vip, entry.vport))
+        }
         Side::Target => {
-            Tuple::new(entry.protocol, (entry.target_ip, entry.target_port), (entry.nat_ip, entry.nat_port))
+            let protocol = protocol | (entry.protocol & family::TARGET_V6) << 1;
+            Tuple::new(protocol, (entry.target_ip, entry.target_port), (entry.nat_ip, entry.nat_port))
         }
     }
 }
@@ -105,28 +112,44 @@ pub struct Full;
 #[derive(Debug)]
 pub struct FlowTable<'m> {
     entries: &'m mut [FlowEntry],
+    /// The second lines of the last entries.
+    addresses: &'m mut [FlowAddresses],
     buckets: Box<[Bucket]>,
     mask: u32,
     hash: TupleHash,
-    /// Entries not in use; the next one to use is the last.
+    /// Entries without a second line not in use; the next one to use is the last.
     free: Vec<u32>,
+    /// Those with a second line.
+    free_wide: Vec<u32>,
+}
+
+/// Numbers of free entries, the first to be used first; room for `capacity`.
+fn free_list(entries: std::ops::Range<u32>, capacity: u32) -> Vec<u32> {
+    let mut list = Vec::with_capacity(capacity as usize);
+    list.extend(entries.rev());
+    list
 }
 
 impl<'m> FlowTable<'m> {
     /// An empty index over these entries, at most 2³⁰, which it takes as all free until [`FlowTable::adopt`] says otherwise.
     ///
     /// # Panics
-    /// When there are more entries, or none.
-    pub fn new(entries: &'m mut [FlowEntry], key: [u64; 2]) -> Self {
+    /// When there are more entries, or none, or more second lines than entries.
+    pub fn new(memory: FlowMemory<'m>, key: [u64; 2]) -> Self {
+        let FlowMemory { entries, addresses } = memory;
         assert!((1..=1 << 30).contains(&entries.len()), "1 to 2^30 flow entries");
+        assert!(addresses.len() <= entries.len(), "an entry has one second line at the most");
+        let (count, first_wide) = (entries.len() as u32, (entries.len() - addresses.len()) as u32);
         // Two keys a flow and eight keys a bucket: four fifths full at the most.
         let buckets = (entries.len() * 2).div_ceil(8).next_power_of_two();
         Self {
             buckets: vec![Bucket::default(); buckets].into(),
             mask: (buckets - 1) as u32,
             hash: TupleHash::new(key),
-            free: (0..entries.len() as u32).rev().collect(),
+            free: free_list(0..first_wide, first_wide),
+            free_wide: free_list(first_wide..count, count - first_wide),
             entries,
+            addresses,
         }
     }
 
@@ -137,13 +160,13 @@ impl<'m> FlowTable<'m> {
 
     /// Flow entries in use.
     pub fn used(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.entries.len() - self.free.len() - self.free_wide.len()
     }
 
     /// Bytes per flow when the table is full: entry, index and free list.
     pub fn bytes_per_flow(&self) -> f64 {
         let bytes = size_of_val(self.entries) + size_of_val(&*self.buckets) + self.entries.len() * size_of::<u32>();
-        bytes as f64 / self.entries.len() as f64
+        (bytes + size_of_val(self.addresses)) as f64 / self.entries.len() as f64
     }
 
     /// Makes the index from the entries. Entries for which `keep` says no, and those whose key another one has, are given up.
@@ -151,16 +174,17 @@ impl<'m> FlowTable<'m> {
     pub fn adopt(&mut self, mut keep: impl FnMut(u32, &FlowEntry) -> bool) -> usize {
         self.buckets.fill(Bucket::default());
         self.free.clear();
+        self.free_wide.clear();
         for at in (0..self.entries.len() as u32).rev() {
             let entry = &self.entries[at as usize];
-            let plausible = entry.state().is_some() && [protocol::TCP, protocol::UDP].contains(&entry.protocol);
+            let plausible = entry.state().is_some()
+                && [protocol::TCP, protocol::UDP].contains(&entry.ip_protocol())
+                && (!entry.is_wide() || at >= self.first_wide());
             if !(plausible && self.index(at).is_ok()) {
-                self.entries[at as usize].state = 0;
-                self.free.push(at);
+                self.release(at);
             } else if !keep(at, &self.entries[at as usize]) {
                 self.unindex(at);
-                self.entries[at as usize].state = 0;
-                self.free.push(at);
+                self.release(at);
             }
         }
         self.used()
@@ -248,30 +272,52 @@ impl<'m> FlowTable<'m> {
         &mut self.entries[at as usize]
     }
 
-    /// Takes a new flow in. The client's key must not be in the table.
+    fn first_wide(&self) -> u32 {
+        (self.entries.len() - self.addresses.len()) as u32
+    }
+
+    /// The second line of a flow that has one.
+    #[inline(always)]
+    pub fn addresses(&self, at: u32) -> Option<&FlowAddresses> {
+        let wide = self.entries[at as usize].is_wide();
+        if wide { self.addresses.get((at as usize).checked_sub(self.first_wide() as usize)?) } else { None }
+    }
+
+    /// Puts an entry that is not in the index back among the free ones.
+    fn release(&mut self, at: u32) {
+        self.entries[at as usize].state = 0;
+        if at >= self.first_wide() { self.free_wide.push(at) } else { self.free.push(at) }
+    }
+
+    /// Takes a new flow in, with its second line if it is to have one. The client's key must not be in the table.
     ///
     /// # Errors
     /// No entry is free, no place for a key was found, or another flow has the target's key. Nothing has changed then.
-    pub fn insert(&mut self, flow: &FlowEntry) -> Result<u32, Full> {
+    pub fn insert(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>) -> Result<u32, Full> {
         debug_assert!(self.find(&tuple_of(flow, Side::Client)).is_none(), "the client's key is new");
-        let at = *self.free.last().ok_or(Full)?;
+        debug_assert_eq!(flow.is_wide(), addresses.is_some(), "a second line where there is IPv6, and only there");
+        // Who needs no second line takes an entry that has one only when no other is left.
+        let list = if self.free.is_empty() || flow.is_wide() { &mut self.free_wide } else { &mut self.free };
+        let at = list.pop().ok_or(Full)?;
+        if let Some(addresses) = addresses {
+            let first = self.first_wide();
+            self.addresses[(at - first) as usize] = *addresses;
+        }
         // The state goes last: a process killed in between leaves a free entry.
         self.entries[at as usize] = FlowEntry { state: 0, ..*flow };
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::Release);
         self.entries[at as usize].state = flow.state;
         if let Err(full) = self.index(at) {
-            self.entries[at as usize].state = 0;
+            self.release(at);
             return Err(full);
         }
-        self.free.pop();
         Ok(at)
     }
 
     /// Gives a flow up.
     pub fn remove(&mut self, at: u32) {
         self.unindex(at);
-        self.entries[at as usize].state = 0;
-        self.free.push(at);
+        self.release(at);
     }
 
     /// Frees the client's key of a flow for another one, and keeps the target's taken. The entry's client becomes one that no
@@ -282,7 +328,8 @@ impl<'m> FlowTable<'m> {
     pub fn forget_client(&mut self, at: u32) -> Result<(), Full> {
         // 0.0.0.0 is nobody's source; the entry's own number makes the key unique.
         let known = self.entries[at as usize];
-        let nobody = FlowEntry { client_ip: 0, client_port: 0, vip: at, vport: 0, ..known };
+        let protocol = known.protocol & !family::CLIENT_V6;
+        let nobody = FlowEntry { client_ip: 0, client_port: 0, vip: at, vport: 0, protocol, ..known };
         let reference = at << 1 | Side::Client as u32;
         self.unplace(at, Side::Client);
         let placed = self.place(self.place_of(&tuple_of(&nobody, Side::Client)), reference);
@@ -466,7 +513,7 @@ mod tests {
         #[test]
         fn table_equals_hash_map(key: [u64; 2], steps in prop::collection::vec((0..120u32, 0..5u8), 1..600)) {
             let mut entries = vec![FlowEntry::default(); 64];
-            let mut table = FlowTable::new(&mut entries, key);
+            let mut table = FlowTable::new(FlowMemory { entries: &mut entries, addresses: &mut [] }, key);
             let mut oracle: HashMap<u32, (u32, FlowEntry)> = HashMap::new();
             for (n, (client, step)) in (0..).zip(steps) {
                 if let Some((at, entry)) = oracle.get(&client).copied() {
@@ -481,7 +528,7 @@ mod tests {
                 } else {
                     let entry = flow(client, 7 + n);
                     prop_assert_eq!(table.find(&tuple_of(&entry, Side::Client)), None);
-                    match table.insert(&entry) {
+                    match table.insert(&entry, None) {
                         Ok(at) => { oracle.insert(client, (at, entry)); }
                         Err(Full) => prop_assert!(oracle.len() >= 60, "refused with {} of 64", oracle.len()),
                     }
@@ -489,7 +536,7 @@ mod tests {
             }
             check(&table, &oracle);
             drop(table);
-            let mut adopted = FlowTable::new(&mut entries, [key[1], key[0]]);
+            let mut adopted = FlowTable::new(FlowMemory { entries: &mut entries, addresses: &mut [] }, [key[1], key[0]]);
             prop_assert_eq!(adopted.adopt(|_, _| true), oracle.len());
             check(&adopted, &oracle);
         }
@@ -498,17 +545,17 @@ mod tests {
     #[test]
     fn a_table_filled_to_the_brim_holds_every_flow() {
         let mut entries = vec![FlowEntry::default(); 1 << 16];
-        let mut table = FlowTable::new(&mut entries, [3, 4]);
+        let mut table = FlowTable::new(FlowMemory { entries: &mut entries, addresses: &mut [] }, [3, 4]);
         let mut oracle = HashMap::new();
         for client in 0..1 << 16 {
             let entry = flow(client, 9);
-            match table.insert(&entry) {
+            match table.insert(&entry, None) {
                 Ok(at) => drop(oracle.insert(client, (at, entry))),
                 Err(Full) => panic!("refused at {} of 65536", table.used()),
             }
         }
         check(&table, &oracle);
-        assert_eq!(table.insert(&flow(1 << 20, 9)), Err(Full));
+        assert_eq!(table.insert(&flow(1 << 20, 9), None), Err(Full));
         assert!(table.bytes_per_flow() <= 96.0, "{}", table.bytes_per_flow());
     }
 
@@ -520,7 +567,7 @@ mod tests {
         entries[5] = FlowEntry { state: 99, ..flow(2, 7) };
         entries[6] = FlowEntry { protocol: 1, ..flow(3, 7) };
         entries[7] = flow(4, 7);
-        let mut table = FlowTable::new(&mut entries, [3, 4]);
+        let mut table = FlowTable::new(FlowMemory { entries: &mut entries, addresses: &mut [] }, [3, 4]);
         assert_eq!(table.adopt(|_, entry| entry.client_ip != 4), 1);
         assert_eq!(table.find(&tuple_of(&flow(4, 7), Side::Client)), None);
         assert_eq!(table.free.len(), 63);

@@ -2,9 +2,10 @@
 
 use leat_abi::counters::Counter;
 use leat_abi::counters::LcoreCounters;
-use leat_abi::message::{ANY_PORT, Event, Filter, Step};
+use leat_abi::message::{ANY_PORT, Event, Filter, Socket, Step};
 use leat_abi::ring::Producer;
 
+use crate::address::Address;
 use crate::parse::{Meta, Tuple};
 
 #[derive(Debug)]
@@ -110,12 +111,16 @@ impl<'m> Tracer<'m> {
     }
 }
 
+/// A socket for a report.
+pub fn socket(address: Address, port: u16) -> Socket {
+    Socket { ip: address.loaded(), port }
+}
+
 /// Source and destination of a tuple.
-pub fn sockets(tuple: &Tuple) -> (leat_abi::message::Socket, leat_abi::message::Socket) {
-    use leat_abi::message::Socket;
+pub fn sockets(tuple: &Tuple) -> (Socket, Socket) {
     (
-        Socket { ip: tuple.source_ip(), port: tuple.source_port() },
-        Socket { ip: tuple.destination_ip(), port: tuple.destination_port() },
+        Socket { ip: tuple.addresses as u32, port: tuple.source_port() },
+        Socket { ip: (tuple.addresses >> 32) as u32, port: tuple.destination_port() },
     )
 }
 
@@ -125,8 +130,8 @@ fn matches(filter: &Filter, tuple: Option<&Tuple>) -> bool {
     }
     let Some(t) = tuple else { return false };
     (filter.protocol == 0 || filter.protocol == t.protocol)
-        && (filter.source == 0 || filter.source == t.source_ip())
-        && (filter.destination == 0 || filter.destination == t.destination_ip())
+        && (filter.source == 0 || filter.source == t.addresses as u32)
+        && (filter.destination == 0 || filter.destination == (t.addresses >> 32) as u32)
         && (filter.source_port == 0 || filter.source_port == t.source_port())
         && (filter.destination_port == 0 || filter.destination_port == t.destination_port())
 }

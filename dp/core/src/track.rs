@@ -3,7 +3,7 @@
 //! Sequence numbers are compared modulo 2³² (RFC 9293 §3.4). What is out of window is forwarded untouched and changes nothing:
 //! the endpoints judge it (RFC 5961).
 
-use leat_abi::flow::{FlowEntry, FlowState, flag, protocol};
+use leat_abi::flow::{FlowEntry, FlowState, flag};
 
 use crate::frame::Now;
 use crate::parse::{Meta, tcp};
@@ -27,7 +27,7 @@ pub const RESTING_S: u16 = 60;
 pub fn lifetime_s(entry: &FlowEntry) -> u16 {
     1 + match entry.state() {
         Some(FlowState::SynSent | FlowState::SynReceived) => HALF_OPEN_S,
-        Some(FlowState::Established | FlowState::HalfClosed) if entry.protocol == protocol::TCP => TCP_IDLE_S,
+        Some(FlowState::Established | FlowState::HalfClosed) if entry.is_tcp() => TCP_IDLE_S,
         Some(FlowState::Established | FlowState::HalfClosed) => UDP_IDLE_S,
         Some(FlowState::TimeWait) => TIME_WAIT_S,
         Some(FlowState::ResetLinger) => RESET_LINGER_S,
@@ -80,7 +80,7 @@ fn within(seq: u32, low: u32, high: u32) -> bool {
 /// Applies a packet to its flow.
 #[inline]
 pub fn packet(entry: &mut FlowEntry, side: Side, meta: &Meta, now: Now) -> Outcome {
-    if entry.protocol == protocol::TCP { segment(entry, side, meta, now) } else { datagram(entry, side, now) }
+    if entry.is_tcp() { segment(entry, side, meta, now) } else { datagram(entry, side, now) }
 }
 
 fn datagram(entry: &mut FlowEntry, side: Side, now: Now) -> Outcome {
@@ -249,6 +249,7 @@ fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use leat_abi::flow::protocol;
 
     const NOW: Now = Now { ms: 5_000_000 };
     const ISN_C: u32 = u32::MAX - 5; // wraps within the handshake's first data

@@ -72,16 +72,16 @@ fn a_running_pipeline_allocates_nothing() {
     let place = Place { lcore: 0, lcores: 2, owner_key: 5, table_key: [2, 3] };
     let mut now = Now { ms: 1_000_000 };
     let world = snapshot();
-    let forwarding = Arc::new(Forwarding::new(&world, &PORTS));
+    let forwarding = Arc::new(Forwarding::new(&world, &common::world::ports(), common::world::OWNER_KEY));
     let ports = Arc::new(SourcePorts::new(2, 64));
     ports.configure(&forwarding, true);
-    let mut pipeline = Pipeline::new(place, memory.entries(), counters, events, ports, now);
+    let mut pipeline = Pipeline::new(place, memory.flows(), counters, events, ports, now);
     pipeline.install(forwarding);
 
     // Frames are made before, and so is whatever must be kept for later.
     let client = |n: u32| std::net::SocketAddrV4::new([198, 51, 100, n as u8].into(), 1024 + (n * 77 % 50_000) as u16);
     let mut originals: Vec<Buffer> = Vec::new();
-    let mut add = |port, bytes| originals.push(Buffer { port, bytes, whole: true });
+    let mut add = |port, bytes| originals.push(Buffer::new(port, bytes));
     for n in 0..400 {
         let vip = [WEB, DIRECT, DIRECT_2, EMPTY][n as usize % 4];
         let s = Stream::new(client(n), vip, n);
@@ -98,7 +98,7 @@ fn a_running_pipeline_allocates_nothing() {
             let mut world = world.clone();
             world.generation = generation;
             world.targets[generation as usize % 8].state = leat_abi::snapshot::TargetState::Unhealthy;
-            Arc::new(Forwarding::new(&world, &PORTS))
+            Arc::new(Forwarding::new(&world, &common::world::ports(), common::world::OWNER_KEY))
         })
         .collect();
     let mut old: Vec<Arc<Forwarding>> = Vec::with_capacity(1000);

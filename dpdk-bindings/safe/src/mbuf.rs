@@ -135,20 +135,25 @@ impl Mbuf {
         (self.raw().ol_flags & sys::leat_mbuf_rx_rss_hash != 0).then(|| unsafe { self.raw().__bindgen_anon_2.hash.rss })
     }
 
-    /// A word of the program's own that travels with the mbuf over a [`handover`](crate::handover()), e.g. what the
+    /// 64 bits of the program's own that travels with the mbuf over a [`handover`](crate::handover()), e.g. what the
     /// receiving lcore is to do with it. Without a [`set_tag`](Mbuf::set_tag) before, it is meaningless.
     #[inline]
-    pub fn tag(&self) -> u32 {
+    pub fn tag(&self) -> u64 {
         // SAFETY: as in `rss_hash`.
-        unsafe { self.raw().__bindgen_anon_2.hash.usr }
+        let (low, high) = unsafe {
+            let hash = &self.raw().__bindgen_anon_2.hash;
+            (hash.usr, hash.fdir.hi)
+        };
+        u64::from(low) | u64::from(high) << 32
     }
 
     /// Sets the [`tag`](Mbuf::tag). Takes the place of the [`rss_hash`](Mbuf::rss_hash), which is none afterwards.
     #[inline]
-    pub fn set_tag(&mut self, tag: u32) {
+    pub fn set_tag(&mut self, tag: u64) {
         let m = self.raw_mut();
         m.ol_flags &= !sys::leat_mbuf_rx_rss_hash;
-        m.__bindgen_anon_2.hash.usr = tag;
+        m.__bindgen_anon_2.hash.fdir.hi = (tag >> 32) as u32;
+        m.__bindgen_anon_2.hash.usr = tag as u32;
     }
 
     /// Forgets what the receiving driver noted about the packet and asks the transmitting driver for no offload. To

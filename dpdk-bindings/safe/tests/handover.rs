@@ -40,7 +40,7 @@ fn order_and_count_are_kept(eal: &Eal) {
                 count += batch.len() as u32;
                 for mbuf in &mut batch {
                     let tag = mbuf.tag();
-                    mbuf.set_tag(number(mbuf));
+                    mbuf.set_tag(u64::from(number(mbuf)) * 0x1_0000_0001);
                     mbuf.data_mut().copy_from_slice(&tag.to_be_bytes());
                 }
                 while !batch.is_empty() {
@@ -65,7 +65,7 @@ fn order_and_count_are_kept(eal: &Eal) {
         tx.burst(&mut batch);
         back_rx.burst(&mut back);
         for mbuf in back.drain(..) {
-            assert_eq!((mbuf.tag(), number(&mbuf)), (returned, !returned));
+            assert_eq!((mbuf.tag(), number(&mbuf)), (u64::from(returned) * 0x1_0000_0001, !returned));
             returned += 1;
         }
     }
@@ -76,7 +76,7 @@ fn order_and_count_are_kept(eal: &Eal) {
 fn numbered(pool: &Mempool, number: u32) -> Option<Mbuf> {
     let mut mbuf = pool.alloc()?;
     mbuf.append(4)?.copy_from_slice(&number.to_be_bytes());
-    mbuf.set_tag(!number);
+    mbuf.set_tag(u64::from(!number) * 0x1_0000_0001);
     Some(mbuf)
 }
 

@@ -4,16 +4,24 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use arrayvec::ArrayVec;
-use leat_abi::FlowEntry;
+use leat_abi::{FlowEntry, FlowMemory, Snapshot};
 use leat_abi::counters::LcoreCounters;
 use leat_abi::ring::Producer;
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, SourcePorts, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict};
 use leat_dpdk::rdtsc;
 
 use crate::world::{self, Binding, FRAME, Flow, Kind, Mode, Transport};
 
 /// The appliance's port.
 pub const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// The key of the segment.
+const OWNER_KEY: u64 = 1;
+
+/// The lookup tables for a snapshot.
+pub fn forwarding(snapshot: &Snapshot) -> Forwarding {
+    Forwarding::new(snapshot, &[PortInfo { mac: PORT_MAC, mtu: 1500 }], OWNER_KEY)
+}
 
 /// Key of the flow table: fixed, so that instructions are; as random as leat-dp's, as a patterned one may hash badly.
 const TABLE_KEY: [u64; 2] = [0x5f0d_3a91_c27e_64b8, 0xd1b5_4a32_d192_ed03];
@@ -52,6 +60,14 @@ impl Frame for Buffer {
     #[inline(always)]
     fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+    }
+
+    fn prepend(&mut self, _count: usize) -> bool {
+        false
+    }
+
+    fn trim_front(&mut self, _count: usize) -> bool {
+        false
     }
 }
 
@@ -124,11 +140,12 @@ impl<'m> Bed<'m> {
         (counters, events): (LcoreCounters<'m>, Producer<'m>),
         forwarding: &Arc<Forwarding>,
     ) -> Self {
-        let place = Place { lcore: 0, lcores: 1, owner_key: 1, table_key: TABLE_KEY };
+        let place = Place { lcore: 0, lcores: 1, owner_key: OWNER_KEY, table_key: TABLE_KEY };
         let now = Now { ms: 1_000_000 };
         let ports = Arc::new(SourcePorts::new(1, 2 * usize::from(world::TARGETS)));
         ports.configure(forwarding, true);
-        let mut pipeline = Pipeline::new(place, entries, counters, events, ports, now);
+        let memory = FlowMemory { entries, addresses: &mut [] };
+        let mut pipeline = Pipeline::new(place, memory, counters, events, ports, now);
         pipeline.install(forwarding.clone());
         Self {
             pipeline,

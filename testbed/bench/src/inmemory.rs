@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
     let largest = flows.iter().copied().max().unwrap_or(1);
     let eal = Eal::init(&eal_arguments(options, largest))?;
     let sinks = Sinks::new(&options.scratch)?;
-    let forwarding = Arc::new(Forwarding::new(&world::snapshot(1), &[PORT_MAC]));
+    let forwarding = Arc::new(forwarding(&world::snapshot(1)));
 
     snapshots(options)?;
     for n in &flows {
@@ -281,7 +281,7 @@ fn snapshots(options: &Options) -> Result<()> {
         let [encode, decode, compile] = &mut samples;
         let words = timed(encode, || snapshot.encode());
         let decoded = timed(decode, || Snapshot::decode(&words, 7, limits))?;
-        let forwarding = timed(compile, || Forwarding::new(&decoded, &[PORT_MAC]));
+        let forwarding = timed(compile, || forwarding(&decoded));
         ensure!(decoded == snapshot && forwarding.generation == 7, "a snapshot is not what was encoded");
     }
     for (what, samples) in ["encode", "decode", "compile"].into_iter().zip(&samples) {
@@ -328,7 +328,7 @@ pub fn counted(what: &Counted) -> Result<()> {
     let mode = if what.mode == "preserve" { Mode::Preserve } else { Mode::FullNat };
     let transport = if what.udp { Transport::Udp } else { Transport::Tcp };
     let sinks = Sinks::new(&what.scratch)?;
-    let forwarding = Arc::new(Forwarding::new(&world::snapshot(1), &[PORT_MAC]));
+    let forwarding = Arc::new(forwarding(&world::snapshot(1)));
     let mut region = Region::new(FLOWS as usize * 2 * 64, Pages::Ordinary)?;
     let entries = region.entries(FLOWS as usize * 2)?;
     let mut bed = Bed::new(mode, transport, entries, sinks.take(), &forwarding);

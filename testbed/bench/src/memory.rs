@@ -86,6 +86,7 @@ impl Sinks {
         let geometry = Geometry {
             lcores: PIPELINES,
             flows_max: 64,
+            wide_flows_max: 0,
             targets_max: world::TARGETS,
             listeners_max: 16,
             arena_words: 1024,

@@ -119,33 +119,36 @@ pub fn snapshot(generation: u64) -> Snapshot {
     let table: Vec<u16> = (0..TABLE).map(|i| (i % usize::from(TARGETS)) as u16).collect();
     let listener = |(slot, (mode, transport)): (usize, (Mode, Transport))| Listener {
         slot: slot as u16,
-        vip: mode.vip(),
+        vip: mode.vip().into(),
         port: node(mode).port,
         protocol: transport.number(),
         group: mode as u16,
-        source: mode.vip(),
+        sources: vec![mode.vip().into()],
     };
+    let group =
+        |mode| Group { preserve_client_ip: mode == Mode::Preserve, table: table.clone(), ..Group::default() };
     Snapshot {
         generation,
         selection_key: [0x5eed_0123_4567_89ab, 0xba98_7654_3210_dee5],
-        locals: modes.map(|mode| Local { address: mode.vip(), kind: LocalKind::Node, port: 0 }).to_vec(),
+        locals: modes.map(|mode| Local { address: mode.vip().into(), kind: LocalKind::Node, port: 0 }).to_vec(),
         listeners: modes
             .into_iter()
             .flat_map(|mode| [(mode, Transport::Tcp), (mode, Transport::Udp)])
             .enumerate()
             .map(listener)
             .collect(),
-        groups: modes.map(|mode| Group { preserve_client_ip: mode == Mode::Preserve, table: table.clone() }).to_vec(),
+        groups: modes.map(group).to_vec(),
         targets: (0..TARGETS)
             .map(|slot| Target {
                 slot,
                 generation: 1,
                 state: TargetState::Active,
-                address: target(slot).ip,
+                address: target(slot).ip.into(),
                 port: target(slot).port,
                 next_hop: Some(NextHop { port: 0, mac: TARGET_MAC }),
             })
             .collect(),
+        ..Snapshot::default()
     }
 }
 

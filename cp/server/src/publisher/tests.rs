@@ -22,7 +22,7 @@ pub struct FakePlane {
 }
 
 const GEOMETRY: Geometry =
-    Geometry { lcores: 2, flows_max: 64, targets_max: 64, listeners_max: 64, arena_words: 1 << 16 };
+    Geometry { lcores: 2, flows_max: 64, wide_flows_max: 16, targets_max: 64, listeners_max: 64, arena_words: 1 << 16 };
 
 impl FakePlane {
     pub fn start(path: &Path) -> Self {

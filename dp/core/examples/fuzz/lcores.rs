@@ -19,7 +19,7 @@ use zerocopy::IntoBytes;
 use crate::checks;
 use crate::memory::{Memory, SLOTS};
 use crate::traffic::{Intent, Traffic};
-use crate::world::{PORTS, snapshot, table};
+use crate::world::{OWNER_KEY, ports, snapshot, table};
 
 /// Few entries, so that tables fill.
 const FLOWS: usize = 1024;
@@ -32,6 +32,7 @@ pub struct Buffer {
     pub port: u8,
     pub whole: bool,
     pub bytes: Vec<u8>,
+    pub handed_ports: u32,
     pub intent: Intent,
 }
 
@@ -47,6 +48,20 @@ impl Frame for Buffer {
     }
     fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
+    }
+    fn prepend(&mut self, count: usize) -> bool {
+        self.bytes.splice(0..0, std::iter::repeat_n(0xee, count));
+        true
+    }
+    fn trim_front(&mut self, count: usize) -> bool {
+        let is_long_enough = count <= self.bytes.len();
+        if is_long_enough {
+            self.bytes.drain(..count);
+        }
+        is_long_enough
+    }
+    fn handed_ports(&self) -> u32 {
+        self.handed_ports
     }
     fn is_whole(&self) -> bool {
         self.whole
@@ -84,7 +99,7 @@ impl Lcores {
                 Lcore { events: memory.consumer(), memory, pipeline: None, handed: Vec::new() }
             })
             .collect();
-        let unconfigured = Arc::new(Forwarding::new(&Snapshot::default(), &PORTS));
+        let unconfigured = Arc::new(Forwarding::new(&Snapshot::default(), &ports(), OWNER_KEY));
         let configured = (1..=48).map(|generation| configuration(generation, random));
         let configurations = std::iter::once(unconfigured).chain(configured).collect();
         let frames = vec![Buffer::default(); BURST];
@@ -118,9 +133,9 @@ impl Lcores {
         let first = random.random_range(0..2);
         for (lcore, l) in (0..).zip(&mut self.lcores) {
             l.pipeline = None;
-            let place = Place { lcore, lcores: count, owner_key: 0x5eed, table_key: random.random() };
+            let place = Place { lcore, lcores: count, owner_key: OWNER_KEY, table_key: random.random() };
             let (counters, events) = (l.memory.counters, l.memory.producer());
-            let mut pipeline = Pipeline::new(place, l.memory.entries(), counters, events, self.ports.clone(), self.now);
+            let mut pipeline = Pipeline::new(place, l.memory.flows(), counters, events, self.ports.clone(), self.now);
             pipeline.adopt(self.now);
             pipeline.install(self.configurations[first].clone());
             l.pipeline = Some(pipeline);
@@ -187,7 +202,9 @@ impl Lcores {
         let mut verdicts: ArrayVec<Verdict, BURST> = ArrayVec::new();
         let l = &mut self.lcores[at];
         let counters = l.memory.counters;
-        l.pipeline.as_mut().expect("running").process(self.now, arrival, frames, &mut verdicts);
+        let pipeline = l.pipeline.as_mut().expect("running");
+        pipeline.process(self.now, arrival, frames, &mut verdicts);
+        pipeline.originated(|bytes, verdict| Pipeline::sent(&counters, verdict, bytes.len()));
         assert_eq!(verdicts.len(), frames.len());
         for (verdict, frame) in verdicts.iter().zip(frames) {
             match *verdict {
@@ -195,13 +212,13 @@ impl Lcores {
                     checks::forwarded(port, frame, self.tainted);
                     traffic.learn(frame);
                 }
-                Verdict::Answer { port } => checks::answered(port, frame),
-                Verdict::HandOver { lcore } => {
+                Verdict::Answer { port, .. } => checks::answered(port, frame),
+                Verdict::HandOver { lcore, ports } => {
                     assert!(arrival == Arrival::Wire && usize::from(lcore) != at, "handed over in a circle");
-                    self.lcores[usize::from(lcore)].handed.push(frame.clone());
+                    self.lcores[usize::from(lcore)].handed.push(Buffer { handed_ports: ports, ..frame.clone() });
                 }
                 Verdict::Punt { port } => assert_eq!(port, frame.port),
-                Verdict::Drop(_) => {}
+                Verdict::Drop(_) | Verdict::Consume | Verdict::Originate { .. } => {}
             }
             // Now and then there is no room where the packet should go.
             if self.now.ms % 64 == 5 && !matches!(verdict, Verdict::HandOver { .. }) {
@@ -214,7 +231,10 @@ impl Lcores {
 
     pub fn housekeeping(&mut self, at: usize) {
         let now = self.now;
-        self.lcores[at].pipeline.as_mut().expect("running").housekeeping(now);
+        let l = &mut self.lcores[at];
+        let (pipeline, counters) = (l.pipeline.as_mut().expect("running"), l.memory.counters);
+        pipeline.housekeeping(now);
+        pipeline.originated(|bytes, verdict| Pipeline::sent(&counters, verdict, bytes.len()));
     }
 
     pub fn command(&mut self, at: usize, command: Command) {
@@ -254,6 +274,8 @@ impl Lcores {
                     + get(Counter::AnsweredPackets)
                     + get(Counter::PuntedPackets)
                     + get(Counter::HandedOut)
+                    + get(Counter::ConsumedPackets)
+                    + get(Counter::HeldPackets)
                     + c.dropped_total(),
                 "conservation on lcore {lcore}"
             );
@@ -356,5 +378,5 @@ fn configuration(generation: u64, random: &mut SmallRng) -> Arc<Forwarding> {
         let known: Vec<u16> = world.targets.iter().map(|t| t.slot).collect();
         world.groups.iter_mut().for_each(|g| g.table.retain(|slot| known.contains(slot)));
     }
-    Arc::new(Forwarding::new(&world, &PORTS))
+    Arc::new(Forwarding::new(&world, &ports(), OWNER_KEY))
 }

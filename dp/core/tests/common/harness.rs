@@ -13,7 +13,7 @@ use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, SourceP
 
 use super::memory::{Memory, SLOTS};
 use super::packet::{Packet, checksums};
-use super::world::{self, PORTS};
+use super::world::{self, OWNER_KEY};
 
 /// A frame in a `Vec`.
 #[derive(Debug, Clone)]
@@ -21,6 +21,16 @@ pub struct Buffer {
     pub port: u8,
     pub bytes: Vec<u8>,
     pub whole: bool,
+    pub handed_ports: u32,
+    /// Bytes that were put in front.
+    pub grown: usize,
+}
+
+impl Buffer {
+    /// A frame that came in by a port.
+    pub fn new(port: u8, bytes: Vec<u8>) -> Self {
+        Self { port, bytes, whole: true, handed_ports: 0, grown: 0 }
+    }
 }
 
 impl Frame for Buffer {
@@ -35,6 +45,25 @@ impl Frame for Buffer {
     }
     fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
+    }
+    fn prepend(&mut self, count: usize) -> bool {
+        // As much as a real buffer has.
+        let has_room = self.grown + count <= 128;
+        if has_room {
+            self.grown += count;
+            self.bytes.splice(0..0, std::iter::repeat_n(0xee, count));
+        }
+        has_room
+    }
+    fn trim_front(&mut self, count: usize) -> bool {
+        let is_long_enough = count <= self.bytes.len();
+        if is_long_enough {
+            self.bytes.drain(..count);
+        }
+        is_long_enough
+    }
+    fn handed_ports(&self) -> u32 {
+        self.handed_ports
     }
     fn is_whole(&self) -> bool {
         self.whole
@@ -64,7 +93,7 @@ impl Out {
     /// The answer and the port that it leaves by.
     #[track_caller]
     pub fn answered(&self) -> (u8, Packet) {
-        let Verdict::Answer { port } = self.verdict else { panic!("not answered: {:?}", self.verdict) };
+        let Verdict::Answer { port, .. } = self.verdict else { panic!("not answered: {:?}", self.verdict) };
         (port, Packet::read(&self.bytes).expect("a packet"))
     }
 
@@ -92,6 +121,19 @@ pub struct Harness {
     /// Those of the process that runs.
     pub ports: Arc<SourcePorts>,
     incarnation: u64,
+    /// What was made here and sent since [`Harness::made`] was called last.
+    made: Vec<(Verdict, Vec<u8>)>,
+}
+
+/// Takes what a pipeline has made, and counts it as sent.
+fn take_originated(pipeline: &mut Pipeline<'static>) -> Vec<(Verdict, Vec<u8>)> {
+    let mut made = Vec::new();
+    let counters = pipeline.counters();
+    pipeline.originated(|bytes, verdict| {
+        Pipeline::sent(&counters, verdict, bytes.len());
+        made.push((verdict, bytes.to_vec()));
+    });
+    made
 }
 
 /// Pairs of node address and target that have source ports.
@@ -127,7 +169,7 @@ impl Harness {
             .collect();
         // Not a whole second, and the 16-bit stamps of the entries will soon wrap around.
         let now = Now { ms: 65_500_123 };
-        let mut harness = Self { now, world: world::snapshot(), lcores, ports, incarnation: 0 };
+        let mut harness = Self { now, world: world::snapshot(), lcores, ports, incarnation: 0, made: Vec::new() };
         harness.start();
         harness
     }
@@ -155,10 +197,9 @@ impl Harness {
         for (lcore, l) in (0..).zip(&mut self.lcores) {
             l.pipeline = None;
             let table_key = [self.incarnation.wrapping_mul(0x9e37_79b9_7f4a_7c15), u64::from(lcore)];
-            let place = Place { lcore, lcores, owner_key: 0x5eed, table_key };
+            let place = Place { lcore, lcores, owner_key: OWNER_KEY, table_key };
             let (counters, producer) = (l.memory.counters, l.memory.producer());
-            l.pipeline =
-                Some(Pipeline::new(place, l.memory.entries(), counters, producer, self.ports.clone(), self.now));
+            l.pipeline = Some(Pipeline::new(place, l.memory.flows(), counters, producer, self.ports.clone(), self.now));
         }
     }
 
@@ -169,7 +210,7 @@ impl Harness {
     }
 
     fn install(&mut self) {
-        let forwarding = Arc::new(Forwarding::new(&self.world, &PORTS));
+        let forwarding = Arc::new(Forwarding::new(&self.world, &world::ports(), OWNER_KEY));
         self.ports.configure(&forwarding, true);
         for l in &mut self.lcores {
             l.pipeline.as_mut().expect("running").install(forwarding.clone());
@@ -178,7 +219,7 @@ impl Harness {
 
     /// Tells the lcores their ports' MACs, and nothing else.
     pub fn install_nothing(&mut self) {
-        let forwarding = Arc::new(Forwarding::new(&Snapshot::default(), &PORTS));
+        let forwarding = Arc::new(Forwarding::new(&Snapshot::default(), &world::ports(), OWNER_KEY));
         for l in &mut self.lcores {
             l.pipeline.as_mut().expect("running").install(forwarding.clone());
         }
@@ -223,7 +264,9 @@ impl Harness {
         for l in &mut self.lcores {
             let pipeline = l.pipeline.as_mut().expect("running");
             for _ in 0..1000 {
-                if !pipeline.housekeeping(now) {
+                let is_more = pipeline.housekeeping(now);
+                self.made.extend(take_originated(pipeline));
+                if !is_more {
                     break;
                 }
             }
@@ -243,7 +286,7 @@ impl Harness {
 
     /// Feeds a burst to an lcore, carries the verdicts out, delivers what is handed over.
     pub fn burst(&mut self, lcore: u16, port: u8, frames: &[Vec<u8>]) -> Vec<Out> {
-        let frames = frames.iter().map(|bytes| Buffer { port, bytes: bytes.clone(), whole: true }).collect();
+        let frames = frames.iter().map(|bytes| Buffer::new(port, bytes.clone())).collect();
         self.run(lcore, frames)
     }
 
@@ -254,10 +297,10 @@ impl Harness {
         let mut outs: Vec<Out> = Vec::new();
         let mut handed: BTreeMap<u16, VecDeque<(usize, Buffer)>> = BTreeMap::new();
         for (i, (verdict, frame)) in verdicts.into_iter().zip(frames).enumerate() {
-            if let Verdict::HandOver { lcore: owner } = verdict {
+            if let Verdict::HandOver { lcore: owner, ports } = verdict {
                 assert_ne!(owner, lcore, "handed to itself");
                 assert_eq!(frame.bytes, inputs[i], "changed before the hand-over");
-                handed.entry(owner).or_default().push_back((i, frame.clone()));
+                handed.entry(owner).or_default().push_back((i, Buffer { handed_ports: ports, ..frame.clone() }));
             }
             outs.push(Out { verdict, lcore, handed_over: false, bytes: frame.bytes });
         }
@@ -280,12 +323,19 @@ impl Harness {
         let now = self.now;
         let l = &mut self.lcores[usize::from(lcore)];
         let mut verdicts = ArrayVec::new();
-        l.pipeline.as_mut().expect("running").process(now, arrival, frames, &mut verdicts);
+        let pipeline = l.pipeline.as_mut().expect("running");
+        pipeline.process(now, arrival, frames, &mut verdicts);
+        self.made.extend(take_originated(pipeline));
         assert_eq!(verdicts.len(), frames.len());
         for (verdict, frame) in verdicts.iter().zip(frames.iter()) {
             Pipeline::sent(&l.memory.counters, *verdict, frame.bytes.len());
         }
         verdicts
+    }
+
+    /// The frames that the lcores made and sent since the last call, with their verdicts.
+    pub fn made(&mut self) -> Vec<(Verdict, Vec<u8>)> {
+        std::mem::take(&mut self.made)
     }
 
     /// What must hold at every moment.
@@ -295,6 +345,7 @@ impl Harness {
             let arrived = c.get(Counter::RxPackets) + c.get(Counter::HandedIn);
             let gone = c.get(Counter::ForwardedPackets) + c.get(Counter::PuntedPackets);
             let gone = gone + c.get(Counter::AnsweredPackets) + c.get(Counter::HandedOut) + c.dropped_total();
+            let gone = gone + c.get(Counter::ConsumedPackets) + c.get(Counter::HeldPackets);
             assert_eq!(arrived, gone, "conservation on lcore {lcore}");
         }
         assert_eq!(self.total(Counter::HandedOut), self.total(Counter::HandedIn), "nothing is lost between lcores");
@@ -389,6 +440,6 @@ fn check_output(out: &Out, input: &[u8]) {
             assert!(out.bytes.len() <= input.len(), "an answer is never longer than the question");
         }
         Verdict::Punt { .. } => assert_eq!(out.bytes, input, "Linux gets what came"),
-        Verdict::HandOver { .. } | Verdict::Drop(_) => {}
+        Verdict::HandOver { .. } | Verdict::Originate { .. } | Verdict::Consume | Verdict::Drop(_) => {}
     }
 }

@@ -5,9 +5,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use leat_abi::Snapshot;
 use leat_abi::flow::protocol::{TCP, UDP};
 use leat_abi::snapshot::{Group, Listener, Local, LocalKind, NextHop, Target, TargetState};
+use leat_core::PortInfo;
 
 /// The ports: clients and the router to them are at the first, targets at the second.
 pub const PORTS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+/// Their MTU.
+pub const MTU: u16 = 1500;
+/// The key of all segments here.
+pub const OWNER_KEY: u64 = 0x5eed;
 pub const CLIENT_SIDE: u8 = 0;
 pub const TARGET_SIDE: u8 = 1;
 /// The router that clients are behind.
@@ -61,20 +66,25 @@ pub fn table(slots: &[u16]) -> Vec<u16> {
 
 /// The configuration that tests begin with.
 pub fn snapshot() -> Snapshot {
-    let node = |address| Local { address, kind: LocalKind::Node, port: CLIENT_SIDE };
+    let node = |address: Ipv4Addr| Local { address: address.into(), kind: LocalKind::Node, port: CLIENT_SIDE };
     let listener = |slot, socket: SocketAddrV4, protocol, group| Listener {
         slot,
-        vip: *socket.ip(),
+        vip: (*socket.ip()).into(),
         port: socket.port(),
         protocol,
         group,
-        source: *socket.ip(),
+        sources: vec![(*socket.ip()).into()],
     };
-    let group = |preserve_client_ip, slots: &[u16]| Group { preserve_client_ip, table: table(slots) };
+    let group =
+        |preserve_client_ip, slots: &[u16]| Group { preserve_client_ip, table: table(slots), ..Group::default() };
     Snapshot {
         generation: 1,
         selection_key: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
-        locals: vec![Local { address: HOST, kind: LocalKind::Host, port: CLIENT_SIDE }, node(NODE), node(NODE_2)],
+        locals: vec![
+            Local { address: HOST.into(), kind: LocalKind::Host, port: CLIENT_SIDE },
+            node(NODE),
+            node(NODE_2),
+        ],
         listeners: vec![
             listener(0, WEB, TCP, 0),
             listener(1, DIRECT, TCP, 1),
@@ -96,10 +106,16 @@ pub fn snapshot() -> Snapshot {
                 slot,
                 generation: 0,
                 state: TargetState::Active,
-                address: *target(slot).ip(),
+                address: (*target(slot).ip()).into(),
                 port: target(slot).port(),
                 next_hop: Some(NextHop { port: TARGET_SIDE, mac: target_mac(slot) }),
             })
             .collect(),
+        ..Snapshot::default()
     }
+}
+
+/// The ports as the pipeline knows them.
+pub fn ports() -> [PortInfo; 2] {
+    PORTS.map(|mac| PortInfo { mac, mtu: MTU })
 }

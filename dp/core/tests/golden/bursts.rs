@@ -1,7 +1,7 @@
 //! Packets of one flow within one burst, and configurations that change in between.
 
 use leat_abi::snapshot::TargetState;
-use leat_core::{BURST, Verdict};
+use leat_core::{Answer, BURST, Verdict};
 
 use crate::common::*;
 
@@ -40,7 +40,7 @@ fn a_conversation_in_a_burst() {
         (TARGET_SIDE, s.at_target(ACK, t + 1, c + 6)),
     ];
     let mut h = Harness::default();
-    let frames = packets.iter().map(|(port, p)| Buffer { port: *port, bytes: p.bytes(), whole: true }).collect();
+    let frames = packets.iter().map(|(port, p)| Buffer::new(*port, p.bytes())).collect();
     let outs = h.run(0, frames);
     for (out, (port, packet)) in outs.iter().zip(&packets) {
         let expected = if *port == CLIENT_SIDE { s.as_target_sees(packet) } else { s.as_client_sees(packet) };
@@ -114,7 +114,7 @@ fn a_mixed_burst() {
             Verdict::Drop(ForeignMac),
             forward,
             forward,
-            Verdict::Answer { port: CLIENT_SIDE },
+            Verdict::Answer { port: CLIENT_SIDE, with: Answer::Reset },
         ]
     );
     assert_eq!(h.burst(0, CLIENT_SIDE, &[]), []);

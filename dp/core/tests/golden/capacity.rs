@@ -205,7 +205,7 @@ fn listeners_keep_their_ports() {
     h.world.groups[0].table = vec![1];
     let listeners: Vec<u16> = (0..50).map(|n| 20_000 + n).chain([10_000, 64_999]).collect();
     for (n, port) in (0..).zip(&listeners) {
-        let listener = leat_abi::snapshot::Listener { slot: 7 + n % 25, port: *port, ..h.world.listeners[0] };
+        let listener = leat_abi::snapshot::Listener { slot: 7 + n % 25, port: *port, ..h.world.listeners[0].clone() };
         h.world.listeners.push(listener);
     }
     h.publish();
@@ -293,12 +293,16 @@ fn pools_run_out() {
     let vip = |n: u8| SocketAddrV4::new([10, 1, 7, n].into(), 80);
     h.world.groups[0].table = vec![1];
     (0..3).for_each(|_| h.publish());
-    let web = h.world.listeners[0];
+    let web = h.world.listeners[0].clone();
     let pairs = harness::POOLS as u8 + 20;
     for n in 0..pairs {
         let ip = *vip(n).ip();
-        h.world.listeners.push(leat_abi::snapshot::Listener { vip: ip, source: ip, ..web });
-        h.world.locals.push(leat_abi::snapshot::Local { address: ip, ..h.world.locals[1] });
+        h.world.listeners.push(leat_abi::snapshot::Listener {
+            vip: ip.into(),
+            sources: vec![ip.into()],
+            ..web.clone()
+        });
+        h.world.locals.push(leat_abi::snapshot::Local { address: ip.into(), ..h.world.locals[1] });
     }
     h.publish();
     h.moved();
@@ -315,7 +319,9 @@ fn pools_run_out() {
 
     h.pass(35_000);
     h.pass(62_000);
-    h.world.listeners.retain(|listener| listener.vip.octets()[2] != 7 || refused.contains(&listener.vip.octets()[3]));
+    let is_refused = |ip: std::net::IpAddr| refused.iter().any(|n| ip == *vip(*n).ip());
+    let is_new = |ip: std::net::IpAddr| (0..pairs).any(|n| ip == *vip(n).ip());
+    h.world.listeners.retain(|listener| !is_new(listener.vip) || is_refused(listener.vip));
     (0..3).for_each(|_| h.publish());
     assert!(refused.iter().all(|n| !attempt(&mut h, *n)), "pools were given up");
     h.check_flows();

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use leat_abi::counters::{Counter, DropReason};
-use leat_core::Verdict;
+use leat_core::{Answer, Verdict};
 
 use crate::common::moves::Expect;
 use crate::common::packet::L4;
@@ -26,7 +26,7 @@ fn case(h: Harness, packet: &Packet) -> Case {
 }
 
 fn bytes(h: Harness, bytes: Vec<u8>) -> Case {
-    Case { h, frame: Buffer { port: CLIENT_SIDE, bytes, whole: true }, besides: nothing() }
+    Case { h, frame: Buffer::new(CLIENT_SIDE, bytes), besides: nothing() }
 }
 
 /// A good SYN's bytes with a change, its IP checksum made right again.
@@ -63,7 +63,7 @@ fn provoke(reason: DropReason) -> Option<Case> {
             bytes(h, frame)
         }
         DropReason::ForeignMac => case(h, &syn().macs(ROUTER_MAC, [2, 0, 0, 0, 7, 7])),
-        DropReason::UnsupportedEthertype => changed(|f| f[12..14].copy_from_slice(&[0x86, 0xdd])),
+        DropReason::UnsupportedEthertype => changed(|f| f[12..14].copy_from_slice(&[0x88, 0xcc])),
         DropReason::Vlan => changed(|f| drop(f.splice(12..12, [0x81, 0, 0, 5]))),
         DropReason::IpHeader => changed(|f| f[14] = 0x65),
         DropReason::IpOptions => changed(|f| {
@@ -78,7 +78,8 @@ fn provoke(reason: DropReason) -> Option<Case> {
         }
         DropReason::IpSource => case(h, &Packet { source: SocketAddrV4::new(NODE_2, 5), ..syn() }),
         DropReason::Land => case(h, &Packet { source: WEB, ..syn() }),
-        DropReason::Fragment => changed(|f| f[20] = 0x20),
+        DropReason::FragmentBad => changed(|f| f[20] = 0x80),
+        DropReason::FragmentTiny => changed(|f| f[21] = 1),
         DropReason::TtlExpired => case(h, &syn().ttl(1)),
         DropReason::TcpHeader => changed(|f| f[46] = 0x40),
         DropReason::TcpFlags => changed(|f| f[47] = 0),
@@ -167,6 +168,10 @@ fn provoke(reason: DropReason) -> Option<Case> {
             });
             case(h, &to_host)
         }
+        DropReason::Ipv6Extension | DropReason::UdpChecksum => return None,
+        DropReason::FragmentOverlap | DropReason::FragmentTimeout | DropReason::FragmentsFull => return None,
+        DropReason::IcmpBad | DropReason::IcmpNoFlow | DropReason::IcmpRate | DropReason::TooBig => return None,
+        DropReason::Withdrawn => return None,
         DropReason::HandoverFull | DropReason::PuntFull | DropReason::TxFull | DropReason::Restart => return None,
     })
 }
@@ -198,9 +203,9 @@ fn app_counts() {
     let c = h.counters(0);
     for (verdict, reason) in [
         (Verdict::Forward { port: 0 }, Some(DropReason::TxFull)),
-        (Verdict::Answer { port: 0 }, Some(DropReason::TxFull)),
+        (Verdict::Answer { port: 0, with: Answer::Reset }, Some(DropReason::TxFull)),
         (Verdict::Punt { port: 0 }, Some(DropReason::PuntFull)),
-        (Verdict::HandOver { lcore: 1 }, Some(DropReason::HandoverFull)),
+        (Verdict::HandOver { lcore: 1, ports: 0 }, Some(DropReason::HandoverFull)),
         (Verdict::Drop(DropReason::Land), None),
     ] {
         let before = (c.dropped_total(), reason.map(|r| c.dropped(r)));
@@ -265,16 +270,21 @@ fn wrong_lengths() {
     ]);
 }
 
-/// Fragments of all kinds, and the reserved bit. req: S18.3
+/// Fragments that are too short, reach into the header, or end beyond what a datagram can be, and the reserved bit. req: S10.1, S18.3
 #[test]
 fn fragments() {
-    let with = |high: u8, low: u8| {
+    let with = |high: u8, low: u8, reason| {
         let mut frame = syn().bytes();
         (frame[20], frame[21]) = (high, low);
         fix_ip_checksum(&mut frame);
-        (frame, DropReason::Fragment)
+        (frame, reason)
     };
-    all_dropped([with(0x20, 0), with(0, 1), with(0x1f, 0xff), with(0x60, 0), with(0x80, 0), with(0, 185)]);
+    all_dropped([
+        with(0, 1, DropReason::FragmentTiny),
+        with(0x1f, 0xff, DropReason::FragmentBad),
+        with(0x60, 1, DropReason::FragmentTiny),
+        with(0x80, 0, DropReason::FragmentBad),
+    ]);
 }
 
 /// Frames to groups that carry IP are nobody's. req: LSN-06

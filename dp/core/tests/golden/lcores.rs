@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddrV4;
 
 use leat_abi::{Counter, DropReason};
-use leat_core::Verdict;
+use leat_core::{Answer, Verdict};
 
 use crate::common::*;
 
@@ -152,9 +152,9 @@ fn strays_are_answered_by_the_owner() {
     for n in 0..20 {
         let stray = Packet::tcp(client(n), WEB, ACK, 1, 2).macs(ROUTER_MAC, PORTS[0]);
         let out = h.feed(CLIENT_SIDE, &stray);
-        assert_eq!(out.verdict, Verdict::Answer { port: CLIENT_SIDE });
+        assert_eq!(out.verdict, Verdict::Answer { port: CLIENT_SIDE, with: Answer::Reset });
         let late = Packet::tcp(target(0), SocketAddrV4::new(NODE, 30_000 + n), ACK, 1, 2).macs(target_mac(0), PORTS[1]);
-        assert_eq!(h.feed(TARGET_SIDE, &late).verdict, Verdict::Answer { port: TARGET_SIDE });
+        assert_eq!(h.feed(TARGET_SIDE, &late).verdict, Verdict::Answer { port: TARGET_SIDE, with: Answer::Reset });
     }
     assert_eq!(h.total(Counter::ResetsSent), 40);
 }

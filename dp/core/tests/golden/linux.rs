@@ -77,7 +77,7 @@ fn unreachable_to_a_node() {
     h.moved();
     let elsewhere = SocketAddrV4::new([203, 0, 113, 9].into(), 0);
     h.feed(CLIENT_SIDE, &Packet::icmp(CLIENT, elsewhere, 3, 1).macs(ROUTER_MAC, PORTS[0]));
-    rx(74).dropped("icmp").is(&h.moved());
+    rx(74).dropped("icmp_no_flow").is(&h.moved());
 }
 
 /// Answers to health checks: TCP to the node's own ports, whether of a target or of its router. req: HC-28, SEC-04, S9.1

@@ -1,6 +1,6 @@
 //! Segments without a flow, and the resets that answer them.
 
-use leat_core::Verdict;
+use leat_core::{Answer, Verdict};
 
 use crate::common::packet::L4;
 use crate::common::*;
@@ -27,7 +27,7 @@ fn ack_without_flow() {
         Packet { tos: 0xb9, ttl: 3, padding: 6, ..stray(ACK, &[]).options(&[1, 1, 1, 1]) },
     ] {
         let out = h.feed(CLIENT_SIDE, &segment);
-        assert_eq!(out.verdict, Verdict::Answer { port: CLIENT_SIDE });
+        assert_eq!(out.verdict, Verdict::Answer { port: CLIENT_SIDE, with: Answer::Reset });
         assert_eq!(out.bytes, reset_for(&segment, 9000, 0, RST).bytes());
         rx(segment.bytes().len()).reset(Some(0)).is(&h.moved());
     }
@@ -40,7 +40,7 @@ fn syn_that_no_target_can_take() {
     for (payload, ack) in [(&b""[..], 7001), (b"12345", 7006)] {
         let segment = Packet { destination: EMPTY, ..stray(SYN, payload) };
         let out = h.feed(CLIENT_SIDE, &segment);
-        assert_eq!(out.verdict, Verdict::Answer { port: CLIENT_SIDE });
+        assert_eq!(out.verdict, Verdict::Answer { port: CLIENT_SIDE, with: Answer::Reset });
         assert_eq!(out.bytes, reset_for(&segment, 0, ack, RST | ACK).bytes());
         let refused = rx(segment.bytes().len()).and("listener5.no_target", 1);
         refused.reset(Some(5)).is(&h.moved());
@@ -82,7 +82,7 @@ fn target_segment_without_flow() {
     for to in [CLIENT, std::net::SocketAddrV4::new(NODE, 12_345)] {
         let segment = Packet::tcp(target(2), to, PSH | ACK, 7000, 9000).payload(b"late").macs(target_mac(2), PORTS[1]);
         let out = h.feed(TARGET_SIDE, &segment);
-        assert_eq!(out.verdict, Verdict::Answer { port: TARGET_SIDE });
+        assert_eq!(out.verdict, Verdict::Answer { port: TARGET_SIDE, with: Answer::Reset });
         assert_eq!(out.bytes, reset_for(&segment, 9000, 0, RST).bytes());
         rx(58).reset(None).is(&h.moved());
     }

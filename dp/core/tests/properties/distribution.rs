@@ -21,7 +21,7 @@ const CHI_SQUARE_MAX: f64 = 27.88;
 fn spread(packet: &Packet, vary: impl Fn(u32, &mut [u8])) -> Vec<u64> {
     let mut world = snapshot();
     for slot in 8..TARGETS {
-        let target = leat_abi::snapshot::Target { slot, address: *target(slot).ip(), ..world.targets[0] };
+        let target = leat_abi::snapshot::Target { slot, address: (*target(slot).ip()).into(), ..world.targets[0] };
         world.targets.push(target);
     }
     let all: Vec<u16> = (0..TARGETS).collect();
@@ -31,10 +31,10 @@ fn spread(packet: &Packet, vary: impl Fn(u32, &mut [u8])) -> Vec<u64> {
     let (counters, events) = (memory.counters, memory.producer());
     let place = Place { lcore: 0, lcores: 1, owner_key: 1, table_key: [2, 3] };
     let now = Now { ms: 1_000_000 };
-    let forwarding = Arc::new(Forwarding::new(&world, &PORTS));
+    let forwarding = Arc::new(Forwarding::new(&world, &crate::common::world::ports(), 1));
     let ports = Arc::new(SourcePorts::new(1, 64));
     ports.configure(&forwarding, true);
-    let mut pipeline = Pipeline::new(place, memory.entries(), counters, events, ports, now);
+    let mut pipeline = Pipeline::new(place, memory.flows(), counters, events, ports, now);
     pipeline.install(forwarding);
     let template = packet.bytes();
     let mut verdicts = ArrayVec::new();
@@ -44,7 +44,7 @@ fn spread(packet: &Packet, vary: impl Fn(u32, &mut [u8])) -> Vec<u64> {
             .map(|n| {
                 let mut bytes = template.clone();
                 vary(n, &mut bytes);
-                Buffer { port: CLIENT_SIDE, bytes, whole: true }
+                Buffer::new(CLIENT_SIDE, bytes)
             })
             .collect();
         pipeline.process(now, Arrival::Wire, &mut frames, &mut verdicts);

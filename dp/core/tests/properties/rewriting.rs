@@ -47,13 +47,14 @@ proptest! {
         h.world.groups[0].preserve_client_ip = preserve;
         h.world.groups[0].table = vec![0];
         h.world.targets.truncate(1);
-        h.world.targets[0].address = *target.ip();
+        h.world.targets[0].address = (*target.ip()).into();
         h.world.targets[0].port = target.port();
         h.world.targets[0].next_hop = Some(NextHop { port: 1, mac });
         h.world.listeners.truncate(1);
         h.world.groups.truncate(1);
         let listener = &mut h.world.listeners[0];
-        (listener.vip, listener.port, listener.source) = (*node.ip(), node.port(), *node.ip());
+        (listener.vip, listener.port) = ((*node.ip()).into(), node.port());
+        listener.sources = vec![(*node.ip()).into()];
         listener.protocol = if udp { 17 } else { 6 };
         h.publish();
 
