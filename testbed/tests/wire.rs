@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, ensure};
-use leat_testbed::{Appliance, ApplianceOptions, Bed, Process, Run, Topology, e2e};
+use leat_testbed::{Appliance, ApplianceOptions, Bed, P1_DEVICE, Process, Run, Topology, e2e};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +14,10 @@ use std::time::Duration;
 
 /// Debian's Python: python3-scapy is there for no other.
 const PYTHON: &str = "/usr/bin/python3";
+/// MTU of the targets' side, smaller than that of the clients' side (`INSIDE_MTU` in `bed.py`).
+const TARGETS_MTU: &str = "1400";
+/// As many flows as it takes to use up the source ports towards one target.
+const FLOWS_MAX: u32 = 131_072;
 /// Long after the suite should be done.
 const SUITE: Duration = Duration::from_secs(600);
 
@@ -32,6 +36,7 @@ fn has_scapy() -> bool {
 fn run_suite(options: &ApplianceOptions) -> Result<()> {
     let run = Run::start_unique()?;
     let topology = Topology::create(&run, 1)?;
+    topology.lb.ip(&["link", "set", P1_DEVICE, "mtu", TARGETS_MTU])?;
     let appliance = Appliance::start(&run, &topology, options)?;
     let bed = Bed { appliance, targets: Vec::new(), topology, run };
 
@@ -54,5 +59,5 @@ fn the_wire_suite() -> Result<()> {
     if !has_scapy() {
         return Ok(());
     }
-    run_suite(&ApplianceOptions::default())
+    run_suite(&ApplianceOptions { flows_max: FLOWS_MAX, ..ApplianceOptions::default() })
 }

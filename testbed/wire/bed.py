@@ -21,9 +21,11 @@ CLIENT = Host("02:c1:00:00:00:96", "10.1.0.150")
 PACER = Host("02:c1:00:00:00:fa", "10.1.0.250")
 TARGETS = [Host(f"02:7a:00:00:00:{number:02x}", f"10.2.0.{number}") for number in range(51, 55)]
 ABSENT = "10.2.0.99"
+# MTU of each port: wire.rs makes that of the targets' side smaller.
+OUTSIDE_MTU, INSIDE_MTU = 1500, 1400
 
 # Listeners of TCP, by what they are for.
-FULL_NAT, KEEP, KEEP_TOO, ONE_FULL_NAT, ONE_KEEP, ONE_KEEP_TOO, EMPTY, UNREACHABLE = range(80, 88)
+FULL_NAT, KEEP, KEEP_TOO, ONE_FULL_NAT, ONE_KEEP, ONE_KEEP_TOO, EMPTY, UNREACHABLE, EXHAUSTED = range(80, 89)
 # Listeners of UDP.
 UDP, UDP_ONE, UDP_ONE_TOO, UDP_EMPTY = range(53, 57)
 
@@ -37,7 +39,7 @@ class Bed:
     def __init__(self, socket, clients, targets):
         self.api = Api(socket)
         self.outside = Link("p0", *clients, Hosts([CLIENT, PACER]))
-        self.inside = Link("p1", *targets, Hosts(TARGETS))
+        self.inside = Link("p1", *targets, Hosts(TARGETS, are_checked=True))
         ports = {port["name"]: port["mac"] for port in self.api.get("/status")["dataPlane"]["ports"]}
         self.outside_mac, self.inside_mac = ports["p0"], ports["p1"]
 
@@ -53,10 +55,11 @@ class Bed:
         self.group("one-keep", "TCP", 8083, one, [ONE_KEEP, ONE_KEEP_TOO], keep)
         self.group("empty", "TCP", 8084, [], [EMPTY], full)
         self.group("unreachable", "TCP", 8085, [ABSENT], [UNREACHABLE], full)
+        self.group("exhausted", "TCP", 8086, all_targets[1:2], [EXHAUSTED], full)
         self.group("udp", "UDP", 9000, all_targets, [UDP])
         self.group("udp-one", "UDP", 9001, one, [UDP_ONE, UDP_ONE_TOO])
         self.group("udp-empty", "UDP", 9002, [], [UDP_EMPTY])
-        for name in ("full-nat", "keep", "one-full-nat", "one-keep", "udp", "udp-one"):
+        for name in ("full-nat", "keep", "one-full-nat", "one-keep", "exhausted", "udp", "udp-one"):
             self.wait_targets(name, "healthy")
 
     def group(self, name, protocol, port, targets, listeners, attributes=None):

@@ -11,6 +11,7 @@ has been answered on a link, there is no answer to an earlier one to come.
 import difflib
 import functools
 import itertools
+import os
 import time
 import unittest
 from collections import Counter
@@ -42,8 +43,16 @@ FREE = {
 # How long counters may lag behind what was seen on the links.
 COUNTERS_S = 5
 
-# A port of a target of the group full-nat, and one that nobody uses.
+# So many of the last frames are shown for a test that fails.
+LOG_ROWS = 60
+
+# A port that nobody uses.
 PACER_PORT = 1
+
+
+def not_yet(what):
+    """Leaves a test or a class of tests out until what it tests works; LEAT_WIRE_NOT_YET=1 runs it all the same."""
+    return unittest.skipUnless(os.environ.get("LEAT_WIRE_NOT_YET"), f"not yet: {what}")
 
 
 class WireCase(unittest.TestCase):
@@ -202,7 +211,8 @@ class WireCase(unittest.TestCase):
         """What went over the links in this test, for one that fails."""
         rows = [(at, link.name, way, frame) for link in (self.outside, self.inside) for at, way, frame in link.take_log()]
         rows.sort()
-        return "\n".join(f"  {at - rows[0][0]:8.4f} {name} {way} {Ether(frame).summary()}" for at, name, way, frame in rows)
+        lines = [f"  {at - rows[0][0]:8.4f} {name} {way} {Ether(frame).summary()}" for at, name, way, frame in rows[-LOG_ROWS:]]
+        return "\n".join(lines if len(rows) <= LOG_ROWS else ["  ...", *lines])
 
 
 def is_v6(address):

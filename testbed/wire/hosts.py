@@ -50,10 +50,11 @@ class Host:
 
 
 class Hosts:
-    """All hosts of a link."""
+    """All hosts of a link, and whether they are targets, which take health checks."""
 
-    def __init__(self, hosts):
+    def __init__(self, hosts, are_checked=False):
         self.hosts = list(hosts)
+        self._are_checked = are_checked
 
     def add(self, host):
         """One more."""
@@ -101,7 +102,7 @@ class Hosts:
 
     def _check(self, frame, source, destination, l4):
         source_port, destination_port, seq, ack = struct.unpack("!HHII", frame[l4 : l4 + 12])
-        if destination_port != HEALTH_PORT:
+        if destination_port != HEALTH_PORT or not self._are_checked:
             return None
         host, flags = self._find(destination), frame[l4 + 13]
         if host is None or flags & RST:
