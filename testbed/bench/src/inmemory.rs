@@ -13,7 +13,7 @@ use leat_core::{BURST, Forwarding, prefetch};
 use leat_dpdk::reference::{HashTable, KEY_BYTES};
 use leat_dpdk::{Eal, rdtsc};
 
-use crate::bed::{Bed, Direction, PORT_MAC, Random};
+use crate::bed::{Bed, Direction, Random, forwarding};
 use crate::memory::{self, Line, Pages, Region, Sinks};
 use crate::stats::Figure;
 use crate::world::{self, Mode, Transport};
