@@ -79,7 +79,7 @@ pub fn compile(
         let port = model.port_of(lb.address).or(ports.first().map(String::as_str));
         match port.and_then(port_number) {
             Some(port) if seen.insert(lb.address) => {
-                locals.push(Local { address: lb.address, kind: LocalKind::Node, port });
+                locals.push(Local { address: lb.address.into(), kind: LocalKind::Node, port });
                 nodes.insert(lb.id, lb.address);
             }
             Some(_) => {}
@@ -98,7 +98,7 @@ pub fn compile(
         if let Some(port) = port
             && seen.insert(address)
         {
-            locals.push(Local { address, kind: LocalKind::Host, port });
+            locals.push(Local { address: address.into(), kind: LocalKind::Host, port });
         }
     }
 
@@ -114,13 +114,26 @@ pub fn compile(
             let table = cache.table(listener.target_group, model.selection_key(), candidates);
             let group = model.target_group(listener.target_group);
             let preserve_client_ip = group.is_some_and(|group| group.preserves_client_ip());
-            groups.push(Group { preserve_client_ip, table: table.to_vec() });
+            groups.push(Group {
+                preserve_client_ip,
+                id: listener.target_group.0,
+                table: table.to_vec(),
+                ..Group::default()
+            });
             (groups.len() - 1) as u16
         });
         for (slot, number) in [(listener.tcp_slot, protocol::TCP), (listener.udp_slot, protocol::UDP)] {
             match slot {
                 Some(slot) if slot < shape.limits.listeners_max => {
-                    listeners.push(Listener { slot, vip, port: listener.port, protocol: number, group, source: vip });
+                    let vip = vip.into();
+                    listeners.push(Listener {
+                        slot,
+                        vip,
+                        port: listener.port,
+                        protocol: number,
+                        group,
+                        sources: vec![vip],
+                    });
                 }
                 Some(slot) => problems.push(format!(
                     "the {} listener on port {} has number {slot}, and the data plane has room for {}; start leat-dp with a \
@@ -151,7 +164,7 @@ pub fn compile(
                 Treatment::Draining => TargetState::Draining,
                 Treatment::Unhealthy => TargetState::Unhealthy,
             },
-            address: target.address,
+            address: target.address.into(),
             port: target.port,
             next_hop: next_hop.and_then(|hop| Some(NextHop { port: port_at(hop.port)?, mac: hop.mac })),
         });
@@ -162,7 +175,15 @@ pub fn compile(
             "{left_out} targets get no traffic: the data plane has room for {room}; start leat-dp with a larger --targets-max"
         ));
     }
-    let snapshot = Snapshot { generation, selection_key: model.selection_key(), locals, listeners, groups, targets };
+    let snapshot = Snapshot {
+        generation,
+        selection_key: model.selection_key(),
+        locals,
+        listeners,
+        groups,
+        targets,
+        ..Snapshot::default()
+    };
     Compiled { snapshot, epoch: model.epoch(), problems }
 }
 
