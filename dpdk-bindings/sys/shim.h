@@ -54,6 +54,9 @@ static const uint64_t leat_rss_ip_tcp_udp = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | R
 static const uint64_t leat_rx_offload_rss_hash = RTE_ETH_RX_OFFLOAD_RSS_HASH;
 
 static const uint64_t leat_mbuf_rx_rss_hash = RTE_MBUF_F_RX_RSS_HASH;
+/* The driver has taken a VLAN tag off and says which. */
+static const uint64_t leat_mbuf_rx_vlan_stripped = RTE_MBUF_F_RX_VLAN_STRIPPED;
+static const uint64_t leat_mbuf_rx_vlan = RTE_MBUF_F_RX_VLAN;
 /* How the buffer is attached to its mbuf: must outlive every other flag. */
 static const uint64_t leat_mbuf_attachment = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
 

@@ -30,6 +30,10 @@ pub fn run(mut plane: DataPlane, stop: &AtomicBool) -> anyhow::Result<()> {
             for (block, port) in header.port.iter().zip(&mut plane.ports) {
                 port.report(block);
             }
+            for vlan in &*plane.vlans {
+                let link_up = header.port[usize::from(vlan.parent)].link_up.load(Ordering::Relaxed);
+                header.port[usize::from(vlan.port)].link_up.store(link_up, Ordering::Relaxed);
+            }
         }
         if carried == 0 {
             std::thread::sleep(NAP);
@@ -49,6 +53,7 @@ fn finish(plane: DataPlane) -> anyhow::Result<()> {
         mut exception,
         ports,
         port_infos: _,
+        vlans: _,
         segment: _segment,
         pool,
         silence,

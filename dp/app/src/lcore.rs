@@ -19,6 +19,7 @@ use leat_dpdk::{HandoverRx, HandoverTx, Mempool, RxQueue, TxQueue, free_batch, r
 use crate::clock::Clock;
 use crate::orders::{Listener, Mailbox, Order};
 use crate::packet::{Errand, Packet};
+use crate::vlan::{self, Vlan};
 
 /// Turns without work after which an lcore with idle back-off sleeps between turns.
 const PATIENCE_TURNS: u32 = 2_000;
@@ -67,6 +68,13 @@ pub enum Egress {
     Queue(TxQueue),
     /// The lcore that has one for it.
     Via(u16),
+    /// The way of another port, with a VLAN's tag.
+    Tagged {
+        /// The other port.
+        parent: u8,
+        /// The tag.
+        tag: u16,
+    },
 }
 
 struct EgressPort {
@@ -101,6 +109,14 @@ impl Exits {
             Some(EgressPort { way: Egress::Via(lcore), .. }) => {
                 let lcore = *lcore;
                 self.hand_over(packet, lcore, Errand::Transmit(verdict), Verdict::HandOver { lcore, ports: 0 });
+            }
+            Some(EgressPort { way: Egress::Tagged { parent, tag }, .. }) => {
+                let (parent, tag) = (*parent, *tag);
+                if vlan::tag_frame(&mut packet, tag) {
+                    self.transmit(packet, parent, verdict);
+                } else {
+                    Pipeline::refused(&self.counters, verdict);
+                }
             }
             // A snapshot's ports are checked, so this is a flow of a port that is no more.
             None => Pipeline::refused(&self.counters, verdict),
@@ -151,6 +167,7 @@ pub struct Lcore {
     exits: Exits,
     /// Where buffers for packets made here come from.
     pool: Arc<Mempool>,
+    vlans: Arc<[Vlan]>,
     header: &'static LcoreHeader,
     commands: Consumer<'static>,
     mailbox: Arc<Mailbox>,
@@ -179,6 +196,8 @@ pub struct Parts {
     pub egress: Vec<Egress>,
     /// Packet buffers.
     pub pool: Arc<Mempool>,
+    /// VLANs.
+    pub vlans: Arc<[Vlan]>,
     /// Its rings.
     pub rings: Rings,
     /// The clock.
@@ -204,6 +223,7 @@ impl Lcore {
                     .collect(),
             },
             pool: parts.pool,
+            vlans: parts.vlans,
             pipeline: parts.pipeline,
             header: parts.header,
             commands: parts.commands,
@@ -268,6 +288,7 @@ impl Lcore {
             for queue in 0..self.rx.len() {
                 if self.rx[queue].burst(&mut batch) > 0 {
                     received += batch.len();
+                    batch.iter_mut().for_each(|packet| vlan::untag(packet, &self.vlans));
                     self.process(&mut batch, Arrival::Wire, now);
                 }
             }
@@ -371,6 +392,13 @@ impl Lcore {
             let rest = batch.iter().take_while(|p| p.errand() == Errand::FromLinux(port)).count();
             by_port.extend(batch.drain(..rest));
             let count = by_port.len();
+            let mut port = port;
+            if let Some(EgressPort { way: Egress::Tagged { parent, tag }, .. }) =
+                self.exits.ports.get(usize::from(port))
+            {
+                by_port.retain(|packet| vlan::tag_frame(packet, *tag));
+                port = *parent;
+            }
             let sent = match self.exits.ports.get_mut(usize::from(port)) {
                 Some(EgressPort { way: Egress::Queue(queue), .. }) => queue.burst(&mut by_port),
                 _ => 0,

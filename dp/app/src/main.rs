@@ -19,6 +19,7 @@ mod packet;
 mod ports;
 mod setup;
 mod silence;
+mod vlan;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::vlan::VlanOption;
+
 /// Leat's data plane: moves packets between DPDK ports as the control plane (leat-cp) says.
 ///
 /// It makes a shared-memory segment that leat-cp attaches to, a TAP twin for every port (so that Linux can answer ARP and run
@@ -18,6 +20,11 @@ pub struct Options {
     /// A port: a name of up to 10 of [a-z0-9-], and its device, which is a PCI address or a DPDK virtual device; repeat for each port
     #[arg(long = "port", value_name = "NAME=DEVICE", required = true, value_parser = port)]
     pub ports: Vec<PortOption>,
+
+    /// A VLAN as a port of its own: a name like a port's, the port on whose device it is, and its number, 1 to 4094; repeat for each.
+    /// Frames with the tag of a VLAN that is not named here are dropped
+    #[arg(long = "vlan", value_name = "NAME=PORT:ID", value_parser = VlanOption::parse)]
+    pub vlans: Vec<VlanOption>,
 
     /// CPUs for the polling lcores, one lcore each: `1,2` or `2-5`; a CPU may be named twice
     #[arg(long, value_name = "LIST", default_value = "0", value_parser = cpu_list)]
@@ -136,12 +143,18 @@ impl PortOption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CpuList(pub Vec<u32>);
 
-fn port(text: &str) -> Result<PortOption, String> {
-    let (name, device) = text.split_once('=').ok_or("write NAME=DEVICE, such as p0=0000:03:00.0")?;
+/// Whether a port can have this name.
+pub fn check_port_name(name: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 10 || !name.chars().all(good) {
         return Err(format!("the port's name {name:?} must be 1 to 10 characters of a-z, 0-9 and -"));
     }
+    Ok(())
+}
+
+fn port(text: &str) -> Result<PortOption, String> {
+    let (name, device) = text.split_once('=').ok_or("write NAME=DEVICE, such as p0=0000:03:00.0")?;
+    check_port_name(name)?;
     let is_pci = device.split(',').next().is_some_and(|address| address.contains(':') && address.contains('.'));
     if !is_pci && !device.starts_with("net_") {
         return Err(format!(

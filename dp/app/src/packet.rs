@@ -29,6 +29,12 @@ impl Packet {
         &self.0
     }
 
+    /// The buffer, to be changed.
+    #[inline(always)]
+    pub fn mbuf_mut(&mut self) -> &mut Mbuf {
+        &mut self.0
+    }
+
     /// Says what the receiving thread is to do with the packet.
     #[inline(always)]
     pub fn mark(&mut self, errand: Errand) {

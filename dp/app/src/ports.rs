@@ -53,7 +53,13 @@ pub struct Twin {
 
 /// Checks what can be checked before DPDK starts. Returns the ports' MTUs in bytes.
 pub fn check(options: &Options) -> anyhow::Result<Vec<u16>> {
-    ensure!(options.ports.len() <= PORTS_MAX, "{} ports; there can be {PORTS_MAX}", options.ports.len());
+    let count = options.ports.len() + options.vlans.len();
+    ensure!(count <= PORTS_MAX, "{count} ports, VLANs included; there can be {PORTS_MAX}");
+    for (number, vlan) in options.vlans.iter().enumerate() {
+        let others = options.ports.iter().map(|port| &port.name);
+        let mut others = others.chain(options.vlans[..number].iter().map(|vlan| &vlan.name));
+        ensure!(others.all(|name| *name != vlan.name), "two ports have the name {}", vlan.name);
+    }
     let kernel = Kernel::new().context("cannot ask the kernel for interfaces")?;
     let mut mtus = Vec::new();
     for (number, port) in options.ports.iter().enumerate() {
@@ -159,24 +165,28 @@ pub fn open(eal: &Eal, options: &Options, mtus: &[u16], pool: &Arc<Mempool>) -> 
 }
 
 /// Makes a port's TAP twin, with the port's MAC and, as far as the driver can, its MTU.
-pub fn open_twin(eal: &Eal, port: &OpenPort, prefix: &str, pool: &Arc<Mempool>) -> anyhow::Result<Twin> {
-    let interface = format!("{prefix}{}", port.name);
-    let mac = port.active.mac().map(|byte| format!("{byte:02x}")).join(":");
-    let id = eal.attach_vdev(&format!("net_tap_{}", port.name), &format!("iface={interface},mac={mac}")).with_context(
-        || {
+pub fn open_twin(
+    eal: &Eal,
+    name: &str,
+    info: leat_core::PortInfo,
+    prefix: &str,
+    pool: &Arc<Mempool>,
+) -> anyhow::Result<Twin> {
+    let interface = format!("{prefix}{name}");
+    let mac = info.mac.map(|byte| format!("{byte:02x}")).join(":");
+    let id =
+        eal.attach_vdev(&format!("net_tap_{name}"), &format!("iface={interface},mac={mac}")).with_context(|| {
             format!(
-                "port {}: cannot make its TAP twin {interface}. This takes CAP_NET_ADMIN and /dev/net/tun, \
-                 and no other interface of that name",
-                port.name
+                "port {name}: cannot make its TAP twin {interface}. This takes CAP_NET_ADMIN and /dev/net/tun, \
+                 and no other interface of that name"
             )
-        },
-    )?;
+        })?;
     let config = PortConfig {
         rx_queues: 1,
         tx_queues: 1,
         rx_descriptors: 256,
         tx_descriptors: 256,
-        mtu: Some(port.mtu.min(TWIN_MTU_MAX)),
+        mtu: Some(info.mtu.min(TWIN_MTU_MAX)),
         promiscuous: false,
         rss: false,
     };
@@ -188,14 +198,13 @@ pub fn open_twin(eal: &Eal, port: &OpenPort, prefix: &str, pool: &Arc<Mempool>) 
 }
 
 /// Describes a port in the segment.
-pub fn describe(block: &PortBlock, port: &OpenPort, twin: &Twin) {
-    write_name(&block.name, &port.name);
+pub fn describe(block: &PortBlock, name: &str, info: leat_core::PortInfo, twin: &Twin) {
+    write_name(&block.name, name);
     write_name(&block.tap, &twin.interface);
     let mut mac = [0; 8];
-    mac[..6].copy_from_slice(&port.active.mac());
+    mac[..6].copy_from_slice(&info.mac);
     block.mac.store(u64::from_le_bytes(mac), Ordering::Relaxed);
-    block.mtu.store(port.mtu.into(), Ordering::Relaxed);
-    port.active.report(block);
+    block.mtu.store(info.mtu.into(), Ordering::Relaxed);
 }
 
 impl ActivePort {

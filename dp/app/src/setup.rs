@@ -21,6 +21,7 @@ use crate::options::{Options, eal_arguments};
 use crate::orders::{Mailbox, Orders};
 use crate::ports::{self, ActivePort, OpenPort};
 use crate::silence::Silence;
+use crate::vlan::Vlan;
 
 /// Packets that fit into the ring between two lcores, and from an lcore to the exception thread.
 pub const RING_PACKETS: u32 = 2047;
@@ -39,9 +40,11 @@ pub struct DataPlane {
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The way to Linux.
     pub exception: ExceptionPath,
-    /// The ports, by number.
+    /// The ports that have devices, by number.
     pub ports: Vec<ActivePort>,
-    /// The ports' MACs and MTUs, by number.
+    /// The VLANs.
+    pub vlans: Arc<[Vlan]>,
+    /// The ports' MACs and MTUs, by number, those of VLANs behind those of devices.
     pub port_infos: Vec<PortInfo>,
     /// The source ports of full NAT.
     pub source_ports: Arc<SourcePorts>,
@@ -98,16 +101,23 @@ fn start_on(
     let pool = Mempool::new(&eal, "leat", config).context("no memory for packet buffers (--mbufs, --descriptors)")?;
 
     let open = ports::open(&eal, options, mtus, &pool)?;
+    let mut names: Vec<&str> = open.iter().map(|port| port.name.as_str()).collect();
+    let vlans = Vlan::of(options, &names)?;
+    let mut port_infos: Vec<PortInfo> =
+        open.iter().map(|port| PortInfo { mac: port.active.mac(), mtu: port.mtu }).collect();
+    names.extend(options.vlans.iter().map(|vlan| vlan.name.as_str()));
+    for vlan in &vlans {
+        port_infos.push(port_infos[usize::from(vlan.parent)]);
+    }
     let mut twins = Vec::new();
-    for (port, block) in open.iter().zip(&header.port) {
-        let twin = ports::open_twin(&eal, port, &options.tap_prefix, &pool)?;
-        ports::describe(block, port, &twin);
+    for ((name, info), block) in names.iter().zip(&port_infos).zip(&header.port) {
+        let twin = ports::open_twin(&eal, name, *info, &options.tap_prefix, &pool)?;
+        ports::describe(block, name, *info, &twin);
         twins.push(twin);
     }
-    let port_infos: Vec<PortInfo> =
-        open.iter().map(|port| PortInfo { mac: port.active.mac(), mtu: port.mtu }).collect();
+    let vlans: Arc<[Vlan]> = vlans.into();
     header.tsc_hz.store(eal.tsc_hz(), Ordering::Relaxed);
-    segment.set_ports(open.len() as u8);
+    segment.set_ports(names.len() as u8);
 
     let lcores = segment.geometry().lcores;
     let orders = Orders::new(lcores);
@@ -115,7 +125,7 @@ fn start_on(
     let (rings, exception_rx, exception_tx) = make_rings(&eal, lcores)?;
     let exception = ExceptionPath::new(twins, &header.port, exception_rx, exception_tx);
     let forwarding = Arc::new(initial_forwarding(&segment, &port_infos));
-    let (ports, queues) = share_queues(open, lcores);
+    let (ports, queues) = share_queues(open, &vlans, lcores);
 
     settle_handovers(&segment, lcores);
     let clock = Clock::new(eal.tsc_hz());
@@ -129,6 +139,7 @@ fn start_on(
         mailboxes,
         exception,
         ports,
+        vlans: vlans.clone(),
         port_infos,
         source_ports,
         generation,
@@ -166,6 +177,7 @@ fn start_on(
             rx,
             egress,
             pool: pool.clone(),
+            vlans: vlans.clone(),
             rings,
             clock,
             orders: orders.listener(lcore),
@@ -291,7 +303,7 @@ fn make_rings(eal: &Eal, lcores: u16) -> anyhow::Result<ExceptionRings> {
 type Queues = (Vec<leat_dpdk::RxQueue>, Vec<Egress>);
 
 /// Gives queue n of every port to lcore n. An lcore beyond a port's transmit queues sends through one that has one.
-fn share_queues(open: Vec<OpenPort>, lcores: u16) -> (Vec<ActivePort>, Vec<Queues>) {
+fn share_queues(open: Vec<OpenPort>, vlans: &[Vlan], lcores: u16) -> (Vec<ActivePort>, Vec<Queues>) {
     let mut queues: Vec<Queues> = (0..lcores).map(|_| (Vec::new(), Vec::new())).collect();
     let mut ports = Vec::new();
     for OpenPort { active, rx, tx, .. } in open {
@@ -304,6 +316,9 @@ fn share_queues(open: Vec<OpenPort>, lcores: u16) -> (Vec<ActivePort>, Vec<Queue
             egress.push(tx.next().map_or(Egress::Via((lcore % with_queue) as u16), Egress::Queue));
         }
         ports.push(active);
+    }
+    for (_, egress) in &mut queues {
+        egress.extend(vlans.iter().map(|vlan| Egress::Tagged { parent: vlan.parent, tag: vlan.id }));
     }
     (ports, queues)
 }

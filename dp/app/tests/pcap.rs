@@ -181,3 +181,53 @@ fn a_signal_during_start_stops_the_process() {
     process.assert_no_directory();
     assert!(!bed.ip("-o link").contains("leat-p0"));
 }
+
+/// A VLAN is a port of its own: its frames come and go with its tag, what has only a priority is of the device's own port, and what has
+/// another VLAN's tag is dropped. req: S18.3
+#[test]
+fn vlans_are_ports() {
+    let Some(bed) = Bed::new() else { return };
+    let (input, output) = (bed.directory.path().join("in.pcap"), bed.directory.path().join("out.pcap"));
+    let device = format!("net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
+    let arguments = format!("--port p0={device} --vlan v100=p0:100 --lcores 0 --idle-backoff");
+    write_pcap(&input, &[]);
+    let mut process = bed.start(&arguments);
+    let mut segment = process.attach();
+    let header = segment.header();
+    assert_eq!(header.ports.load(Ordering::Acquire), 2);
+    let mac: [u8; 6] = header.port[0].mac.load(Ordering::Relaxed).to_le_bytes()[..6].try_into().expect("six bytes");
+    assert_eq!(header.port[1].mac.load(Ordering::Relaxed), header.port[0].mac.load(Ordering::Relaxed));
+    assert!(bed.ip("-o link").contains("leat-v100"), "a VLAN has a TAP twin");
+    // Targets are on the VLAN, clients in and outside of it.
+    segment.publish(&snapshot(1, 1)).expect("published");
+    wait_until("the configuration", || segment.acknowledged_generation() == 1);
+    process.stop();
+    drop(segment);
+
+    let frame = |port: u16, tag: Option<u16>| {
+        let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], mac).ipv4([10, 9, 1, 1], NODE, 64).udp(port, 53);
+        let mut frame = Vec::new();
+        ethernet.write(&mut frame, b"x").expect("a packet");
+        if let Some(tag) = tag {
+            frame.splice(12..12, [0x81, 0x00].into_iter().chain(tag.to_be_bytes()));
+        }
+        frame
+    };
+    let tags = [None, Some(100), Some(0x6000 | 100), Some(0xe000), Some(200)];
+    write_pcap(&input, &(1000..).zip(tags).map(|(port, tag)| frame(port, tag)).collect::<Vec<_>>());
+    let mut process = bed.start(&arguments);
+    let segment = process.attach();
+    wait_until("all packets", || total(&segment, Counter::RxPackets) == tags.len() as u64);
+    wait_until("those of ports forwarded", || total(&segment, Counter::ForwardedPackets) == 4);
+    assert_eq!(segment.counters(0).dropped(DropReason::Vlan), 1);
+    process.stop();
+    assert_conserved(&segment);
+    let sent = read_pcap(&output).into_iter().filter(|frame| frame[0..6] == [2, 0, 0, 0, 0, 20]);
+    let mut clients = Vec::new();
+    for frame in sent {
+        assert_eq!((&frame[6..12], &frame[12..18]), (&mac[..], &[0x81, 0, 0, 100, 8, 0][..]), "the VLAN's tag");
+        assert_eq!(&frame[34..38], &TARGET, "the rest of the frame is whole");
+        clients.push(u16::from_be_bytes([frame[38], frame[39]]));
+    }
+    assert_eq!(clients, [1000, 1001, 1002, 1003]);
+}

@@ -128,6 +128,24 @@ impl Mbuf {
         (u32::from(port) != sys::RTE_MBUF_PORT_INVALID).then_some(PortId::new(port))
     }
 
+    /// Says that another port received the packet.
+    #[inline]
+    pub fn set_port(&mut self, port: u16) {
+        self.raw_mut().port = port;
+    }
+
+    /// The VLAN tag that the driver has taken off the frame, if it did.
+    #[inline]
+    pub fn vlan_tag(&self) -> Option<u16> {
+        (self.raw().ol_flags & sys::leat_mbuf_rx_vlan_stripped != 0).then(|| self.raw().vlan_tci)
+    }
+
+    /// Forgets what the driver said of a VLAN tag.
+    #[inline]
+    pub fn forget_vlan_tag(&mut self) {
+        self.raw_mut().ol_flags &= !(sys::leat_mbuf_rx_vlan_stripped | sys::leat_mbuf_rx_vlan);
+    }
+
     /// The hash by which the NIC chose the queue, if it computed one.
     #[inline]
     pub fn rss_hash(&self) -> Option<u32> {
