@@ -47,9 +47,10 @@ class Api:
 
     def counters(self):
         """Everything that only grows, by one flat set of names: `forwarded_packets`, `drop.land`, `listener.resets` (the sum of all
-        listeners), `target.packets_in` (the sum of all targets)."""
+        listeners), `target.packets_in` (the sum of all targets); and `in_hand`, the packets of which nothing is counted yet."""
         stats = self.get("/stats")
         flat = dict(stats["totals"]["counters"])
+        flat["in_hand"] = stats["totals"]["conservation"]["difference"]
         flat.update({f"drop.{name}": value for name, value in stats["totals"]["drops"].items()})
         for kind in ("listener", "target"):
             for row in stats[f"{kind}s"]:

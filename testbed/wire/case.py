@@ -34,6 +34,7 @@ FREE = {
     "loops",
     "flows_expired",
     "forwarded_bytes",
+    "in_hand",
     "listener.active_flows",
     "listener.flow_refs",
     "target.active_flows",
@@ -42,6 +43,12 @@ FREE = {
 
 # How long counters may lag behind what was seen on the links.
 COUNTERS_S = 5
+
+# The IP fields of the load balancer's own resets, by whether they are IPv6.
+RESET_IP = ({"ttl": 64, "id": 0, "flags": "DF"}, {"hlim": 64})
+
+# A flood, and how often it is sent at the most.
+FLOOD, FLOODS = 3000, 10
 
 # So many of the last frames are shown for a test that fails.
 LOG_ROWS = 60
@@ -87,7 +94,7 @@ class WireCase(unittest.TestCase):
             link.waiting()
             link.take_log()
         self._pacing = Counter()
-        self.before = self._quiet_counters()
+        self.before = self._after_pace()
 
     # Sending
 
@@ -197,14 +204,34 @@ class WireCase(unittest.TestCase):
         }
         self.fail(f"counters have moved by {wrong}")
 
+    def _after_pace(self):
+        """The counters when a pace is over. Its last answer may have been seen before it was counted."""
+        return self.bed.wait("packets to be counted", self.bed.api.counters, lambda now: now["in_hand"] == 0, COUNTERS_S)
+
+    def flood(self, link, frame, limited):
+        """Sends a frame again and again, some thousand times, until the counter `limited` moves; some may be lost before the appliance gets
+        them. Returns by how much each counter has moved."""
+        for _ in range(FLOODS):
+            link.flood([frame] * FLOOD)
+            after = self._quiet_counters()
+            if after[limited] > self.before[limited]:
+                break
+        link.take_log()
+        moved = {name: after[name] - self.before[name] for name in after}
+        self.assertGreater(moved[limited], 0, f"{FLOODS} times {FLOOD} frames, and {limited} does not move")
+        return moved
+
     def _quiet_counters(self):
-        """The counters, once they have stopped to move."""
-        last = None
-        for _ in range(100):
+        """The counters, once they have stopped to move for a while."""
+        last, rest = None, 0
+        for _ in range(250):
             now = self.bed.api.counters()
-            if last is not None and all(now[name] == last[name] for name in now if name not in FREE):
+            is_quiet = last is not None and all(now[name] == last[name] for name in now if name not in FREE)
+            rest = rest + 1 if is_quiet else 0
+            if rest == 3 and now["in_hand"] == 0:
                 return now
             last = now
+            time.sleep(0.01)
         raise AssertionError("the counters do not come to rest")
 
     def log_text(self):
@@ -260,9 +287,8 @@ def reset_for(segment):
     else:
         answer = TCP(flags="RA", seq=0, ack=(tcp.seq + length_in_sequence(segment)) % 2**32)
     answer.sport, answer.dport, answer.window = tcp.dport, tcp.sport, 0
-    if IPv6 in segment:
-        return IPv6(src=segment[IPv6].dst, dst=segment[IPv6].src, hlim=64) / answer
-    return IP(src=segment[IP].dst, dst=segment[IP].src, ttl=64, id=0, flags="DF") / answer
+    header = segment.getlayer(IP) or segment.getlayer(IPv6)
+    return ip(header.dst, header.src, **RESET_IP[isinstance(header, IPv6)]) / answer
 
 
 def flipped(packet, at):

@@ -10,7 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 import bed as beds
-from case import ip, translated
+from case import RESET_IP, ip, is_v6, translated
 
 OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (0x11223344, 0)), ("NOP", None), ("WScale", 7)]
 OPTIONS_ANSWER = [("MSS", 1400), ("SAckOK", b""), ("Timestamp", (0x55667788, 0x11223344)), ("NOP", None), ("WScale", 5)]
@@ -141,6 +141,21 @@ class Connection:
         """Sends a segment of the target, which must be answered by a reset of the load balancer."""
         self.case.send(self.case.inside, sent, self.target_mac)
         self.case.expect_reset(self.case.inside, self.target_mac, sent)
+
+    def expect_end_of_client(self, *numbers):
+        """The client gets resets that the load balancer has made by itself, with these sequence numbers: those it must accept (S5.3)."""
+        self._expect_end(self.link, self.host.mac, self.node, self.client, numbers or (self.next_target,))
+
+    def expect_end_of_target(self, *numbers):
+        """The target gets such resets."""
+        self._expect_end(self.case.inside, self.target_mac, self.seen, self.target, numbers or (self.next_client,))
+
+    def _expect_end(self, link, mac, source, destination, numbers):
+        for number in numbers:
+            header = TCP(sport=source[1], dport=destination[1], flags="R", seq=number % MODULUS, window=0)
+            base = ip(source[0], destination[0], **RESET_IP[is_v6(destination[0])])
+            self.case.expect(link, base / header, mac, "the reset of the load balancer")
+            self.case.count(originated_packets=1, resets_sent=1)
 
     def state(self):
         """What the appliance says of the flow, or None if it has none."""
