@@ -7,16 +7,34 @@ use crate::rest::{self, Protocol, TargetType};
 
 /// Deregistration delay (ATT-01).
 pub const DEREGISTRATION_DELAY: &str = "deregistration_delay.timeout_seconds";
+/// Connections end with the deregistration delay (ATT-02).
+pub const CONNECTION_TERMINATION: &str = "deregistration_delay.connection_termination.enabled";
 /// Client IP preservation (ATT-04).
 pub const PRESERVE_CLIENT_IP: &str = "preserve_client_ip.enabled";
+/// PROXY protocol (ATT-05).
+pub const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";
+/// Stickiness (ATT-06).
+pub const STICKINESS: &str = "stickiness.enabled";
+/// What makes clients the same (ATT-07).
+pub const STICKINESS_TYPE: &str = "stickiness.type";
+/// Routing failover by number (ATT-10).
+pub const HEALTHY_COUNT: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count";
+/// Routing failover by share (ATT-11).
+pub const HEALTHY_PERCENTAGE: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage";
 
 /// What values an attribute may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Whole seconds in a range, both ends included.
     Seconds(u32, u32),
+    /// Whole numbers in a range, both ends included.
+    Count(u32, u32),
+    /// `off`, or a whole percentage from 1 to 100.
+    Percentage,
     /// `true` or `false`.
     Switch,
+    /// One word.
+    Only(&'static str),
 }
 
 /// An attribute of target groups.
@@ -44,8 +62,18 @@ pub const TABLE: &[Attribute] = &[
         default: |_, _| "300",
         default_doc: "300",
         refusal: |_, _| None,
-        doc: "How long a deregistered target is `draining` before it is `unused`. Open flows go on, also after that. \
-              A change counts for later deregistrations; running ones keep their deadline.",
+        doc: "How long a deregistered target is `draining` before it is `unused`. Open flows go on meanwhile, and after that unless \
+              they are to be terminated. A change counts for later deregistrations; running ones keep their deadline. Less than 120 is \
+              warned of.",
+    },
+    Attribute {
+        key: CONNECTION_TERMINATION,
+        kind: Kind::Switch,
+        default: |_, _| "false",
+        default_doc: "`false`",
+        refusal: |_, _| None,
+        doc: "Whether the flows of a deregistered target end with the delay: TCP connections are reset at both ends. A change \
+              counts for later deregistrations.",
     },
     Attribute {
         key: PRESERVE_CLIENT_IP,
@@ -60,7 +88,52 @@ pub const TABLE: &[Attribute] = &[
                 .then_some("client IP preservation cannot be switched off for UDP and TCP_UDP target groups")
         },
         doc: "Whether targets see the client's address and port (their answers must then come back through the appliance) or \
-              the node's address. A change counts for new flows.",
+              the node's address. Without effect where client and targets have addresses of different kinds, and for clients of \
+              endpoints: targets see the node's address. A change counts for new flows.",
+    },
+    Attribute {
+        key: PROXY_PROTOCOL,
+        kind: Kind::Switch,
+        default: |_, _| "false",
+        default_doc: "`false`",
+        refusal: |protocol, value| {
+            (!protocol.has_tcp() && value == "true")
+                .then_some("PROXY protocol v2 is for TCP; this target group has UDP only")
+        },
+        doc: "Whether TCP connections begin with a PROXY protocol v2 header that names client and listener; health checks then \
+              begin with one that names nobody. A TCP_UDP group's UDP flows have none. A change counts for new connections.",
+    },
+    Attribute {
+        key: STICKINESS,
+        kind: Kind::Switch,
+        default: |_, _| "false",
+        default_doc: "`false`",
+        refusal: |_, _| None,
+        doc: "Whether all flows of one client address and protocol go to one target. A change counts for new flows.",
+    },
+    Attribute {
+        key: STICKINESS_TYPE,
+        kind: Kind::Only("source_ip"),
+        default: |_, _| "source_ip",
+        default_doc: "`source_ip`",
+        refusal: |_, _| None,
+        doc: "What makes flows stick together: the client's address.",
+    },
+    Attribute {
+        key: HEALTHY_COUNT,
+        kind: Kind::Count(1, 1000),
+        default: |_, _| "1",
+        default_doc: "1",
+        refusal: |_, _| None,
+        doc: "With fewer healthy targets than this, new flows go to all registered targets, and flows of unhealthy ones go on.",
+    },
+    Attribute {
+        key: HEALTHY_PERCENTAGE,
+        kind: Kind::Percentage,
+        default: |_, _| "off",
+        default_doc: "`off`",
+        refusal: |_, _| None,
+        doc: "As above, when the healthy targets are less than this share of those registered.",
     },
 ];
 
@@ -74,17 +147,21 @@ impl Attribute {
     pub fn range(&self) -> String {
         match self.kind {
             Kind::Seconds(min, max) => format!("{min} to {max} seconds"),
+            Kind::Count(min, max) => format!("{min} to {max}"),
+            Kind::Percentage => "`off` or 1 to 100".into(),
             Kind::Switch => "`true` or `false`".into(),
+            Kind::Only(word) => format!("`{word}`"),
         }
     }
 
     fn accepts(&self, value: &str) -> bool {
+        // One way to write a number, so that equal settings are equal texts.
+        let within = |min, max| value.parse().is_ok_and(|n: u32| (min..=max).contains(&n) && n.to_string() == value);
         match self.kind {
+            Kind::Seconds(min, max) | Kind::Count(min, max) => within(min, max),
+            Kind::Percentage => value == "off" || within(1, 100),
             Kind::Switch => matches!(value, "true" | "false"),
-            Kind::Seconds(min, max) => {
-                // One way to write a number, so that equal settings are equal texts.
-                value.parse().is_ok_and(|n: u32| (min..=max).contains(&n) && n.to_string() == value)
-            }
+            Kind::Only(word) => value == word,
         }
     }
 }
@@ -172,8 +249,38 @@ mod tests {
     /// req: ATT-14
     #[test]
     fn unknown_keys_are_named() {
-        let error = check(Protocol::Tcp, "stickiness.enabled", "true").expect_err("not supported");
-        assert!(error.message.contains("attribute key 'stickiness.enabled' is not recognized"), "{error}");
+        let key = "load_balancing.cross_zone.enabled";
+        let error = check(Protocol::Tcp, key, "true").expect_err("not supported");
+        assert!(error.message.contains(&format!("attribute key '{key}' is not recognized")), "{error}");
+    }
+
+    /// req: ATT-05, ATT-06, ATT-07, S8.9
+    #[test]
+    fn headers_are_for_tcp_and_stickiness_is_by_address() {
+        for protocol in [Protocol::Tcp, Protocol::TcpUdp] {
+            assert_eq!(check(protocol, PROXY_PROTOCOL, "true"), Ok(()));
+        }
+        let error = check(Protocol::Udp, PROXY_PROTOCOL, "true").expect_err("no header in datagrams");
+        assert_eq!(error.code, Code::InvalidConfigurationRequest);
+        assert_eq!(check(Protocol::Udp, PROXY_PROTOCOL, "false"), Ok(()));
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::TcpUdp] {
+            assert_eq!(check(protocol, STICKINESS, "true"), Ok(()));
+            assert_eq!(check(protocol, STICKINESS_TYPE, "source_ip"), Ok(()));
+            let error = check(protocol, STICKINESS_TYPE, "lb_cookie").expect_err("no cookies here");
+            assert_eq!(error.code, Code::ValidationError);
+        }
+    }
+
+    /// req: ATT-10, ATT-11, ERR-09
+    #[test]
+    fn failover_has_a_number_and_a_share() {
+        for (key, good, bad) in [
+            (HEALTHY_COUNT, &["1", "1000"][..], &["off", "0", "1001", ""][..]),
+            (HEALTHY_PERCENTAGE, &["off", "1", "100"], &["0", "101", "50%", "Off", ""]),
+        ] {
+            assert!(good.iter().all(|value| check(Protocol::Tcp, key, value).is_ok()), "{key}");
+            assert!(bad.iter().all(|value| check(Protocol::Tcp, key, value).is_err()), "{key}");
+        }
     }
 
     #[test]

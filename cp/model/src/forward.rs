@@ -7,7 +7,7 @@ use crate::health::Health;
 use crate::ids::Id;
 use crate::maglev::Candidate;
 use crate::model::Model;
-use crate::resource::{Registration, Target};
+use crate::resource::{Registration, Target, TargetGroup};
 use crate::rest::HealthCheckPort;
 
 /// Which targets of a group have new flows (S16.1).
@@ -15,7 +15,7 @@ use crate::rest::HealthCheckPort;
 pub enum Mode {
     /// The healthy ones.
     Healthy,
-    /// None is healthy: all that are registered (HC-21).
+    /// Too few are healthy, or none: all that are registered (HC-21, TGH-03).
     All,
 }
 
@@ -62,7 +62,9 @@ impl Model {
 
     /// Which targets of a group have new flows.
     pub fn mode(&self, group: Id) -> Mode {
-        if self.usable(group).any(|target| target.health == Health::Healthy) { Mode::Healthy } else { Mode::All }
+        let healthy = self.usable(group).filter(|target| target.health == Health::Healthy).count();
+        let too_few = |group: &TargetGroup| group.fails_over(healthy, self.usable(group.id).count());
+        if healthy == 0 || self.target_groups.get(&group).is_some_and(too_few) { Mode::All } else { Mode::Healthy }
     }
 
     /// The targets that the Maglev table of a group is made of (S2.7).

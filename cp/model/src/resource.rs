@@ -89,9 +89,35 @@ impl TargetGroup {
         attributes::value(&self.attributes, self.protocol, self.target_type, key)
     }
 
+    fn is_on(&self, key: &str) -> bool {
+        self.attribute(key) == "true"
+    }
+
     /// Whether targets see the clients' addresses.
     pub fn preserves_client_ip(&self) -> bool {
-        self.attribute(attributes::PRESERVE_CLIENT_IP) == "true"
+        self.is_on(attributes::PRESERVE_CLIENT_IP)
+    }
+
+    /// Whether TCP connections begin with a PROXY header.
+    pub fn has_proxy_protocol(&self) -> bool {
+        self.is_on(attributes::PROXY_PROTOCOL)
+    }
+
+    /// Whether a client's flows stick together.
+    pub fn is_sticky(&self) -> bool {
+        self.is_on(attributes::STICKINESS)
+    }
+
+    /// Whether flows of deregistered targets end with the delay.
+    pub fn terminates_connections(&self) -> bool {
+        self.is_on(attributes::CONNECTION_TERMINATION)
+    }
+
+    /// Whether so many healthy targets of so many registered ones are too few to have all the flows (TGH-03, TGH-04, TGH-17).
+    pub fn fails_over(&self, healthy: usize, registered: usize) -> bool {
+        let number = |key| self.attribute(key).parse::<usize>().ok();
+        number(attributes::HEALTHY_COUNT).is_some_and(|count| healthy < count)
+            || number(attributes::HEALTHY_PERCENTAGE).is_some_and(|share| healthy * 100 < share * registered)
     }
 
     /// How long a deregistered target drains.

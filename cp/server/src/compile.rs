@@ -8,6 +8,7 @@ use leat_abi::flow::protocol;
 use leat_abi::snapshot::{Group, Limits, Listener, Local, LocalKind, NextHop, Snapshot, Target, TargetState};
 use leat_model::forward::Treatment;
 use leat_model::maglev::{self, Candidate};
+use leat_model::resource::TargetGroup;
 use leat_model::rest::Protocol;
 use leat_model::{Id, Model};
 
@@ -113,12 +114,12 @@ pub fn compile(
             candidates.retain(|candidate| fits(candidate.slot));
             let table = cache.table(listener.target_group, model.selection_key(), candidates);
             let group = model.target_group(listener.target_group);
-            let preserve_client_ip = group.is_some_and(|group| group.preserves_client_ip());
             groups.push(Group {
-                preserve_client_ip,
+                preserve_client_ip: group.is_some_and(TargetGroup::preserves_client_ip),
+                sticky: group.is_some_and(TargetGroup::is_sticky),
+                proxy_protocol: group.is_some_and(TargetGroup::has_proxy_protocol),
                 id: listener.target_group.0,
                 table: table.to_vec(),
-                ..Group::default()
             });
             (groups.len() - 1) as u16
         });

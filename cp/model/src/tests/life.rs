@@ -220,3 +220,36 @@ fn records_that_make_no_sense_are_refused() {
     let broken = LoadError::Inconsistent(RecordKey::Listener(listener.load_balancer, 80));
     assert_eq!(load(&format!("target-group/{group}"), None), Err(broken));
 }
+
+/// req: TGH-01, TGH-03, TGH-04, TGH-06, TGH-13, TGH-15, TGH-17, S16.1, S16.2
+#[test]
+fn too_few_healthy_targets_are_joined_by_all_others() {
+    let targets: Vec<String> = (1..=10).map(|n| format!("10.2.0.{n}")).collect();
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    let mut bench = Bench::serving(&targets);
+    targets[..5].iter().for_each(|target| bench.set_health("web", target, Health::Healthy));
+    targets[5..].iter().for_each(|target| bench.set_health("web", target, Health::Unhealthy));
+    let used = |bench: &Bench| (bench.selected("web").len(), treatment(bench, targets[9]));
+    let (some, all) = ((5, Treatment::Unhealthy), (10, Treatment::Active));
+    assert_eq!(used(&bench), some);
+    bench.set_attribute("web", attributes::HEALTHY_PERCENTAGE, "50");
+    assert_eq!(used(&bench), some, "exactly the share is enough");
+    bench.set_attribute("web", attributes::HEALTHY_PERCENTAGE, "51");
+    assert_eq!(used(&bench), all);
+    bench.set_attribute("web", attributes::HEALTHY_PERCENTAGE, "off");
+    bench.set_attribute("web", attributes::HEALTHY_COUNT, "6");
+    assert_eq!(used(&bench), all, "either is enough");
+    bench.set_attribute("web", attributes::HEALTHY_COUNT, "5");
+    assert_eq!(used(&bench), some);
+    // 5 of 8, then 4 of 7.
+    bench.set_attribute("web", attributes::HEALTHY_COUNT, "1");
+    bench.set_attribute("web", attributes::HEALTHY_PERCENTAGE, "57");
+    assert_eq!(used(&bench), all);
+    bench.ok(deregister("web", &targets[5..7]));
+    assert_eq!(bench.selected("web").len(), 5);
+    bench.ok(deregister("web", &targets[..1]));
+    assert_eq!(bench.selected("web").len(), 4, "57.1 %");
+    bench.set_attribute("web", attributes::HEALTHY_PERCENTAGE, "58");
+    assert_eq!(bench.selected("web").len(), 7);
+    assert_eq!(treatment(&bench, targets[5]), Treatment::Draining, "a draining one's flows go on as well");
+}

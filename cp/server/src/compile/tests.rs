@@ -121,6 +121,22 @@ fn health_and_draining_show_in_states_and_tables() {
     assert_eq!((snapshot.listeners.len(), snapshot.groups.len(), snapshot.targets.len()), (0, 0, 3));
 }
 
+/// req: PP2-08, STK-05, CIP-04
+#[test]
+fn attributes_become_switches_of_the_group() {
+    let mut model = serving();
+    let switches = |model: &Model| {
+        let group = &compiled(model).snapshot.groups[0];
+        assert_eq!(group.id, 2, "for the life of the group");
+        (group.preserve_client_ip, group.sticky, group.proxy_protocol)
+    };
+    assert_eq!(switches(&model), (true, false, false));
+    let attributes = json!({"stickiness.enabled": "true", "proxy_protocol_v2.enabled": "true"});
+    let command = Command::ModifyAttributes { target_group: "web".into(), attributes: request(attributes) };
+    apply(&mut model, command);
+    assert_eq!(switches(&model), (true, true, true));
+}
+
 #[test]
 fn what_does_not_fit_is_said_and_left_out() {
     let model = serving();
