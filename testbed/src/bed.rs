@@ -1,6 +1,7 @@
 //! The arrangement most tests want: four targets, three listeners, everything healthy.
 
 use crate::appliance::{Appliance, ApplianceOptions};
+use crate::link::Impairment;
 use crate::namespace::Namespace;
 use crate::peers::{TARGET_ECHO_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, Target};
 use crate::process::Process;
@@ -30,6 +31,8 @@ pub struct BedOptions {
     pub appliance: ApplianceOptions,
     /// Whether the TCP groups keep the client's address. UDP always does.
     pub preserve_client_ip: bool,
+    /// What both links of the appliance do to frames; nothing unless given.
+    pub impairment: Option<Impairment>,
 }
 
 /// A running appliance between clients and four targets: load balancer `lb` at [`VIP`], groups `web`, `echo` and `stream`.
@@ -61,7 +64,7 @@ impl Bed {
     /// # Errors
     /// When any part does not come up.
     pub fn start_in(run: Run, options: &BedOptions) -> Result<Bed> {
-        let topology = Topology::create(&run, 4)?;
+        let topology = Topology::create_with(&run, 4, options.impairment.as_ref())?;
         let targets = Target::start_all(&run, &topology)?;
         let appliance = Appliance::start(&run, &topology, &options.appliance)?;
         let bed = Bed { appliance, targets, topology, run };

@@ -13,9 +13,12 @@
 
 mod appliance;
 mod bed;
+pub mod bulk;
 mod capture;
 mod clients;
+pub mod link;
 mod namespace;
+mod noise;
 mod peers;
 mod process;
 mod programs;
@@ -32,14 +35,18 @@ pub use capture::{Capture, Flags, Frame, Segment};
 pub use clients::{EchoTally, HttpAnswer, http_get, http_many, tally, udp_echo};
 pub use leat_model::rest;
 pub use namespace::Namespace;
-pub use peers::{Echo, Nginx, TARGET_ECHO_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, Target, make_file};
+pub use peers::{
+    Echo, Nginx, TARGET_BULK_PORT, TARGET_ECHO_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, Target, make_file,
+};
 pub use process::Process;
 pub use programs::{own_program, program};
 pub use raw::{RawSegment, echo_request_packet, send_ipv4};
 pub use rest_client::{Reply, Rest};
 pub use run::{Run, sweep};
 pub use stats::Conservation;
-pub use topology::{CLIENT_ADDRESS, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, target_address};
+pub use topology::{
+    CLIENT_ADDRESS, CLIENT_ADDRESSES, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, target_address,
+};
 
 use std::time::{Duration, Instant};
 

@@ -20,6 +20,9 @@ pub const TARGET_ECHO_PORT: u16 = 9000;
 /// Where a target takes transfers (TCP).
 pub const TARGET_STREAM_PORT: u16 = 9200;
 
+/// Where a target takes transfers one way (TCP).
+pub const TARGET_BULK_PORT: u16 = 9300;
+
 const READY: Duration = Duration::from_secs(15);
 
 /// A target: a namespace with a web server and an echo server in it.
@@ -156,7 +159,7 @@ pub fn make_file(run: &Run, name: &str, bytes: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// `leat-echo`: UDP echo on [`TARGET_ECHO_PORT`], transfers on [`TARGET_STREAM_PORT`].
+/// `leat-echo`: UDP echo on [`TARGET_ECHO_PORT`], transfers on [`TARGET_STREAM_PORT`], one-way ones on [`TARGET_BULK_PORT`].
 #[derive(Debug)]
 pub struct Echo {
     /// The running server.
@@ -172,6 +175,7 @@ impl Echo {
         let mut command = namespace.command(own_program("leat-echo")?);
         command.args(["--name", name, "--udp", &format!("{address}:{TARGET_ECHO_PORT}")]);
         command.args(["--tcp", &format!("{address}:{TARGET_STREAM_PORT}")]);
+        command.args(["--bulk", &format!("{address}:{TARGET_BULK_PORT}")]);
         let mut process = Process::spawn(run, &format!("echo-{name}"), &mut command)?;
         process.wait_log("ready", READY)?;
         Ok(Echo { process })

@@ -6,9 +6,13 @@
 //!                           leatd1 (p1, 10.2.0.2) ──── br0 ──────────── 10.2.0.11 … .14
 //! ```
 //!
+//! With an [`Impairment`], a relay in a namespace of its own (`l0`, `l1`) sits in each of the two links of the appliance, and loses,
+//! duplicates and delays frames.
+//!
 //! The ends `leatd0` and `leatd1` belong to DPDK. They carry no address, and the kernel is told to answer no ARP there and to
 //! take no packet that came in there for its own: its part of the traffic reaches it over the TAP twins.
 
+use crate::link::{Impairment, LossyLink};
 use crate::namespace::{Namespace, ip, run_checked};
 use crate::run::Run;
 use anyhow::Result;
@@ -17,7 +21,7 @@ use std::net::Ipv4Addr;
 /// The first client address; the client namespace holds this and the nine that follow.
 pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 100);
 /// How many client addresses there are.
-const CLIENT_ADDRESSES: u8 = 10;
+pub const CLIENT_ADDRESSES: u8 = 10;
 /// The appliance's own address on the client side.
 pub const P0_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 /// The appliance's own address on the target side.
@@ -41,6 +45,8 @@ pub struct Topology {
     pub lb: Namespace,
     /// The targets' namespaces, the first one being target 1; their interface is `eth0`.
     pub targets: Vec<Namespace>,
+    /// The relays in the clients' and in the targets' link, if there are any.
+    pub links: Vec<LossyLink>,
 }
 
 impl Topology {
@@ -49,11 +55,20 @@ impl Topology {
     /// # Errors
     /// When `ip` or `ethtool` fails.
     pub fn create(run: &Run, targets: u8) -> Result<Topology> {
+        Topology::create_with(run, targets, None)
+    }
+
+    /// Like [`Topology::create`]; both links of the appliance have this impairment.
+    ///
+    /// # Errors
+    /// When `ip` or `ethtool` fails, or a relay does not start.
+    pub fn create_with(run: &Run, targets: u8, impairment: Option<&Impairment>) -> Result<Topology> {
         let cli = Namespace::create(run, "cli")?;
         let lb = Namespace::create(run, "lb")?;
         let switch = Namespace::create(run, "sw")?;
 
-        veth((&cli, "eth0"), (&lb, P0_DEVICE))?;
+        let mut links = Vec::new();
+        links.extend(connect(run, "l0", (&cli, "eth0"), (&lb, P0_DEVICE), impairment)?);
         for last in 0..CLIENT_ADDRESSES {
             let [a, b, c, d] = CLIENT_ADDRESS.octets();
             cli.ip(&["address", "add", &format!("{a}.{b}.{c}.{}/24", d + last), "dev", "eth0"])?;
@@ -61,7 +76,7 @@ impl Topology {
 
         switch.ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
         switch.ip(&["link", "set", "br0", "up"])?;
-        veth((&lb, P1_DEVICE), (&switch, "p1"))?;
+        links.extend(connect(run, "l1", (&switch, "p1"), (&lb, P1_DEVICE), impairment)?);
         switch.ip(&["link", "set", "p1", "master", "br0"])?;
 
         let mut target_namespaces = Vec::new();
@@ -78,8 +93,23 @@ impl Topology {
             lb.sysctl(&format!("net/ipv4/conf/{device}/rp_filter"), "1")?;
             lb.sysctl(&format!("net/ipv4/conf/{device}/arp_ignore"), "8")?;
         }
-        Ok(Topology { cli, lb, targets: target_namespaces })
+        Ok(Topology { cli, lb, targets: target_namespaces, links })
     }
+}
+
+/// Connects two devices, directly or by a relay in the namespace `name`.
+fn connect(
+    run: &Run,
+    name: &str,
+    left: (&Namespace, &str),
+    right: (&Namespace, &str),
+    impairment: Option<&Impairment>,
+) -> Result<Option<LossyLink>> {
+    let Some(impairment) = impairment else { return veth(left, right).map(|()| None) };
+    let between = Namespace::create(run, name)?;
+    veth(left, (&between, "near"))?;
+    veth((&between, "far"), right)?;
+    LossyLink::start(run, name, &between, ["near", "far"], impairment).map(Some)
 }
 
 /// A veth pair between two namespaces, up at both ends, with checksums and segmentation done in software at both ends: what

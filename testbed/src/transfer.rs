@@ -4,6 +4,7 @@
 //! direction, the server ends with `<SHA-256 of what it got> <number of bytes> <name>\n`. The client compares each echoed byte,
 //! both digests, and the name at the end with the name at the beginning.
 
+use crate::noise::Noise;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,12 +20,21 @@ const STALL: Duration = Duration::from_secs(30);
 /// # Errors
 /// When no connection can be accepted.
 pub fn serve(listener: &TcpListener, name: &str) -> Result<()> {
+    accept_all(listener, |stream, peer| serve_one(stream, peer, name))
+}
+
+/// Serves every connection on a thread of its own, for ever.
+pub(crate) fn accept_all(
+    listener: &TcpListener,
+    serve_one: impl Fn(TcpStream, SocketAddr) -> Result<()> + Sync,
+) -> Result<()> {
     std::thread::scope(|scope| {
         loop {
             let (stream, peer) = listener.accept().context("cannot accept")?;
+            let serve_one = &serve_one;
             scope.spawn(move || {
                 // Health checks come and go without a word: not worth a line.
-                let _ = serve_one(stream, peer, name);
+                let _ = serve_one(stream, peer);
             });
         }
     })
@@ -126,23 +136,7 @@ fn connect(plan: &Plan) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Bytes without a pattern that a shifted or swapped part could hide in: splitmix64.
-struct Noise(u64);
-
-impl Noise {
-    fn fill(&mut self, chunk: &mut [u8]) {
-        for word in chunk.chunks_mut(8) {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut value = self.0;
-            value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let bytes = (value ^ (value >> 31)).to_le_bytes();
-            word.copy_from_slice(&bytes[..word.len()]);
-        }
-    }
-}
-
-fn hex(digest: Sha256) -> String {
+pub(crate) fn hex(digest: Sha256) -> String {
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

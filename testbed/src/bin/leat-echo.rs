@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use leat_testbed::transfer;
+use leat_testbed::{bulk, transfer};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 /// Echo server of a target.
@@ -19,15 +19,20 @@ struct Arguments {
     /// Where to take transfers (see leat-transfer).
     #[arg(long)]
     tcp: SocketAddr,
+    /// Where to take transfers one way (see `leat_testbed::bulk`).
+    #[arg(long)]
+    bulk: SocketAddr,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let socket = UdpSocket::bind(arguments.udp).with_context(|| format!("cannot use UDP {}", arguments.udp))?;
     let listener = TcpListener::bind(arguments.tcp).with_context(|| format!("cannot use TCP {}", arguments.tcp))?;
+    let bulk = TcpListener::bind(arguments.bulk).with_context(|| format!("cannot use TCP {}", arguments.bulk))?;
     println!("ready");
     std::thread::scope(|scope| {
         scope.spawn(|| transfer::serve(&listener, &arguments.name));
+        scope.spawn(|| bulk::serve(&bulk, &arguments.name));
         echo(&socket, &arguments.name)
     })
 }
