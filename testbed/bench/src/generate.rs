@@ -62,19 +62,23 @@ pub struct Options {
 }
 
 /// A frame to be sent, and what should come of it.
-struct Pair {
-    arriving: [u8; FRAME],
+pub struct Pair {
+    /// To leat-dp.
+    pub arriving: [u8; FRAME],
     /// From leat-dp.
-    leaving: [u8; FRAME],
+    pub leaving: [u8; FRAME],
 }
 
 /// One of the two ports.
-struct Link {
+pub struct Link {
     name: &'static str,
     port: Port,
-    rx: RxQueue,
-    tx: TxQueue,
-    pool: Arc<Mempool>,
+    /// What comes.
+    pub rx: RxQueue,
+    /// What goes.
+    pub tx: TxQueue,
+    /// Buffers.
+    pub pool: Arc<Mempool>,
     /// None until the process has been named.
     pid: Option<Pid>,
     sent: u64,
@@ -83,20 +87,25 @@ struct Link {
 }
 
 /// What came of sending for a while.
-struct Run {
-    packets: u64,
-    ticks: u64,
+pub struct Run {
+    /// Packets that came back.
+    pub packets: u64,
+    /// How long it took.
+    pub ticks: u64,
 }
 
 /// When to stop sending.
 #[derive(Clone, Copy)]
-enum Until {
+pub enum Until {
+    /// After so many.
     Packets(u64),
+    /// After so many TSC ticks.
     Ticks(u64),
 }
 
 impl Link {
-    fn open(eal: &Eal, index: u16, name: &'static str) -> Result<Self> {
+    /// The port of a memif device.
+    pub fn open(eal: &Eal, index: u16, name: &'static str) -> Result<Self> {
         let pool = Mempool::new(eal, name, MempoolConfig { count: 8191, ..MempoolConfig::default() })?;
         let device = format!("net_memif{index}");
         let config = PortConfig {
@@ -114,7 +123,8 @@ impl Link {
         Ok(Self { name, port, rx, tx, pool, pid: None, sent: 0, received: 0, patience: PATIENCE })
     }
 
-    fn wait_for_link(&self) -> Result<()> {
+    /// Waits until the other side is there.
+    pub fn wait_for_link(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.port.link_up()? {
             ensure!(Instant::now() < deadline, "{} has not connected to its memif socket", self.name);
@@ -144,7 +154,7 @@ impl Link {
 
     /// Sends frames, `WINDOW` at a time, until the end, and waits for all that are under way. `frame` gives the frame of a number,
     /// `check` looks at what came back for it.
-    fn pump<'f>(
+    pub fn pump<'f>(
         &mut self,
         until: Until,
         frame: impl Fn(u64) -> &'f [u8; FRAME],
@@ -212,7 +222,8 @@ impl Link {
     }
 }
 
-fn compare(expected: &[u8], found: &[u8]) -> Result<()> {
+/// Two frames must be the same; padding is cut from neither.
+pub fn compare(expected: &[u8], found: &[u8]) -> Result<()> {
     ensure!(expected == found, "came back as\n{found:02x?}, not as\n{expected:02x?}");
     Ok(())
 }
@@ -223,17 +234,16 @@ fn unpadded(frame: &[u8; FRAME]) -> &[u8] {
     frame.get(..14 + ip_len).unwrap_or(frame)
 }
 
-fn eal(options: &Options) -> Result<Eal> {
+/// EAL on a CPU, with a memif port for each socket, to which others connect.
+pub fn eal_on(cpu: u32, pages: Pages, file_prefix: &str, sockets: &[&PathBuf]) -> Result<Eal> {
     let mut arguments = vec!["--no-pci".to_owned(), "--no-telemetry".to_owned(), "-l".to_owned()];
-    arguments.push(options.cpu.to_string());
-    arguments.push(format!("--file-prefix={}", options.file_prefix));
-    match options.pages {
+    arguments.push(cpu.to_string());
+    arguments.push(format!("--file-prefix={file_prefix}"));
+    match pages {
         Pages::Huge => arguments.push("--in-memory".to_owned()),
         Pages::Ordinary => arguments.extend(["--no-huge", "--no-shconf", "-m", "160"].map(str::to_owned)),
     }
-    for (index, socket) in
-        [Some(&options.leat_socket), options.testpmd_socket.as_ref()].into_iter().flatten().enumerate()
-    {
+    for (index, socket) in sockets.iter().enumerate() {
         arguments
             .push(format!("--vdev=net_memif{index},role=server,id=0,socket={},socket-abstract=no", socket.display()));
     }
@@ -243,7 +253,8 @@ fn eal(options: &Options) -> Result<Eal> {
 /// Measures both and prints the figures. The process ids of leat-dp and dpdk-testpmd come on standard input, in one line, when
 /// the sockets are there and both have been started.
 pub fn run(options: &Options) -> Result<()> {
-    let eal = eal(options)?;
+    let sockets: Vec<&PathBuf> = std::iter::once(&options.leat_socket).chain(&options.testpmd_socket).collect();
+    let eal = eal_on(options.cpu, options.pages, &options.file_prefix, &sockets)?;
     let mut leat = Link::open(&eal, 0, "leat-dp")?;
     let mut testpmd = match &options.testpmd_socket {
         Some(_) => Some(Link::open(&eal, 1, "testpmd")?),
@@ -313,7 +324,7 @@ fn apply_snapshots(segment: &mut ControlSegment, times: u32) -> Result<()> {
 }
 
 /// Begins flows by whole handshakes through leat-dp. Returns the frames of the established flows, in random order.
-fn establish(
+pub fn establish(
     link: &mut Link,
     mode: Mode,
     transport: Transport,
@@ -355,7 +366,8 @@ fn establish(
     Ok(pairs)
 }
 
-fn pair(flow: &Flow, kind: Kind, binding: Binding, mac: [u8; 6]) -> Pair {
+/// A packet of a flow, arriving and leaving.
+pub fn pair(flow: &Flow, kind: Kind, binding: Binding, mac: [u8; 6]) -> Pair {
     Pair { arriving: flow.arriving(kind, binding, mac).frame(), leaving: flow.leaving(kind, binding, mac).frame() }
 }
 

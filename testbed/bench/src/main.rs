@@ -7,11 +7,13 @@
 //! | `leat-bench pipeline` | the pipeline in memory, `rte_hash`, memory access ([`inmemory`]) |
 //! | `leat-bench counted` | a fixed amount of work for callgrind ([`instructions`]) |
 //! | `leat-bench generate` | the generator ([`generate`]) |
+//! | `leat-bench campaign`, `hostile` | hostile traffic and long runs ([`hostile`]); started by `scripts/campaign` |
 #![forbid(unsafe_code)]
 
 mod bed;
 mod cleanup;
 mod generate;
+mod hostile;
 mod inmemory;
 mod instructions;
 mod memory;
@@ -35,6 +37,10 @@ enum Command {
     Pipeline(inmemory::Options),
     /// Do a fixed amount of work, to be counted by callgrind (a part of `run`)
     Counted(inmemory::Counted),
+    /// Run hostile traffic and long runs against leat-dp
+    Campaign(run::Campaign),
+    /// Generate the traffic of a campaign's part (a part of `campaign`)
+    Hostile(hostile::Options),
     /// Generate traffic for leat-dp and dpdk-testpmd (a part of `run`)
     Generate(generate::Options),
 }
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
         Command::Run(settings) => run::run(&settings),
         Command::Pipeline(options) => inmemory::run(&options),
         Command::Counted(what) => inmemory::counted(&what),
+        Command::Campaign(settings) => run::campaign(&settings),
+        Command::Hostile(options) => hostile::run(&options),
         Command::Generate(options) => generate::run(&options),
     };
     match result {

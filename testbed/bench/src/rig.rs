@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use leat_abi::{ControlSegment, SegmentError};
 use rustix::process::Signal;
 
 use crate::cleanup::{self, Process};
+use crate::hostile;
 use crate::memory::Pages;
 use crate::run::{Report, Settings, gather};
 use crate::stats::Figure;
@@ -88,17 +90,54 @@ fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool) -> Res
 /// A port without a wire, for starts.
 const UNCONNECTED: &str = "net_null0,no-rx=1";
 
-fn leat_dp(dp: &Path, device: &str) -> Command {
+/// Runs a part of a campaign: a leat-dp of its own, and the generator.
+pub fn hostile(part: hostile::Part, packets: u64, seconds: u64, pages: Pages, report: &mut Report) -> Result<()> {
+    let program = std::env::current_exe()?;
+    let dp = program.with_file_name("leat-dp");
+    ensure!(dp.is_file(), "there is no {}; build it: cargo build --release -p leat-dp", dp.display());
+    // A flood needs room for as many half-open flows as come in a round trip; pressure needs a table that can be filled.
+    let flows_max = if part == hostile::Part::Flood { 1 << 22 } else { 1 << 19 };
+    let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let mut command = Command::new(program);
+    command.args(["hostile", "--part", &name, "--packets", &packets.to_string(), "--seconds", &seconds.to_string()]);
+    command.arg("--pages").arg(pages.option()).arg("--segment").arg(segment()).arg("--socket").arg(socket("leat"));
+    command.arg(format!("--file-prefix={}-generator", cleanup::name()));
+    let _ = std::fs::remove_file(socket("leat"));
+    let mut generator = Process::spawn("generator", &mut command)?;
+    let started = Instant::now();
+    while !socket("leat").exists() {
+        if generator.ended()?.is_some() || started.elapsed() > Duration::from_secs(30) {
+            bail!("the generator has not opened its socket:\n{}", generator.last_words());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (mut leat, _) = start_with(&dp, &memif("leat"), flows_max)?;
+    generator.tell(&leat.pid().to_string())?;
+    let result = gather(&mut generator, Duration::from_secs(24 * 3600), report);
+    let words = if result.is_err() { leat.last_words() } else { String::new() };
+    leat.signal(Signal::TERM);
+    let status = leat.wait(Duration::from_secs(20));
+    std::fs::remove_file(segment()).context("the segment of a stopped leat-dp is there")?;
+    result.with_context(|| format!("leat-dp: {words}"))?;
+    ensure!(status?.success(), "leat-dp ended badly:\n{}", leat.last_words());
+    Ok(())
+}
+
+fn leat_dp(dp: &Path, device: &str, flows_max: u32) -> Command {
     let mut command = cleanup::in_namespace(dp);
     command.arg("--segment").arg(segment()).arg("--port").arg(format!("p0={device}"));
-    command.args(["--lcores", "1", "--flows-max", &FLOWS_MAX.to_string()]);
+    command.args(["--lcores", "1", "--flows-max", &flows_max.to_string(), "--ipv6-flows-max", "0"]);
     command
 }
 
 /// Starts leat-dp and waits until its lcore polls. Returns how long that took.
 fn start(dp: &Path, device: &str) -> Result<(Process, Duration)> {
+    start_with(dp, device, FLOWS_MAX)
+}
+
+fn start_with(dp: &Path, device: &str, flows_max: u32) -> Result<(Process, Duration)> {
     let before = Instant::now();
-    let mut process = Process::spawn("leat-dp", &mut leat_dp(dp, device))?;
+    let mut process = Process::spawn("leat-dp", &mut leat_dp(dp, device, flows_max))?;
     loop {
         // What an earlier process left in the segment is not this one's life sign.
         match ControlSegment::attach(&segment()) {

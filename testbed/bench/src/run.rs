@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cleanup::{self, Process};
 use crate::memory::Pages;
 use crate::stats::Figure;
-use crate::{inmemory, instructions, report, rig};
+use crate::{hostile, inmemory, instructions, report, rig};
 
 /// The parts of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -81,6 +81,44 @@ pub fn run(settings: &Settings) -> Result<()> {
     cleanup::start()?;
     let result = measure(settings);
     cleanup::finish();
+    result
+}
+
+/// What a campaign is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Campaign {
+    /// Only these parts
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [hostile::Part::Soak, hostile::Part::Flood, hostile::Part::Guesses, hostile::Part::Pressure])]
+    only: Vec<hostile::Part>,
+    /// Packets of soak and guesses
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    packets: u64,
+    /// Seconds of the flood
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Print figures as lines of JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a campaign.
+pub fn campaign(settings: &Campaign) -> Result<()> {
+    cleanup::start()?;
+    let machine = report::machine();
+    eprintln!("{machine}");
+    let mut report = Report { json: settings.json, figures: Vec::new() };
+    let pages = if cleanup::reserve_pages(rig::PAGES) { Pages::Huge } else { Pages::Ordinary };
+    let run = |part: &hostile::Part, report: &mut Report| {
+        eprintln!("{part:?}, buffers on {}", pages.text());
+        rig::hostile(*part, settings.packets, settings.seconds, pages, report)
+    };
+    let result =
+        cleanup::make_namespace().and_then(|()| settings.only.iter().try_for_each(|part| run(part, &mut report)));
+    cleanup::finish();
+    if !settings.json {
+        let _ = writeln!(std::io::stdout(), "{machine}\n\n{}", report::table(&report.figures));
+    }
+    let _ = writeln!(std::io::stdout(), "leat campaign: {}", if result.is_ok() { "PASS" } else { "FAIL" });
     result
 }
 

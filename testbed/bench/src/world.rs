@@ -284,7 +284,18 @@ pub struct Binding {
     pub nat_port: u16,
 }
 
+/// The number of the flow of a TCP segment that was made here, by its sequence number.
+pub const fn number_of(seq: u32, from_client: bool, flags: u8) -> u32 {
+    let base = if from_client { CLIENT_ISN } else { TARGET_ISN };
+    seq.wrapping_sub(base).wrapping_sub((flags & SYN == 0) as u32)
+}
+
 impl Flow {
+    /// The sequence number of its client's SYN.
+    pub const fn isn(&self) -> u32 {
+        CLIENT_ISN.wrapping_add(self.number)
+    }
+
     /// The socket that the target sees as the client's.
     fn seen(&self, binding: Binding) -> Socket {
         match self.mode {
