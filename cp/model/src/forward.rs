@@ -28,6 +28,10 @@ pub enum Treatment {
     Draining,
     /// TCP is reset, UDP chooses again (HC-20, S7.4).
     Unhealthy,
+    /// All flows are ended now: TCP is reset (S15.3).
+    Terminate,
+    /// All flows are forgotten (S15.7).
+    Withdrawn,
 }
 
 /// A health check to be made.
@@ -76,22 +80,22 @@ impl Model {
             .collect()
     }
 
-    /// Every target, also those that are gone, and what becomes of its flows. Targets of a group that no listener uses are not
-    /// checked: their flows go on (S15.7).
+    /// Every target, also those that are gone or left, and what becomes of its flows. Targets of a group that no listener uses
+    /// are not checked: their flows go on (S15.7). One that was unhealthy when its delay ended stays so.
     pub fn treatments(&self) -> impl Iterator<Item = (&Target, Treatment)> {
         let users = self.users();
         let groups = self.target_groups.keys();
         let modes: BTreeMap<Id, Mode> =
             groups.filter(|group| users.contains_key(group)).map(|group| (*group, self.mode(*group))).collect();
         self.targets.values().map(move |target| {
-            let gone = matches!(target.registration, Registration::Gone { .. });
-            let mode = modes.get(&target.group).filter(|_| !gone);
-            let treatment = if target.health == Health::Unhealthy && mode == Some(&Mode::Healthy) {
-                Treatment::Unhealthy
-            } else if target.is_registered() {
-                Treatment::Active
-            } else {
-                Treatment::Draining
+            let resets = target.health == Health::Unhealthy && modes.get(&target.group) == Some(&Mode::Healthy);
+            let treatment = match target.registration {
+                _ if target.is_withdrawn() => Treatment::Withdrawn,
+                Registration::Gone { terminate: true, .. } => Treatment::Terminate,
+                Registration::Left { .. } => Treatment::Draining,
+                _ if resets => Treatment::Unhealthy,
+                Registration::Registered => Treatment::Active,
+                Registration::Draining { .. } | Registration::Gone { .. } => Treatment::Draining,
             };
             (target, treatment)
         })

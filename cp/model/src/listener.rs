@@ -126,7 +126,7 @@ impl Model {
         self.listeners.insert((lb, port), listener);
         fx.touch(RecordKey::Listener(lb, port));
         if !was_used {
-            self.begin_use(fx, group, now);
+            self.begin_use(fx, group, lb, now)?;
         }
         self.check_load_balancer_targets(lb)
     }

@@ -94,6 +94,7 @@ impl Model {
         for port in ports {
             self.remove_listener(fx, id, port);
         }
+        self.withdraw_targets(fx, id);
         self.load_balancers.remove(&id);
         fx.touch(RecordKey::LoadBalancer(id));
     }

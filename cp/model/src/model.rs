@@ -74,7 +74,7 @@ pub enum Command {
     Expire,
     /// The data plane works with this load balancer.
     Activate(Vec<Id>),
-    /// No flow refers to these slots any more: slot, what its counters say.
+    /// No flow refers to these slots any more, and none will (see [`Target::idle_since_epoch`]): slot, what its counters say.
     FreeTargets(Vec<(u16, Vec<u64>)>),
     /// As `FreeTargets`, for listener slots.
     FreeListeners(Vec<(u16, Vec<u64>)>),
@@ -305,7 +305,7 @@ impl Model {
         self.target_groups.values()
     }
 
-    /// All targets, also those that are gone but may have flows.
+    /// All targets, also those that are gone or were left but may have flows.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.targets.values()
     }
@@ -442,10 +442,12 @@ impl Model {
             }
         }
         for target in model.targets.values_mut() {
-            if let Registration::Draining { until_ms, until_mono_ms } = &mut target.registration {
+            if let Registration::Draining { until_ms, until_mono_ms, .. } = &mut target.registration {
                 *until_mono_ms = now.mono_ms + until_ms.saturating_sub(now.wall_ms).min(DELAY_MAX_MS);
             }
-            model.by_socket.insert((target.group, target.address, target.port), target.slot);
+            if !target.is_left() {
+                model.by_socket.insert((target.group, target.address, target.port), target.slot);
+            }
         }
         model.check_references()?;
         Ok(model)
@@ -479,9 +481,8 @@ impl Model {
             let good = target.slot == *slot
                 && self.target_slots.is_taken(*slot)
                 && self.target_slots.generation(*slot) == target.generation
-                && (matches!(target.registration, Registration::Gone { .. })
-                    || self.target_groups.contains_key(&target.group))
-                && self.by_socket.get(&(target.group, target.address, target.port)) == Some(slot);
+                && (!target.is_registered() || self.target_groups.contains_key(&target.group))
+                && (self.by_socket.get(&(target.group, target.address, target.port)) == Some(slot)) != target.is_left();
             check(good, RecordKey::Target(*slot))?;
         }
         Ok(())

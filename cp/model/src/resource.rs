@@ -147,12 +147,34 @@ pub enum Registration {
         /// The same by the monotonic clock: what counts while the process runs.
         #[serde(skip)]
         until_mono_ms: u64,
+        /// Its flows end with the delay, as the group said when it was deregistered.
+        #[serde(default)]
+        terminate: bool,
     },
-    /// The delay is over, but flows may still refer to it.
+    /// The delay is over, but flows may still refer to it. Registered again, it is the same target (S15.4).
     Gone {
         /// The epoch from which on the data plane makes no flows to it.
         since_epoch: u64,
+        /// Its flows are ended (S15.3).
+        #[serde(default)]
+        terminate: bool,
     },
+    /// Its group has another load balancer now and the target another number; this one is left to the flows that it has.
+    Left {
+        /// The epoch from which on the data plane makes no flows to it.
+        since_epoch: u64,
+    },
+}
+
+/// The load balancer whose flows may refer to a target's number. Never those of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Owner {
+    /// Its id.
+    pub load_balancer: Id,
+    /// The epoch in which it was deleted: its flows end, and nobody is told (S15.7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_since: Option<u64>,
 }
 
 /// A target. Its key is its slot.
@@ -171,6 +193,9 @@ pub struct Target {
     pub generation: u8,
     /// Whether it is registered.
     pub registration: Registration,
+    /// Whose flows may refer to the slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     /// Health, as far as it is in use.
     pub health: Health,
     /// Why it is unhealthy.
@@ -189,6 +214,24 @@ impl Target {
     /// Whether it is registered.
     pub fn is_registered(&self) -> bool {
         self.registration == Registration::Registered
+    }
+
+    /// Whether it is there for its flows only, and no target of its group.
+    pub fn is_left(&self) -> bool {
+        matches!(self.registration, Registration::Left { .. })
+    }
+
+    /// Whether its load balancer was deleted while flows may refer to it.
+    pub fn is_withdrawn(&self) -> bool {
+        self.owner.is_some_and(|owner| owner.withdrawn_since.is_some())
+    }
+
+    /// From which epoch on no new flows can come, if what is waited for is the end of its flows.
+    pub fn idle_since_epoch(&self) -> Option<u64> {
+        match self.registration {
+            Registration::Gone { since_epoch, .. } | Registration::Left { since_epoch } => Some(since_epoch),
+            _ => self.owner.and_then(|owner| owner.withdrawn_since),
+        }
     }
 
     /// Whether it is draining.

@@ -7,7 +7,7 @@ use crate::error::{Code, Error};
 use crate::health::{Change, Health};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
-use crate::resource::{Registration, Target, TargetGroup};
+use crate::resource::{Owner, Registration, Target, TargetGroup};
 use crate::rest::TargetSpec;
 
 impl Model {
@@ -32,38 +32,74 @@ impl Model {
     }
 
     fn register(&mut self, fx: &mut Effects, group: Id, address: Ipv4Addr, port: u16, now: Now) -> Result<(), Error> {
-        let known = self.by_socket.get(&(group, address, port)).and_then(|slot| self.targets.get_mut(slot));
         let epoch = self.meta.epoch;
-        if let Some(target) = known {
-            if !target.is_registered() {
+        if let Some(slot) = self.by_socket.get(&(group, address, port)).copied() {
+            if let Some(target) = self.targets.get_mut(&slot).filter(|target| !target.is_registered()) {
                 // Same slot, same generation: its flows are its own again (S15.4).
                 target.registration = Registration::Registered;
                 become_initial(target, epoch, now);
-                fx.touch(RecordKey::Target(target.slot));
+                fx.touch(RecordKey::Target(slot));
             }
-            return Ok(());
+        } else {
+            let (slot, generation) = self.take_target_slot(fx)?;
+            let target = Target {
+                group,
+                address,
+                port,
+                slot,
+                generation,
+                registration: Registration::Registered,
+                owner: None,
+                health: Health::Initial,
+                cause: None,
+                initial_since_ms: now.wall_ms,
+                initial_since_epoch: epoch,
+                unavailable: false,
+            };
+            self.targets.insert(slot, target);
+            self.by_socket.insert((group, address, port), slot);
+            fx.touch(RecordKey::Target(slot));
         }
-        let (slot, generation) = self.target_slots.take().ok_or_else(|| {
+        match (self.by_socket.get(&(group, address, port)), self.user_of(group)) {
+            (Some(slot), Some(lb)) => self.own(fx, *slot, lb),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_target_slot(&mut self, fx: &mut Effects) -> Result<(u16, u8), Error> {
+        let taken = self.target_slots.take().ok_or_else(|| {
             Error::new(Code::TooManyTargets, "all 65535 target numbers are taken; deregister targets first")
         })?;
-        let target = Target {
-            group,
-            address,
-            port,
-            slot,
-            generation,
-            registration: Registration::Registered,
-            health: Health::Initial,
-            cause: None,
-            initial_since_ms: now.wall_ms,
-            initial_since_epoch: epoch,
-            unavailable: false,
-        };
-        self.targets.insert(slot, target);
-        self.by_socket.insert((group, address, port), slot);
-        fx.touch(RecordKey::Target(slot));
         fx.touch(RecordKey::TargetSlots);
+        Ok(taken)
+    }
+
+    /// From now on a load balancer's flows go to a registered target. If those of another one may still refer to its number, it
+    /// gets a new number.
+    fn own(&mut self, fx: &mut Effects, slot: u16, lb: Id) -> Result<(), Error> {
+        let owner = Some(Owner { load_balancer: lb, withdrawn_since: None });
+        let Some(old) = self.targets.get(&slot).filter(|target| target.owner != owner).cloned() else { return Ok(()) };
+        let mut target = Target { owner, ..old.clone() };
+        if old.owner.is_some() {
+            (target.slot, target.generation) = self.take_target_slot(fx)?;
+            let registration = Registration::Left { since_epoch: self.meta.epoch };
+            self.targets.insert(slot, Target { registration, ..old });
+        }
+        self.by_socket.insert((target.group, target.address, target.port), target.slot);
+        fx.touch(RecordKey::Target(slot));
+        fx.touch(RecordKey::Target(target.slot));
+        self.targets.insert(target.slot, target);
         Ok(())
+    }
+
+    /// A load balancer is deleted: so are its flows, whatever becomes of the targets (S15.7).
+    pub(crate) fn withdraw_targets(&mut self, fx: &mut Effects, lb: Id) {
+        for target in self.targets.values_mut() {
+            if let Some(owner) = target.owner.as_mut().filter(|owner| owner.load_balancer == lb) {
+                owner.withdrawn_since = Some(self.meta.epoch);
+                fx.touch(RecordKey::Target(target.slot));
+            }
+        }
     }
 
     pub(crate) fn deregister_targets(
@@ -74,15 +110,16 @@ impl Model {
         now: Now,
     ) -> Result<(), Error> {
         let group = self.find_target_group(wanted)?;
-        let (id, delay) = (group.id, group.deregistration_delay_ms());
+        let (id, delay, terminate) = (group.id, group.deregistration_delay_ms(), group.terminates_connections());
         for (address, port) in self.sockets(group, specs, false)? {
             let epoch = self.meta.epoch;
             let known = self.by_socket.get(&(id, address, port)).and_then(|slot| self.targets.get_mut(slot));
             if let Some(target) = known.filter(|target| target.is_registered()) {
                 target.registration = if delay == 0 {
-                    Registration::Gone { since_epoch: epoch }
+                    Registration::Gone { since_epoch: epoch, terminate }
                 } else {
-                    Registration::Draining { until_ms: now.wall_ms + delay, until_mono_ms: now.mono_ms + delay }
+                    let (until_ms, until_mono_ms) = (now.wall_ms + delay, now.mono_ms + delay);
+                    Registration::Draining { until_ms, until_mono_ms, terminate }
                 };
                 fx.touch(RecordKey::Target(target.slot));
             }
@@ -133,8 +170,8 @@ impl Model {
         Ok(())
     }
 
-    /// A listener forwards to the group for the first time: its targets are checked from now on (HC-19).
-    pub(crate) fn begin_use(&mut self, fx: &mut Effects, group: Id, now: Now) {
+    /// A listener of a load balancer forwards to the group for the first time: its targets are checked from now on (HC-19).
+    pub(crate) fn begin_use(&mut self, fx: &mut Effects, group: Id, lb: Id, now: Now) -> Result<(), Error> {
         let slots: Vec<u16> = self.targets_of(group).filter(|target| target.is_registered()).map(|t| t.slot).collect();
         let epoch = self.meta.epoch;
         for slot in slots {
@@ -142,7 +179,9 @@ impl Model {
                 become_initial(target, epoch, now);
                 fx.touch(RecordKey::Target(slot));
             }
+            self.own(fx, slot, lb)?;
         }
+        Ok(())
     }
 
     pub(crate) fn change_health(&mut self, fx: &mut Effects, changes: Vec<(u16, u8, Change)>) {
@@ -174,8 +213,8 @@ impl Model {
         let epoch = self.meta.epoch;
         for target in self.targets.values_mut() {
             match target.registration {
-                Registration::Draining { until_mono_ms, .. } if until_mono_ms <= now.mono_ms => {
-                    target.registration = Registration::Gone { since_epoch: epoch };
+                Registration::Draining { until_mono_ms, terminate, .. } if until_mono_ms <= now.mono_ms => {
+                    target.registration = Registration::Gone { since_epoch: epoch, terminate };
                     fx.touch(RecordKey::Target(target.slot));
                 }
                 _ => {}
@@ -183,16 +222,24 @@ impl Model {
         }
     }
 
+    /// Frees what was waited for: the number of a target that is gone, or a number whose load balancer was deleted.
     pub(crate) fn free_targets(&mut self, fx: &mut Effects, slots: Vec<(u16, Vec<u64>)>) {
         for (slot, counted) in slots {
-            let gone = self.targets.get(&slot).filter(|t| matches!(t.registration, Registration::Gone { .. }));
-            if let Some(target) = gone {
-                self.by_socket.remove(&(target.group, target.address, target.port));
-                self.targets.remove(&slot);
-                self.target_slots.free(slot, counted);
-                fx.touch(RecordKey::Target(slot));
-                fx.touch(RecordKey::TargetSlots);
+            let Some(target) = self.targets.get_mut(&slot) else { continue };
+            match target.registration {
+                Registration::Gone { .. } | Registration::Left { .. } => {
+                    let socket = (target.group, target.address, target.port);
+                    if !target.is_left() {
+                        self.by_socket.remove(&socket);
+                    }
+                    self.targets.remove(&slot);
+                    self.target_slots.free(slot, counted);
+                    fx.touch(RecordKey::TargetSlots);
+                }
+                _ if target.is_withdrawn() => target.owner = None,
+                _ => continue,
             }
+            fx.touch(RecordKey::Target(slot));
         }
     }
 }

@@ -97,8 +97,9 @@ impl Model {
         }
         let slots: Vec<u16> = self.targets_of(id).map(|target| target.slot).collect();
         for slot in slots {
-            if let Some(target) = self.targets.get_mut(&slot) {
-                target.registration = Registration::Gone { since_epoch: self.meta.epoch };
+            // Those that drain keep their deadlines.
+            if let Some(target) = self.targets.get_mut(&slot).filter(|target| target.is_registered()) {
+                target.registration = Registration::Gone { since_epoch: self.meta.epoch, terminate: false };
                 fx.touch(RecordKey::Target(slot));
             }
         }

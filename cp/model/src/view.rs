@@ -103,7 +103,7 @@ impl Model {
             description: Some(description.into()),
         };
         match target.registration {
-            Registration::Gone { .. } => return not_registered(),
+            Registration::Gone { .. } | Registration::Left { .. } => return not_registered(),
             Registration::Draining { .. } => {
                 let description = "Target deregistration is in progress";
                 return with(TargetState::Draining, "Target.DeregistrationInProgress", description);

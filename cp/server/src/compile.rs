@@ -164,6 +164,8 @@ pub fn compile(
                 Treatment::Active => TargetState::Active,
                 Treatment::Draining => TargetState::Draining,
                 Treatment::Unhealthy => TargetState::Unhealthy,
+                Treatment::Terminate => TargetState::Terminate,
+                Treatment::Withdrawn => TargetState::Withdrawn,
             },
             address: target.address.into(),
             port: target.port,

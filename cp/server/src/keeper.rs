@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use leat_abi::counters::{ListenerCounter, TargetCounter};
 use leat_model::forward::CheckPlan;
 use leat_model::health::{Cause, Change, Outcome, Runs};
-use leat_model::resource::{Registration, Target};
+use leat_model::resource::Target;
 use leat_model::{Command, Error, Id, Model};
 
 use crate::netlink::{NetConfig, Network, PortConfig};
@@ -234,11 +234,8 @@ fn settled(progress: Progress, since_epoch: u64) -> bool {
 }
 
 fn free_targets(model: &Model, plane: &Plane, progress: Progress) -> Vec<(u16, Vec<u64>)> {
-    let gone = model.targets().filter(|target| match target.registration {
-        Registration::Gone { since_epoch } => settled(progress, since_epoch),
-        _ => false,
-    });
-    let free = gone.filter(|target| plane.target(target.slot, TargetCounter::FlowRefs) == 0);
+    let idle = model.targets().filter(|target| target.idle_since_epoch().is_some_and(|since| settled(progress, since)));
+    let free = idle.filter(|target| plane.target(target.slot, TargetCounter::FlowRefs) == 0);
     free.map(|target| (target.slot, stats::target_says(plane, target.slot))).collect()
 }
 

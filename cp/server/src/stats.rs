@@ -14,7 +14,11 @@ use crate::plane::{Lcore, Plane, text};
 pub fn collect(model: &Model, plane: Option<&Plane>) -> Stats {
     let mut stats = Stats {
         attached: plane.is_some_and(Plane::is_alive),
-        targets: model.targets().map(|target| target_stats(model, plane, target)).collect(),
+        targets: model
+            .targets()
+            .filter(|target| !target.is_left())
+            .map(|target| target_stats(model, plane, target))
+            .collect(),
         listeners: listener_stats(model, plane),
         ..Stats::default()
     };

@@ -253,3 +253,106 @@ fn too_few_healthy_targets_are_joined_by_all_others() {
     assert_eq!(bench.selected("web").len(), 7);
     assert_eq!(treatment(&bench, targets[5]), Treatment::Draining, "a draining one's flows go on as well");
 }
+
+const TERMINATION: &str = attributes::CONNECTION_TERMINATION;
+
+/// req: DRN-05, DRN-08, ATT-02, S15.2, S15.3
+#[test]
+fn flows_end_with_the_delay_if_the_group_says_so() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    bench.set_attribute("web", DELAY, "60");
+    bench.ok(deregister("web", &["10.2.0.12"]));
+    bench.set_attribute("web", TERMINATION, "true");
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    bench.set_attribute("web", TERMINATION, "false");
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Draining);
+    // A restart knows it too.
+    bench.model = reload(&bench, NOW);
+    bench.now = later(60_000);
+    bench.ok(Command::Expire);
+    assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Unused, "Target.NotRegistered".into()));
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Terminate);
+    assert_eq!(treatment(&bench, "10.2.0.12"), Treatment::Draining, "deregistered before it was switched on");
+    let slot = bench.slot("web", "10.2.0.11");
+    bench.ok(register("web", &["10.2.0.11"]));
+    assert_eq!((treatment(&bench, "10.2.0.11"), bench.slot("web", "10.2.0.11")), (Treatment::Active, slot));
+    bench.set_attribute("web", TERMINATION, "true");
+    bench.set_attribute("web", DELAY, "0");
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Terminate, "without a delay at once");
+}
+
+/// req: DRN-04, DRN-06, S15.5
+#[test]
+fn a_target_that_was_unhealthy_at_the_end_stays_so() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    bench.set_health("web", "10.2.0.12", Health::Healthy);
+    bench.set_health("web", "10.2.0.11", Health::Unhealthy);
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Unhealthy);
+    bench.now = later(300_000);
+    bench.ok(Command::Expire);
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Unhealthy);
+    bench.set_health("web", "10.2.0.12", Health::Unhealthy);
+    assert_eq!(treatment(&bench, "10.2.0.11"), Treatment::Draining, "the group is failing open");
+}
+
+#[test]
+fn a_deleted_groups_targets_drain_to_their_end() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    bench.set_attribute("web", TERMINATION, "true");
+    bench.ok(deregister("web", &["10.2.0.11"]));
+    bench.ok(Command::DeleteListener { load_balancer: "web".into(), port: 80 });
+    bench.ok(Command::DeleteTargetGroup { target_group: "web".into() });
+    let treatments = |bench: &Bench| bench.model.treatments().map(|(_, treatment)| treatment).collect::<Vec<_>>();
+    assert_eq!(treatments(&bench), [Treatment::Draining; 2]);
+    bench.model = reload(&bench, NOW);
+    bench.now = later(300_000);
+    bench.ok(Command::Expire);
+    assert_eq!(treatments(&bench), [Treatment::Terminate, Treatment::Draining]);
+    bench.ok(Command::FreeTargets(vec![(0, vec![]), (1, vec![])]));
+    assert_eq!(bench.model.targets().count(), 0);
+}
+
+/// req: LSN-11, LSN-12, LSN-13, LB-16, S15.7
+#[test]
+fn flows_of_a_deleted_load_balancer_end_and_those_of_others_go_on() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    bench.ok(deregister("web", &["10.2.0.12"]));
+    for command in [bench.load_balancer("second", "10.1.0.11"), bench.load_balancer("third", "10.1.0.12")] {
+        bench.ok(command);
+    }
+    let treatments = |bench: &Bench| {
+        let shown = |(target, treatment): (&crate::resource::Target, Treatment)| (target.slot, treatment);
+        bench.model.treatments().map(shown).collect::<Vec<_>>()
+    };
+    // The group goes over to another load balancer: the flows of the first go on under the old number.
+    bench.ok(Command::DeleteListener { load_balancer: "web".into(), port: 80 });
+    let command = bench.listener("second", Protocol::Tcp, 80, "web");
+    bench.ok(command);
+    use Treatment::{Active, Draining, Withdrawn};
+    assert_eq!(treatments(&bench), [(0, Draining), (1, Draining), (2, Active)]);
+    assert_eq!(bench.slot("web", "10.2.0.11"), 2);
+    assert_eq!(bench.model.targets_of(bench.model.find_target_group("web").expect("it").id).count(), 2);
+    bench.model = reload(&bench, NOW);
+
+    // The first load balancer is deleted: its flows end, the second one's do not. What drains is shown as draining.
+    bench.ok(Command::DeleteLoadBalancer { load_balancer: "web".into() });
+    assert_eq!(treatments(&bench), [(0, Withdrawn), (1, Withdrawn), (2, Active)]);
+    assert_eq!(bench.state("web", "10.2.0.12").0, TargetState::Draining);
+    bench.ok(Command::FreeTargets(vec![(0, vec![]), (1, vec![]), (2, vec![])]));
+    assert_eq!(treatments(&bench), [(1, Draining), (2, Active)]);
+
+    // So is the second. The target stays registered, and gets another number if it is needed before its flows are gone.
+    bench.ok(Command::DeleteLoadBalancer { load_balancer: "second".into() });
+    assert_eq!(treatments(&bench), [(1, Draining), (2, Withdrawn)]);
+    let mut patient = bench.clone();
+    let command = bench.listener("third", Protocol::Tcp, 80, "web");
+    bench.ok(command.clone());
+    assert_eq!(treatments(&bench), [(0, Active), (1, Draining), (2, Withdrawn)]);
+    patient.ok(Command::FreeTargets(vec![(2, vec![])]));
+    patient.ok(command);
+    assert_eq!(treatments(&patient), [(1, Draining), (2, Active)]);
+    bench.ok(Command::FreeTargets(vec![(2, vec![])]));
+    assert_eq!(treatments(&bench), [(0, Active), (1, Draining)]);
+}

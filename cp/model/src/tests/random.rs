@@ -3,6 +3,7 @@
 use super::*;
 use crate::health::Cause;
 use crate::model::RecordKey;
+use crate::resource::Owner;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -157,6 +158,11 @@ proptest! {
                 let users: BTreeSet<Id> =
                     bench.model.listeners().filter(|l| l.target_group == group.id).map(|l| l.load_balancer).collect();
                 prop_assert!(users.len() <= 1, "one load balancer a group");
+                if let Some(user) = users.first() {
+                    let owner = Owner { load_balancer: *user, withdrawn_since: None };
+                    let mut used = bench.model.targets_of(group.id).filter(|target| target.is_registered());
+                    prop_assert!(used.all(|target| target.owner == Some(owner)), "flows of one load balancer a number");
+                }
             }
             prop_assert_eq!(bench.model.treatments().count(), after.len());
         }
