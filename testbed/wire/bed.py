@@ -38,6 +38,7 @@ class Bed:
 
     def __init__(self, socket, clients, targets):
         self.api = Api(socket)
+        self._publications = 0
         self.outside = Link("p0", *clients, Hosts([CLIENT, PACER]))
         self.inside = Link("p1", *targets, Hosts(TARGETS, are_checked=True))
         ports = {port["name"]: port["mac"] for port in self.api.get("/status")["dataPlane"]["ports"]}
@@ -81,8 +82,9 @@ class Bed:
             self.api.call("POST", "/load-balancers/lb/listeners", body)
 
     def register(self, group, targets):
-        """Registers addresses."""
-        self.api.call("POST", f"/target-groups/{group}/targets", {"targets": [{"id": target} for target in targets]})
+        """Registers addresses, and waits until every lcore knows."""
+        body = {"targets": [{"id": target} for target in targets]}
+        self.api.call("POST", f"/target-groups/{group}/targets?wait=10", body)
 
     def deregister(self, group, targets):
         """Deregisters addresses, and waits until every lcore knows."""
@@ -105,6 +107,12 @@ class Bed:
             return bool(seen) and all(seen.get(target) == state for target in targets or seen)
 
         self.wait(f"{group} to be {state}", states, are_there)
+        self.publish()
+
+    def publish(self):
+        """Waits until the data plane works with all that the control plane knows now: a change of no importance follows it."""
+        self._publications += 1
+        self.attributes("empty", {"deregistration_delay.timeout_seconds": str(self._publications % 3600)})
 
     @staticmethod
     def wait(what, probe, is_done, patience_s=HEALTH_S):

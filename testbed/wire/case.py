@@ -236,7 +236,7 @@ class WireCase(unittest.TestCase):
 
     def log_text(self):
         """What went over the links in this test, for one that fails."""
-        rows = [(at, link.name, way, frame) for link in (self.outside, self.inside) for at, way, frame in link.take_log()]
+        rows = [(at, link.name, way, frame) for link in (self.bed.outside, self.bed.inside) for at, way, frame in link.take_log()]
         rows.sort()
         lines = [f"  {at - rows[0][0]:8.4f} {name} {way} {Ether(frame).summary()}" for at, name, way, frame in rows[-LOG_ROWS:]]
         return "\n".join(lines if len(rows) <= LOG_ROWS else ["  ...", *lines])

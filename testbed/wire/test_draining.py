@@ -7,6 +7,7 @@ from datagrams import Datagrams
 
 TARGET = beds.TARGETS[2]
 TCP_FULL_NAT, TCP_KEEP, UDP = 90, 91, 60
+GROUPS = ("drain-full-nat", "drain-keep", "drain-udp")
 DELAY = "deregistration_delay.timeout_seconds"
 TERMINATE = "deregistration_delay.connection_termination.enabled"
 
@@ -14,26 +15,25 @@ TERMINATE = "deregistration_delay.connection_termination.enabled"
 class Deregistered(WireCase):
     """Groups of one target, made for these tests."""
 
-    made = False
+    @classmethod
+    def setUpClass(cls):
+        for name, protocol, port, listener, keep in (
+            ("drain-full-nat", "TCP", 8090, TCP_FULL_NAT, "false"),
+            ("drain-keep", "TCP", 8091, TCP_KEEP, "true"),
+            ("drain-udp", "UDP", 8090, UDP, "true"),
+        ):
+            cls.bed.group(name, protocol, port, [TARGET.ip], [listener], {"preserve_client_ip.enabled": keep})
 
     def setUp(self):
-        if not Deregistered.made:
-            Deregistered.made = True
-            for name, protocol, port, listener, keep in (
-                ("drain-full-nat", "TCP", 8090, TCP_FULL_NAT, "false"),
-                ("drain-keep", "TCP", 8091, TCP_KEEP, "true"),
-                ("drain-udp", "UDP", 8090, UDP, "true"),
-            ):
-                self.bed.group(name, protocol, port, [TARGET.ip], [listener], {"preserve_client_ip.enabled": keep})
-        for name in ("drain-full-nat", "drain-keep", "drain-udp"):
+        for name in GROUPS:
             self.bed.register(name, [TARGET.ip])
-        for name in ("drain-full-nat", "drain-keep", "drain-udp"):
+        for name in GROUPS:
             self.bed.wait_targets(name, "healthy", [TARGET.ip])
         super().setUp()
 
     def deregister(self, **attributes):
         """Ends the registration; keys of the attributes are those of the API."""
-        for name in ("drain-full-nat", "drain-keep", "drain-udp"):
+        for name in GROUPS:
             self.bed.attributes(name, attributes)
             self.bed.deregister(name, [TARGET.ip])
 

@@ -17,18 +17,14 @@ AGAIN_S, TIMES = 0.2, 6
 class Proxied(WireCase):
     """Listeners whose targets get headers."""
 
-    made = False
-
-    def setUp(self):
-        if not Proxied.made:
-            Proxied.made = True
-            targets = [host.ip for host in beds.TARGETS]
-            for name, port, listener, keep in (("proxy-full-nat", 8092, PROXY_FULL_NAT, "false"), ("proxy-keep", 8093, PROXY_KEEP, "true")):
-                attributes = {"preserve_client_ip.enabled": keep, "proxy_protocol_v2.enabled": "true"}
-                self.bed.group(name, "TCP", port, targets, [listener], attributes)
-            for name in ("proxy-full-nat", "proxy-keep"):
-                self.bed.wait_targets(name, "healthy")
-        super().setUp()
+    @classmethod
+    def setUpClass(cls):
+        targets = [host.ip for host in beds.TARGETS]
+        for name, port, listener, keep in (("proxy-full-nat", 8092, PROXY_FULL_NAT, "false"), ("proxy-keep", 8093, PROXY_KEEP, "true")):
+            attributes = {"preserve_client_ip.enabled": keep, "proxy_protocol_v2.enabled": "true"}
+            cls.bed.group(name, "TCP", port, targets, [listener], attributes)
+        for name in ("proxy-full-nat", "proxy-keep"):
+            cls.bed.wait_targets(name, "healthy")
 
 
 class Modes:

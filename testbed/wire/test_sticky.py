@@ -1,7 +1,7 @@
 """Stickiness by source address: semantics §14."""
 
 import bed as beds
-from case import WireCase, not_yet
+from case import WireCase
 from connection import Connection
 from datagrams import Datagrams
 
@@ -10,27 +10,22 @@ CLIENTS = [f"10.1.0.{number}" for number in range(160, 200)]
 GONE = beds.TARGETS[2]
 
 
-@not_yet("stickiness")
 class Sticky(WireCase):
     """Groups that keep a client at a target."""
 
-    made = False
-
-    def setUp(self):
-        if not Sticky.made:
-            Sticky.made = True
-            targets = [host.ip for host in beds.TARGETS]
-            sticky = {"stickiness.enabled": "true", "stickiness.type": "source_ip"}
-            for name, protocol, port, listeners, keep in (
-                ("sticky", "TCP", 8094, [STICKY, STICKY_TOO], "false"),
-                ("sticky-keep", "TCP", 8095, [STICKY_KEEP], "true"),
-                ("sticky-udp", "UDP", 9003, [STICKY_UDP], "true"),
-            ):
-                attributes = {"preserve_client_ip.enabled": keep, **sticky}
-                self.bed.group(name, protocol, port, targets, listeners, attributes)
-            for name in ("sticky", "sticky-keep", "sticky-udp"):
-                self.bed.wait_targets(name, "healthy")
-        super().setUp()
+    @classmethod
+    def setUpClass(cls):
+        targets = [host.ip for host in beds.TARGETS]
+        sticky = {"stickiness.enabled": "true", "stickiness.type": "source_ip"}
+        for name, protocol, port, listeners, keep in (
+            ("sticky", "TCP", 8094, [STICKY, STICKY_TOO], "false"),
+            ("sticky-keep", "TCP", 8095, [STICKY_KEEP], "true"),
+            ("sticky-udp", "UDP", 9003, [STICKY_UDP], "true"),
+        ):
+            attributes = {"preserve_client_ip.enabled": keep, **sticky}
+            cls.bed.group(name, protocol, port, targets, listeners, attributes)
+        for name in ("sticky", "sticky-keep", "sticky-udp"):
+            cls.bed.wait_targets(name, "healthy")
 
     def targets_of(self, listener, make=Connection, clients=CLIENTS):
         """Where a flow of each client goes."""
