@@ -246,12 +246,15 @@ fn statistics_and_flows() {
     assert!(!printed.contains("land"), "zeros are left out: {printed}");
 
     let flow = json!({"protocol": "TCP", "client": "10.9.0.7:4000", "vip": "10.1.0.10:80", "target": "10.2.0.11:80",
-        "nat": "10.1.0.10:10000", "state": "established", "idleSeconds": 5, "lcore": 0});
+        "nat": "10.1.0.10:10000", "clientIpPreserved": false, "proxyHeader": "acknowledged", "state": "established",
+        "idleSeconds": 5, "lcore": 0});
     let line = "flows --client 10.9.0.7:4000 --limit 5";
     let (printed, seen) = command(line, vec![(200, json!({"flows": [flow], "complete": false}))]);
     assert_eq!(seen[0].1, "/v1/flows?limit=5&client=10.9.0.7%3A4000");
     let printed = printed.expect("flows");
-    assert!(printed.contains("established") && printed.contains("not all"), "{printed}");
+    for expected in ["established", "10.1.0.10:10000", "acknowledged", "not all"] {
+        assert!(printed.contains(expected), "{expected} in {printed}");
+    }
 }
 
 #[test]

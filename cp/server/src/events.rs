@@ -5,16 +5,16 @@
 //! [`TRACE_PATIENCE`]. Events that nobody waits for are dropped.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leat_abi::ControlSegment;
 use leat_abi::counters::{Counter, LcoreCounters};
-use leat_abi::flow::protocol;
-use leat_abi::message::{Command, Event, Filter, FlowRow, Socket, Step};
+use leat_abi::flow::{flag, protocol};
+use leat_abi::message::{Command, Event, Filter, FlowRow, Part, Step};
 use leat_abi::ring::{Consumer, Producer, RingError};
-use leat_model::rest::{Flow, Flows, Protocol, TraceStep};
+use leat_model::rest::{Flow, Flows, Protocol, ProxyHeader, TraceStep};
 use tokio::sync::oneshot;
 
 use crate::traces::Traces;
@@ -282,31 +282,24 @@ fn send(commands: &mut Producer<'_>, command: &Command) -> bool {
     }
 }
 
-/// An address as the data plane has it: network order as loaded.
-pub fn raw_address(address: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(address.octets())
-}
-
-/// A port as the data plane has it: network order as loaded.
-pub const fn raw_port(port: u16) -> u16 {
-    port.to_be()
-}
-
-fn show(socket: &Socket) -> String {
-    format!("{}:{}", Ipv4Addr::from(socket.ip.to_ne_bytes()), u16::from_be(socket.port))
-}
-
 fn protocol_of(number: u8) -> Protocol {
     if number == protocol::UDP { Protocol::Udp } else { Protocol::Tcp }
 }
 
 fn show_flow(lcore: u16, row: &FlowRow) -> Flow {
+    let has = |flag: u8| row.flags & flag != 0;
     Flow {
         protocol: protocol_of(row.protocol),
-        client: show(&row.client),
-        vip: show(&row.vip),
-        target: show(&row.target),
-        nat: show(&row.nat),
+        client: row.client.to_string(),
+        vip: row.vip.to_string(),
+        target: row.target.to_string(),
+        nat: row.nat.to_string(),
+        client_ip_preserved: !has(flag::FULL_NAT),
+        proxy_header: match (has(flag::PROXY), has(flag::PROXY_ACKED)) {
+            (false, _) => None,
+            (true, false) => Some(ProxyHeader::Unacknowledged),
+            (true, true) => Some(ProxyHeader::Acknowledged),
+        },
         state: row.state.name().into(),
         idle_seconds: row.idle_s.into(),
         lcore,
@@ -319,16 +312,19 @@ const TCP_FLAGS: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "
 fn describe(step: &Step, names: &Names) -> TraceStep {
     let detail = match step {
         Step::Rx { port, length } => format!("{}, {length} bytes", names.port(*port)),
-        Step::Parse { source, destination, protocol: number, tcp_flags } => {
+        Step::Parse { source, destination, protocol: number, tcp_flags, part } => {
             let protocol = match *number {
                 protocol::TCP => "TCP".into(),
                 protocol::UDP => "UDP".into(),
-                protocol::ICMP => "ICMP".into(),
+                protocol::ICMP | protocol::ICMPV6 => "ICMP".into(),
                 other => format!("protocol {other}"),
             };
+            let has_ports = matches!(*number, protocol::TCP | protocol::UDP) && *part != Part::Later;
+            let show = |socket: &SocketAddr| if has_ports { socket.to_string() } else { socket.ip().to_string() };
             let names = TCP_FLAGS.iter().enumerate().filter(|(bit, _)| tcp_flags >> bit & 1 == 1);
             let names: String = names.map(|(_, name)| format!(" {name}")).collect();
-            format!("{protocol} {} → {}{names}", show(source), show(destination))
+            let part = if *part == Part::Whole { String::new() } else { format!(", {}", part.name()) };
+            format!("{protocol} {} → {}{names}{part}", show(source), show(destination))
         }
         Step::Lookup { entry: None, .. } => "no flow".into(),
         Step::Lookup { entry: Some(entry), from_client, state } => {
@@ -338,10 +334,16 @@ fn describe(step: &Step, names: &Names) -> TraceStep {
         }
         Step::Handover { lcore } => format!("to lcore {lcore}"),
         Step::Listener { slot } => names.listener(*slot),
-        Step::Select { slot: _, target } => show(target),
-        Step::Create { entry, nat } => format!("flow {entry}, the target sees {}", show(nat)),
-        Step::Rewrite { source, destination } => format!("{} → {}", show(source), show(destination)),
-        Step::Transmit { port } | Step::Answer { port } => names.port(*port),
+        Step::Hold { held } => format!("until the first fragment comes; held of this datagram: {held}"),
+        Step::Release { fragments } => format!("fragments that waited: {fragments}"),
+        Step::Select { slot: _, target } => target.to_string(),
+        Step::Create { entry, nat } => format!("flow {entry}, the target sees {nat}"),
+        Step::Rewrite { source, destination } => format!("{source} → {destination}"),
+        Step::Transmit { port } => names.port(*port),
+        Step::Originate { port, made } | Step::Answer { port, made } => {
+            format!("{}, by {}", made.name(), names.port(*port))
+        }
+        Step::Consume => step.stage().help().into(),
         Step::Punt { port } => format!("to Linux, by the twin of {}", names.port(*port)),
         Step::Drop { reason } => format!("{}: {}", reason.name(), reason.help()),
     };
@@ -353,21 +355,21 @@ mod tests {
     use super::*;
     use leat_abi::counters::DropReason;
     use leat_abi::flow::FlowState;
+    use leat_abi::message::Made;
 
-    fn socket(text: &str) -> Socket {
-        let socket: std::net::SocketAddrV4 = text.parse().expect("a socket");
-        Socket { ip: raw_address(*socket.ip()), port: raw_port(socket.port()) }
+    fn socket(text: &str) -> SocketAddr {
+        text.parse().expect("a socket")
     }
 
     #[test]
     fn sockets_are_shown_as_people_write_them() {
-        assert_eq!(show(&socket("10.1.0.10:80")), "10.1.0.10:80");
         let row = FlowRow {
             client: socket("192.0.2.1:40000"),
             vip: socket("10.1.0.10:53"),
             target: socket("10.2.0.11:5353"),
             nat: socket("10.1.0.10:10001"),
             protocol: protocol::UDP,
+            flags: flag::FULL_NAT,
             state: FlowState::Established,
             idle_s: 7,
             target_slot: 0,
@@ -379,6 +381,13 @@ mod tests {
             (flow.protocol, flow.state.as_str(), flow.idle_seconds, flow.lcore),
             (Protocol::Udp, "established", 7, 3)
         );
+        assert_eq!((flow.client_ip_preserved, flow.proxy_header), (false, None));
+        let row = FlowRow { client: socket("[2001:db8::7]:40000"), protocol: protocol::TCP, flags: flag::PROXY, ..row };
+        let flow = show_flow(0, &row);
+        assert_eq!((flow.client.as_str(), flow.protocol), ("[2001:db8::7]:40000", Protocol::Tcp));
+        assert_eq!((flow.client_ip_preserved, flow.proxy_header), (true, Some(ProxyHeader::Unacknowledged)));
+        let flow = show_flow(0, &FlowRow { flags: flag::PROXY | flag::PROXY_ACKED, ..row });
+        assert_eq!(flow.proxy_header, Some(ProxyHeader::Acknowledged));
     }
 
     #[test]
@@ -386,8 +395,16 @@ mod tests {
         let (a, b) = (socket("192.0.2.1:40000"), socket("10.1.0.10:80"));
         let names = Names { ports: vec!["p0".into()], listeners: [(3, "front TCP 80".to_owned())].into() };
         let describe = |step: Step| describe(&step, &names);
-        let parse = describe(Step::Parse { source: a, destination: b, protocol: 6, tcp_flags: 0x12 });
+        let parse =
+            describe(Step::Parse { source: a, destination: b, protocol: 6, tcp_flags: 0x12, part: Part::Whole });
         assert_eq!(parse.detail, "TCP 192.0.2.1:40000 → 10.1.0.10:80 SYN ACK");
+        let (source, destination) = (socket("[2001:db8::7]:0"), socket("[2001:db8::10]:0"));
+        let later = Step::Parse { source, destination, protocol: 17, tcp_flags: 0, part: Part::Later };
+        assert_eq!(describe(later).detail, "UDP 2001:db8::7 → 2001:db8::10, later fragment");
+        let error = Step::Parse { source, destination, protocol: protocol::ICMPV6, tcp_flags: 0, part: Part::Whole };
+        assert_eq!(describe(error).detail, "ICMP 2001:db8::7 → 2001:db8::10");
+        let made = describe(Step::Originate { port: 0, made: Made::ProxyHeader });
+        assert_eq!((made.stage.as_str(), made.detail.as_str()), ("originate", "PROXY header, by p0"));
         let drop = describe(Step::Drop { reason: DropReason::NoListener });
         assert_eq!(drop.stage, "drop");
         assert!(drop.detail.starts_with("no_listener: "));

@@ -49,10 +49,17 @@ fn lcore_stats(id: u16, lcore: &Lcore, flows_max: u64, hz: u64) -> LcoreStats {
     }
 }
 
-/// `rx + handed_in = forwarded + drops + punted + answered + handed_out`, as `leat-abi` states it.
+/// The conservation law, as `leat_abi::counters` states it.
 fn conservation(counters: &LcoreCounters<'_>) -> Conservation {
     let sum = |list: &[Counter]| list.iter().fold(0u64, |sum, counter| sum.wrapping_add(counters.get(*counter)));
-    let known = [Counter::ForwardedPackets, Counter::PuntedPackets, Counter::AnsweredPackets, Counter::HandedOut];
+    let known = [
+        Counter::ForwardedPackets,
+        Counter::PuntedPackets,
+        Counter::AnsweredPackets,
+        Counter::HandedOut,
+        Counter::ConsumedPackets,
+        Counter::HeldPackets,
+    ];
     // What is known first: packets that come in meanwhile then show as under way.
     let accounted = sum(&known).wrapping_add(counters.dropped_total());
     let received = sum(&[Counter::RxPackets, Counter::HandedIn]);

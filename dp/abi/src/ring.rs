@@ -1,4 +1,4 @@
-//! A bounded single-producer single-consumer ring of 64-byte messages in shared memory.
+//! A bounded single-producer single-consumer ring of 128-byte messages in shared memory.
 //!
 //! Purpose: commands to an lcore and events from it. Neither end ever waits: a full ring refuses the message and the caller
 //! counts it.
@@ -18,8 +18,8 @@
 
 use crate::sync::{AtomicU64, Ordering, load_own};
 
-/// Words in a message: one cache line.
-pub const MESSAGE_WORDS: usize = 8;
+/// Words in a message: two cache lines.
+pub const MESSAGE_WORDS: usize = 16;
 
 /// A message as it lies in the ring.
 pub type Message = [u64; MESSAGE_WORDS];

@@ -1,12 +1,11 @@
 //! Reporting flows: a walk over the entries, a little at every turn, as fast as the event ring takes them.
 
-use leat_abi::FlowEntry;
 use leat_abi::flow::FlowState;
-use leat_abi::message::{Event, Filter, FlowRow, Socket};
+use leat_abi::message::{Event, Filter, FlowRow};
 
 use crate::frame::Now;
 use crate::table::FlowTable;
-use crate::trace::Tracer;
+use crate::trace::{Sockets, Tracer};
 use crate::track;
 
 /// Entries looked at in one turn.
@@ -43,14 +42,17 @@ impl Dump {
             // One that rests only keeps its port.
             let Some(state) = entry.state().filter(|state| *state != FlowState::Resting) else { continue };
             self.scanned += 1;
-            if matches(&self.filter, entry) {
+            let sockets = Sockets::of(table, self.next as u32 - 1);
+            if matches(&self.filter, entry.ip_protocol(), &sockets) {
                 self.left -= 1;
+                let Sockets { client, vip, target, nat } = sockets;
                 let row = FlowRow {
-                    client: Socket { ip: entry.client_ip, port: entry.client_port },
-                    vip: Socket { ip: entry.vip, port: entry.vport },
-                    target: Socket { ip: entry.target_ip, port: entry.target_port },
-                    nat: Socket { ip: entry.nat_ip, port: entry.nat_port },
-                    protocol: entry.protocol,
+                    client,
+                    vip,
+                    target,
+                    nat,
+                    protocol: entry.ip_protocol(),
+                    flags: entry.flags,
                     state,
                     idle_s: track::age_s(entry, now),
                     target_slot: entry.target_slot,
@@ -63,11 +65,11 @@ impl Dump {
     }
 }
 
-fn matches(f: &Filter, e: &FlowEntry) -> bool {
-    (f.protocol == 0 || f.protocol == e.protocol)
-        && (f.source == 0 || f.source == e.client_ip)
-        && (f.destination == 0 || f.destination == e.vip)
-        && (f.source_port == 0 || f.source_port == e.client_port)
-        && (f.destination_port == 0 || f.destination_port == e.vport)
-        && (f.target == 0 || f.target == e.target_ip)
+fn matches(f: &Filter, protocol: u8, s: &Sockets) -> bool {
+    (f.protocol == 0 || f.protocol == protocol)
+        && f.source.is_none_or(|ip| ip == s.client.ip())
+        && f.destination.is_none_or(|ip| ip == s.vip.ip())
+        && (f.source_port == 0 || f.source_port == s.client.port())
+        && (f.destination_port == 0 || f.destination_port == s.vip.port())
+        && f.target.is_none_or(|ip| ip == s.target.ip())
 }

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 use leat_abi::counters::ListenerCounter;
 use leat_abi::flow::{FlowAddresses, FlowEntry, FlowState, family, flag};
-use leat_abi::message::Step;
+use leat_abi::message::{Made, Step};
 use leat_abi::snapshot::LocalKind;
 use leat_abi::{Counter, DropReason};
 
@@ -225,7 +225,7 @@ impl Pipeline<'_> {
         }
         reset::answer(frame, meta);
         let port = frame.in_port();
-        self.tracer.step(|| Step::Answer { port });
+        self.tracer.step(|| Step::Answer { port, made: Made::Reset });
         Verdict::Answer { port, with: Answer::Reset }
     }
 

@@ -28,7 +28,7 @@ use crate::refusals::Refusals;
 use crate::rewrite::{self, Egress};
 use crate::source_ports::SourcePorts;
 use crate::table::{Found, Probe, Side};
-use crate::trace::{Tracer, sockets};
+use crate::trace::{Sockets, Tracer};
 use crate::track::{self, Outcome};
 use crate::wide;
 
@@ -159,8 +159,11 @@ impl<'m> Pipeline<'m> {
         }
 
         for ((frame, p), candidate) in frames.iter_mut().zip(&parsed).zip(&candidates) {
-            let meta = if let Parsed::Flow(meta) = p { Some(meta) } else { None };
-            self.tracer.packet(frame.in_port(), frame.bytes().len(), meta);
+            let meta = match p {
+                Parsed::Flow(meta) | Parsed::Fragment(meta, _) | Parsed::IcmpError(meta) => Some(meta),
+                _ => None,
+            };
+            self.tracer.packet(frame.in_port(), frame.bytes(), meta);
             let verdict = match p {
                 Parsed::Flow(meta) => self.flow_packet(frame, meta, *candidate, arrival, now),
                 Parsed::Fragment(meta, place) => self.fragment(frame, meta, place, arrival, now),
@@ -362,15 +365,12 @@ impl<'m> Pipeline<'m> {
         self.counters.target(slot, packets, 1);
         self.counters.target(slot, bytes, meta.ip_len.into());
         self.tracer.step(|| {
-            let entry = self.flows.table.entry(found.entry);
-            let (to_target, to_client) =
-                (crate::table::tuple_of(entry, Side::Target), crate::table::tuple_of(entry, Side::Client));
-            let (s, d) = match found.side {
-                Side::Client => sockets(&to_target),
-                Side::Target => sockets(&to_client),
+            let sockets = Sockets::of(&self.flows.table, found.entry);
+            let (source, destination) = match found.side {
+                Side::Client => (sockets.nat, sockets.target),
+                Side::Target => (sockets.vip, sockets.client),
             };
-            // What leaves goes the other way than what that side sends.
-            Step::Rewrite { source: d, destination: s }
+            Step::Rewrite { source, destination }
         });
         self.tracer.step(|| Step::Transmit { port });
         Verdict::Forward { port }

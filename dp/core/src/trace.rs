@@ -1,12 +1,15 @@
 //! Showing a packet's way: events for the packets that a filter matches, at most one trace at a time per lcore.
 
+use std::net::SocketAddr;
+
 use leat_abi::counters::Counter;
 use leat_abi::counters::LcoreCounters;
-use leat_abi::message::{ANY_PORT, Event, Filter, Socket, Step};
+use leat_abi::message::{ANY_PORT, Event, Filter, Part, Step};
 use leat_abi::ring::Producer;
 
 use crate::address::Address;
-use crate::parse::{Meta, Tuple};
+use crate::parse::{Meta, Piece};
+use crate::table::FlowTable;
 
 #[derive(Debug)]
 struct Armed {
@@ -58,19 +61,20 @@ impl<'m> Tracer<'m> {
         }
     }
 
-    /// Turns to the next packet. `meta` is there if it is TCP or UDP.
+    /// Turns to the next packet. `meta` is there if it is TCP, UDP or an ICMP error.
     #[inline(always)]
-    pub fn packet(&mut self, port: u8, length: usize, meta: Option<&Meta>) {
+    pub fn packet(&mut self, port: u8, frame: &[u8], meta: Option<&Meta>) {
         if self.armed.is_some() {
-            self.decide(port, length, meta);
+            self.decide(port, frame, meta);
         }
     }
 
     #[cold]
-    fn decide(&mut self, port: u8, length: usize, meta: Option<&Meta>) {
+    fn decide(&mut self, port: u8, frame: &[u8], meta: Option<&Meta>) {
         self.current = false;
         let Some(armed) = &mut self.armed else { return };
-        if ![ANY_PORT, port].contains(&armed.port) || !matches(&armed.filter, meta.map(|m| &m.tuple)) {
+        let parsed = meta.map(|meta| parse_step(meta, frame));
+        if ![ANY_PORT, port].contains(&armed.port) || !matches(&armed.filter, parsed.as_ref()) {
             return;
         }
         if armed.left == 0 {
@@ -82,10 +86,9 @@ impl<'m> Tracer<'m> {
         }
         armed.packet += 1;
         self.current = true;
-        self.report(Step::Rx { port, length: length.min(usize::from(u16::MAX)) as u16 });
-        if let Some(meta) = meta {
-            let (source, destination) = sockets(&meta.tuple);
-            self.report(Step::Parse { source, destination, protocol: meta.tuple.protocol, tcp_flags: meta.flags });
+        self.report(Step::Rx { port, length: frame.len().min(usize::from(u16::MAX)) as u16 });
+        if let Some(parsed) = parsed {
+            self.report(parsed);
         }
     }
 
@@ -111,27 +114,65 @@ impl<'m> Tracer<'m> {
     }
 }
 
-/// A socket for a report.
-pub fn socket(address: Address, port: u16) -> Socket {
-    Socket { ip: address.loaded(), port }
+/// A socket for a report; the port as loaded.
+pub fn socket(address: Address, port: u16) -> SocketAddr {
+    SocketAddr::new(address.into(), u16::from_be(port))
 }
 
-/// Source and destination of a tuple.
-pub fn sockets(tuple: &Tuple) -> (Socket, Socket) {
-    (
-        Socket { ip: tuple.addresses as u32, port: tuple.source_port() },
-        Socket { ip: (tuple.addresses >> 32) as u32, port: tuple.destination_port() },
-    )
+/// The sockets of a flow, for reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sockets {
+    /// The client.
+    pub client: SocketAddr,
+    /// The node address and listener port.
+    pub vip: SocketAddr,
+    /// The target.
+    pub target: SocketAddr,
+    /// What the target sees as the client.
+    pub nat: SocketAddr,
 }
 
-fn matches(filter: &Filter, tuple: Option<&Tuple>) -> bool {
+impl Sockets {
+    /// Those of the entry at this index.
+    pub fn of(table: &FlowTable<'_>, at: u32) -> Self {
+        let entry = table.entry(at);
+        let [client, vip, target, nat] = match table.addresses(at) {
+            Some(wide) => [wide.client, wide.vip, wide.target, wide.nat].map(Address::from_octets),
+            None => [entry.client_ip, entry.vip, entry.target_ip, entry.nat_ip].map(Address::v4),
+        };
+        Self {
+            client: socket(client, entry.client_port),
+            vip: socket(vip, entry.vport),
+            target: socket(target, entry.target_port),
+            nat: socket(nat, entry.nat_port),
+        }
+    }
+}
+
+fn parse_step(meta: &Meta, frame: &[u8]) -> Step {
+    let ends = meta.ends(frame);
+    Step::Parse {
+        source: socket(ends.source, meta.tuple.source_port()),
+        destination: socket(ends.destination, meta.tuple.destination_port()),
+        protocol: meta.tuple.ip_protocol(),
+        tcp_flags: meta.flags,
+        part: match meta.piece {
+            Piece::Whole => Part::Whole,
+            Piece::First => Part::First,
+            Piece::Later => Part::Later,
+        },
+    }
+}
+
+/// Whether a packet is meant, of which this is known: a [`Step::Parse`].
+fn matches(filter: &Filter, parsed: Option<&Step>) -> bool {
     if *filter == Filter::default() {
         return true;
     }
-    let Some(t) = tuple else { return false };
-    (filter.protocol == 0 || filter.protocol == t.protocol)
-        && (filter.source == 0 || filter.source == t.addresses as u32)
-        && (filter.destination == 0 || filter.destination == (t.addresses >> 32) as u32)
-        && (filter.source_port == 0 || filter.source_port == t.source_port())
-        && (filter.destination_port == 0 || filter.destination_port == t.destination_port())
+    let Some(Step::Parse { source, destination, protocol, .. }) = parsed else { return false };
+    (filter.protocol == 0 || filter.protocol == *protocol)
+        && filter.source.is_none_or(|ip| ip == source.ip())
+        && filter.destination.is_none_or(|ip| ip == destination.ip())
+        && (filter.source_port == 0 || filter.source_port == source.port())
+        && (filter.destination_port == 0 || filter.destination_port == destination.port())
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use leat_model::rest::{Counters, Flow, Flows, Protocol, Stats, Status};
+use leat_model::rest::{Counters, Flow, Flows, Protocol, ProxyHeader, Stats, Status};
 
 use super::protocol;
 use crate::client::{CallError, Client, query};
@@ -192,12 +192,19 @@ pub fn flows(args: &FlowsArgs, client: &Client, output: &mut Output<'_>) -> Resu
     let answer: Flows = client.get(&format!("/v1/flows{query}"))?;
     output.show(&answer, |answer| {
         let rows = answer.flows.iter().map(|flow| {
-            let Flow { protocol, client, vip, target, nat, state, idle_seconds, lcore } = flow;
-            let [protocol, idle, lcore] = [protocol.to_string(), idle_seconds.to_string(), lcore.to_string()];
-            [protocol, client.clone(), vip.clone(), target.clone(), nat.clone(), state.clone(), idle, lcore]
+            let Flow { protocol, client, vip, target, nat, client_ip_preserved, .. } = flow;
+            let seen_as = if *client_ip_preserved { "the client".into() } else { nat.clone() };
+            let proxy_header = match flow.proxy_header {
+                None => "-",
+                Some(ProxyHeader::Unacknowledged) => "unacknowledged",
+                Some(ProxyHeader::Acknowledged) => "acknowledged",
+            };
+            let [protocol, idle, lcore] = [protocol.to_string(), flow.idle_seconds.to_string(), flow.lcore.to_string()];
+            let [client, vip, target, state] = [client, vip, target, &flow.state].map(String::clone);
+            [protocol, client, vip, target, seen_as, proxy_header.into(), state, idle, lcore]
         });
-        let table =
-            list("no flows", ["protocol", "client", "vip", "target", "seen as", "state", "#idle s", "#lcore"], rows);
+        let titles = ["protocol", "client", "vip", "target", "seen as", "proxy header", "state", "#idle s", "#lcore"];
+        let table = list("no flows", titles, rows);
         let more =
             if answer.complete { "" } else { "\n\nnot all: cut off by --limit, or an lcore did not answer in time" };
         format!("{table}{more}")

@@ -106,7 +106,7 @@ fn parse_filter(words: &[String]) -> Result<TraceFilter, String> {
                     None => return Err("say whose port: \"src port 4000\" or \"dst port 80\"".into()),
                 }
             }
-            address if address.parse::<std::net::Ipv4Addr>().is_ok() => match source {
+            address if address.parse::<std::net::IpAddr>().is_ok() => match source {
                 Some(true) => filter.source = Some(address.into()),
                 Some(false) => filter.destination = Some(address.into()),
                 None => return Err(format!("say whose address: \"src {address}\" or \"dst {address}\"")),
@@ -143,6 +143,8 @@ mod tests {
         let filter = parse_filter(&words).expect("good");
         assert_eq!((filter.protocol, filter.source_port), (Some(Protocol::Udp), Some(4000)));
         assert_eq!(parse("").expect("empty"), TraceFilter::default());
+        let filter = parse("dst 2001:db8::10 port 80").expect("good");
+        assert_eq!((filter.destination.as_deref(), filter.destination_port), (Some("2001:db8::10"), Some(80)));
         for (wrong, says) in [
             ("port 80", "whose port"),
             ("10.0.0.1", "whose address"),

@@ -69,7 +69,7 @@ pub struct Totals {
 pub struct Conservation {
     /// Received from ports and from other lcores.
     pub received: u64,
-    /// Forwarded, dropped, given to Linux, answered or handed to other lcores.
+    /// Forwarded, dropped, given to Linux, answered, handed to other lcores, used here or held.
     pub accounted: u64,
     /// `received` − `accounted`.
     pub difference: i64,
@@ -123,10 +123,10 @@ pub struct FlowsQuery {
     /// At most so many flows, 1–10000; 1000 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// Only flows of this client: an address, or `address:port`.
+    /// Only flows of this client: an address, `address:port`, or `[address]:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// Only flows to this node: an address, or `address:port`.
+    /// Only flows to this node: an address, `address:port`, or `[address]:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vip: Option<String>,
     /// Only flows to the target with this address.
@@ -147,7 +147,7 @@ pub struct Flows {
     pub complete: bool,
 }
 
-/// A live flow. Sockets are `address:port`.
+/// A live flow. Sockets are `address:port`, of IPv6 `[address]:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flow {
@@ -161,12 +161,27 @@ pub struct Flow {
     pub target: String,
     /// What the target sees as the client.
     pub nat: String,
+    /// Whether that is the client's own address and port.
+    pub client_ip_preserved: bool,
+    /// How far the target is with the header of the PROXY protocol, if the flow has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_header: Option<ProxyHeader>,
     /// State, such as `established`.
     pub state: String,
     /// Seconds since the flow's timer last restarted.
     pub idle_seconds: u32,
     /// The lcore that owns it.
     pub lcore: u16,
+}
+
+/// How far a target is with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProxyHeader {
+    /// It was not sent yet, or the target has not acknowledged all of it.
+    Unacknowledged,
+    /// The target has acknowledged all of it.
+    Acknowledged,
 }
 
 /// `POST /v1/traces`.
@@ -239,8 +254,8 @@ pub struct TracedPacket {
 /// One stage of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceStep {
-    /// The stage's name: `rx`, `parse`, `lookup`, `handover`, `listener`, `select`, `create`, `rewrite`, `transmit`, `punt`,
-    /// `answer`, `drop`.
+    /// The stage's name: `rx`, `parse`, `lookup`, `handover`, `hold`, `release`, `listener`, `select`, `create`, `rewrite`,
+    /// `originate`, `transmit`, `punt`, `answer`, `consume`, `drop`.
     pub stage: String,
     /// What happened there, in words.
     pub detail: String,

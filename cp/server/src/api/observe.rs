@@ -1,7 +1,7 @@
 //! Status, statistics, live flows, traces.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use axum::extract::State;
 use leat_abi::flow::protocol;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::App;
 use super::body::{Answer, Body, Parameters, Params, created, ok};
-use crate::events::{Names, Request, raw_address, raw_port};
+use crate::events::{Names, Request};
 use crate::stats;
 
 pub(super) async fn status(State(app): State<App>) -> Answer<rest::Status> {
@@ -51,20 +51,22 @@ fn number(protocol: Option<Protocol>) -> Result<u8, Error> {
     }
 }
 
-fn address(field: &str, text: &str) -> Result<u32, Error> {
-    let address: Ipv4Addr = check::ipv4(Code::ValidationError, field, text)?;
-    Ok(raw_address(address))
+fn address(field: &str, text: &str) -> Result<IpAddr, Error> {
+    let address: Result<IpAddr, _> = text.parse();
+    let message = || format!("{} is not an address; write it like 10.2.0.11 or 2001:db8::11", Shown(text));
+    address.map(|address| address.to_canonical()).map_err(|_| Error::invalid(field, message()))
 }
 
-/// `address` or `address:port`; absent means any.
-fn socket(field: &str, text: Option<&str>) -> Result<(u32, u16), Error> {
-    let Some(text) = text else { return Ok((0, 0)) };
+/// `address`, `address:port` or `[address]:port`; absent means any.
+fn socket(field: &str, text: Option<&str>) -> Result<(Option<IpAddr>, u16), Error> {
+    let Some(text) = text else { return Ok((None, 0)) };
     match text.rsplit_once(':') {
-        Some((host, port)) => {
+        Some((host, port)) if text.parse::<IpAddr>().is_err() => {
             let port = check::port(field, port.parse().unwrap_or(0))?;
-            Ok((address(field, host)?, raw_port(port)))
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            Ok((Some(address(field, host)?), port))
         }
-        None => Ok((address(field, text)?, 0)),
+        _ => Ok((Some(address(field, text)?), 0)),
     }
 }
 
@@ -78,7 +80,7 @@ pub(super) async fn flows(
     let limit = check::number("limit", query.limit.unwrap_or(FLOWS_DEFAULT).into(), 1, FLOWS_MAX, "flows")?;
     let (source, source_port) = socket("client", query.client.as_deref())?;
     let (destination, destination_port) = socket("vip", query.vip.as_deref())?;
-    let target = query.target.as_deref().map_or(Ok(0), |text| address("target", text))?;
+    let target = query.target.as_deref().map(|text| address("target", text)).transpose()?;
     let filter =
         Filter { protocol: number(query.protocol)?, source, destination, source_port, destination_port, target };
     need_data_plane(&app)?;
@@ -98,15 +100,15 @@ pub(super) async fn create_trace(
 ) -> Answer<rest::TraceCreated> {
     let count = check::number("count", request.count.unwrap_or(TRACE_DEFAULT), 1, TRACE_PACKETS_MAX, "packets")?;
     let filter = &request.filter;
-    let at = |field: &str, text: &Option<String>| text.as_deref().map_or(Ok(0), |text| address(field, text));
-    let port = |field: &str, port: Option<i64>| port.map_or(Ok(0), |port| check::port(field, port).map(raw_port));
+    let at = |field: &str, text: &Option<String>| text.as_deref().map(|text| address(field, text)).transpose();
+    let port = |field: &str, port: Option<i64>| port.map_or(Ok(0), |port| check::port(field, port));
     let filter = Filter {
         protocol: number(filter.protocol).map_err(|e| Error { field: Some("filter.protocol".into()), ..e })?,
         source: at("filter.source", &filter.source)?,
         destination: at("filter.destination", &filter.destination)?,
         source_port: port("filter.sourcePort", filter.source_port)?,
         destination_port: port("filter.destinationPort", filter.destination_port)?,
-        target: 0,
+        target: None,
     };
     need_data_plane(&app)?;
     let ports = app.publisher.plane().map(|plane| plane.port_names()).unwrap_or_default();
@@ -142,4 +144,24 @@ pub(super) async fn show_trace(State(app): State<App>, Params(id): Params<String
     let found = id.parse().ok().and_then(|id| app.traces.get(id));
     let message = || format!("there is no trace {}; the newest 16 are kept, until leat-cp ends", Shown(&id));
     ok(found.ok_or_else(|| Error::new(Code::TraceNotFound, message()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_read_as_people_write_them() {
+        let read = |text: &str| socket("client", Some(text)).map_err(|error| error.message);
+        let ip = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
+        assert_eq!(socket("client", None).expect("any"), (None, 0));
+        assert_eq!(read("10.1.0.10"), Ok((ip("10.1.0.10"), 0)));
+        assert_eq!(read("10.1.0.10:80"), Ok((ip("10.1.0.10"), 80)));
+        assert_eq!(read("2001:db8::1"), Ok((ip("2001:db8::1"), 0)));
+        assert_eq!(read("[2001:db8::1]:443"), Ok((ip("2001:db8::1"), 443)));
+        assert_eq!(read("::ffff:10.1.0.10"), Ok((ip("10.1.0.10"), 0)));
+        for wrong in ["", "10.1.0", "10.1.0.10:0", "10.1.0.10:65536", "[2001:db8::1]", "2001:db8::x", "front:80"] {
+            read(wrong).expect_err(wrong);
+        }
+    }
 }

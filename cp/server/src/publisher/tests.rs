@@ -1,10 +1,11 @@
 //! The publisher with a data plane played by the test.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use leat_abi::counters::{Counter, TargetCounter};
 use leat_abi::flow::FlowState;
-use leat_abi::message::{Command, Event, Filter, FlowRow, Socket, Step};
+use leat_abi::message::{Command, Event, Filter, FlowRow, Step};
 use leat_abi::segment::DataSegment;
 use leat_abi::{Geometry, snapshot::Snapshot};
 use leat_model::rest::Flows;
@@ -195,12 +196,14 @@ fn flows_come_from_all_lcores() {
         bench.publisher.request(Request::Flows { limit, filter, reply });
         answer
     };
+    let any: SocketAddr = ([10, 1, 0, 10], 80).into();
     let row = FlowRow {
-        client: Socket { ip: 1, port: 2 },
-        vip: Socket::default(),
-        target: Socket::default(),
-        nat: Socket::default(),
+        client: any,
+        vip: any,
+        target: any,
+        nat: any,
         protocol: 6,
+        flags: 0,
         state: FlowState::Established,
         idle_s: 3,
         target_slot: 0,

@@ -1,10 +1,19 @@
 //! Traces and flow dumps.
 
+use std::net::{IpAddr, SocketAddr};
+
 use leat_abi::Counter;
-use leat_abi::message::{ANY_PORT, Command, Event, Filter, FlowRow, Stage, Step};
-use leat_core::forwarding::loaded;
+use leat_abi::message::{ANY_PORT, Command, Event, Filter, FlowRow, Part, Stage, Step};
 
 use crate::common::*;
+
+fn socket(socket: impl Into<SocketAddr>) -> SocketAddr {
+    socket.into()
+}
+
+fn ip(ip: impl Into<IpAddr>) -> IpAddr {
+    ip.into()
+}
 
 fn traced(h: &mut Harness) -> Vec<(u32, Step)> {
     let steps = h.events(0).into_iter().map(|event| match event {
@@ -52,7 +61,6 @@ fn steps_tell_the_truth() {
     start(&mut h, 2, CLIENT_SIDE, Filter::default());
     let mut s = Stream::new(CLIENT, WEB, 1);
     s.send_syn(&mut h);
-    let socket = |a: std::net::SocketAddrV4| leat_abi::message::Socket { ip: loaded(*a.ip()), port: a.port().to_be() };
     let (slot, nat, target) = (s.slot(), socket(s.nat), socket(s.target));
     let (source, destination) = (socket(CLIENT), socket(WEB));
     let steps: Vec<Step> =
@@ -61,7 +69,7 @@ fn steps_tell_the_truth() {
         steps,
         [
             Step::Rx { port: 0, length: 74 },
-            Step::Parse { source, destination, protocol: 6, tcp_flags: SYN },
+            Step::Parse { source, destination, protocol: 6, tcp_flags: SYN, part: Part::Whole },
             Step::Lookup { entry: None, from_client: false, state: 0 },
             Step::Listener { slot: 0 },
             Step::Select { slot, target },
@@ -83,8 +91,7 @@ fn steps_tell_the_truth() {
 #[test]
 fn filters_and_stopping() {
     let mut h = Harness::default();
-    let filter =
-        Filter { protocol: 17, destination: loaded(NODE), destination_port: 53u16.to_be(), ..Filter::default() };
+    let filter = Filter { protocol: 17, destination: Some(ip(NODE)), destination_port: 53, ..Filter::default() };
     start(&mut h, 100, ANY_PORT, filter);
     let mut tcp = Stream::open(&mut h, CLIENT, WEB, 1);
     Datagrams::open(&mut h, CLIENT, LOG);
@@ -142,12 +149,9 @@ fn flow_dumps() {
     let all = Filter::default();
     let (rows, scanned) = dump(&mut h, u32::MAX, all);
     assert_eq!((rows.len(), scanned), (400, 400));
-    let row = rows.iter().find(|r| r.protocol == 6 && u16::from_be(r.client.port) == 1000).expect("the first stream");
+    let row = rows.iter().find(|r| r.protocol == 6 && r.client.port() == 1000).expect("the first stream");
     let s = &streams[0];
-    assert_eq!(
-        (u16::from_be(row.nat.port), row.target.ip, row.vip.ip),
-        (s.nat.port(), loaded(*s.target.ip()), loaded(NODE))
-    );
+    assert_eq!((row.nat.port(), row.target.ip(), row.vip.ip()), (s.nat.port(), socket(s.target).ip(), ip(NODE)));
     assert_eq!((row.idle_s, row.target_slot, row.listener_slot), (7, s.slot(), 0));
     assert_eq!(row.state, leat_abi::flow::FlowState::Established);
 
@@ -155,12 +159,12 @@ fn flow_dumps() {
     assert_eq!(dump(&mut h, 0, all), (vec![], 0));
     let count = |h: &mut Harness, filter| dump(h, 1000, filter).0.len();
     assert_eq!(count(&mut h, Filter { protocol: 17, ..all }), 100);
-    assert_eq!(count(&mut h, Filter { source: loaded([198, 51, 100, 3].into()), ..all }), 40);
-    assert_eq!(count(&mut h, Filter { source_port: 1007u16.to_be(), ..all }), 2);
-    assert_eq!(count(&mut h, Filter { destination_port: 53u16.to_be(), ..all }), 100);
-    assert_eq!(count(&mut h, Filter { destination: loaded(NODE_2), ..all }), 0);
+    assert_eq!(count(&mut h, Filter { source: Some([198, 51, 100, 3].into()), ..all }), 40);
+    assert_eq!(count(&mut h, Filter { source_port: 1007, ..all }), 2);
+    assert_eq!(count(&mut h, Filter { destination_port: 53, ..all }), 100);
+    assert_eq!(count(&mut h, Filter { destination: Some(ip(NODE_2)), ..all }), 0);
     let of_target = streams.iter().filter(|s| s.slot() == 1).count();
-    assert_eq!(count(&mut h, Filter { target: loaded(*target(1).ip()), ..all }), of_target);
+    assert_eq!(count(&mut h, Filter { target: Some(socket(target(1)).ip()), ..all }), of_target);
 }
 
 /// A dump of an empty table ends at once, and another one takes the place of one under way.
