@@ -92,6 +92,25 @@ impl Bed {
         Ok(())
     }
 
+    /// Makes the TCP group `group` of these targets, checked at `target_port`, and a listener in front of it, and waits until all
+    /// of them are healthy.
+    ///
+    /// # Errors
+    /// What the API says, or when a target does not become healthy.
+    pub fn serve(
+        &self,
+        port: u16,
+        group: &str,
+        target_port: u16,
+        targets: &[Ipv4Addr],
+        attributes: &Value,
+    ) -> Result<()> {
+        self.appliance.create_target_group(group, "TCP", target_port, target_port, attributes)?;
+        self.appliance.register(group, targets)?;
+        self.appliance.create_listener("lb", "TCP", port, group)?;
+        self.appliance.wait_healthy(group, targets)
+    }
+
     /// The targets' addresses.
     pub fn addresses(&self) -> Vec<Ipv4Addr> {
         self.targets.iter().map(|target| target.address).collect()

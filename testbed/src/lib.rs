@@ -25,6 +25,7 @@ mod programs;
 mod raw;
 mod rest_client;
 mod run;
+pub mod sockets;
 mod stats;
 mod topology;
 pub mod transfer;
@@ -45,7 +46,7 @@ pub use rest_client::{Reply, Rest};
 pub use run::{Run, sweep};
 pub use stats::Conservation;
 pub use topology::{
-    CLIENT_ADDRESS, CLIENT_ADDRESSES, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, target_address,
+    CLIENT_ADDRESS, CLIENT_ADDRESSES, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, target_address, veth,
 };
 
 use std::time::{Duration, Instant};

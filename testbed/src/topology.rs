@@ -114,7 +114,10 @@ fn connect(
 
 /// A veth pair between two namespaces, up at both ends, with checksums and segmentation done in software at both ends: what
 /// a kernel leaves to a network card that is not there would arrive broken.
-fn veth(left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<()> {
+///
+/// # Errors
+/// When `ip` or `ethtool` fails.
+pub fn veth(left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<()> {
     let names = [left.0.name(), right.0.name()];
     ip(&["link", "add", left.1, "netns", names[0], "type", "veth", "peer", "name", right.1, "netns", names[1]])?;
     for (namespace, device) in [left, right] {

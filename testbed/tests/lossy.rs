@@ -92,19 +92,10 @@ fn clients() -> Vec<IpAddr> {
     (0..CLIENT_ADDRESSES).map(|number| Ipv4Addr::new(a, b, c, d + number).into()).collect()
 }
 
-/// The targets of a mode's group.
-fn members(mode: &Mode, bed: &Bed) -> Vec<Ipv4Addr> {
-    let mut addresses = bed.addresses();
-    addresses.remove(mode.left_out);
-    addresses
-}
-
 fn configure(bed: &Bed, mode: &Mode) -> Result<()> {
-    let group = format!("bulk-{}", mode.port);
-    bed.appliance.create_target_group(&group, "TCP", TARGET_BULK_PORT, TARGET_BULK_PORT, &mode.attributes)?;
-    bed.appliance.register(&group, &members(mode, bed))?;
-    bed.appliance.create_listener("lb", "TCP", mode.port, &group)?;
-    bed.appliance.wait_healthy(&group, &members(mode, bed))
+    let mut targets = bed.addresses();
+    targets.remove(mode.left_out);
+    bed.serve(mode.port, &format!("bulk-{}", mode.port), TARGET_BULK_PORT, &targets, &mode.attributes)
 }
 
 fn run_all(namespace: &Namespace, orders: &[Order]) -> Result<Vec<(Order, Receipt)>> {
