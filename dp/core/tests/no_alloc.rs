@@ -79,7 +79,7 @@ fn a_running_pipeline_allocates_nothing() {
     pipeline.install(forwarding);
 
     // Frames are made before, and so is whatever must be kept for later.
-    let client = |n: u32| std::net::SocketAddrV4::new([198, 51, 100, n as u8].into(), 1024 + (n * 77 % 50_000) as u16);
+    let client = |n: u32| std::net::SocketAddr::new([198, 51, 100, n as u8].into(), 1024 + (n * 77 % 50_000) as u16);
     let mut originals: Vec<Buffer> = Vec::new();
     let mut add = |port, bytes| originals.push(Buffer::new(port, bytes));
     for n in 0..400 {

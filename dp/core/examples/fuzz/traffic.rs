@@ -1,6 +1,6 @@
 //! Packets: of conversations that make sense, of such that are mutated, and noise.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -29,11 +29,11 @@ pub struct Intent {
 #[derive(Debug, Clone, Copy)]
 struct Conversation {
     udp: bool,
-    client: SocketAddrV4,
-    vip: SocketAddrV4,
+    client: SocketAddr,
+    vip: SocketAddr,
     /// What the appliance made of it, as far as is known.
-    target: SocketAddrV4,
-    nat: SocketAddrV4,
+    target: SocketAddr,
+    nat: SocketAddr,
     isn: u32,
     c: u32,
     t: u32,
@@ -52,10 +52,10 @@ impl Conversation {
         ][random.random_range(0..7)];
         // Few clients, some of them targets, so that they clash.
         let ip = match random.random_range(0..16) {
-            0 => *world::target(random.random_range(0..8)).ip(),
-            n => Ipv4Addr::new(198, 51, 100, n),
+            0 => world::target(random.random_range(0..8)).ip(),
+            n => IpAddr::from([198, 51, 100, n]),
         };
-        let client = SocketAddrV4::new(ip, random.random_range(1..600));
+        let client = SocketAddr::new(ip, random.random_range(1..600));
         let (isn, t) = (random.random(), random.random());
         let c = u32::wrapping_add(isn, 1);
         Self { udp, client, vip, target: world::target(random.random_range(0..8)), nat: client, isn, c, t }
@@ -79,8 +79,8 @@ impl Traffic {
         let Intent { is_sound: true, of_client: Some(n) } = frame.intent else { return };
         let b = &frame.bytes;
         let socket = |ip: usize, port: usize| {
-            let address = Ipv4Addr::new(b[ip], b[ip + 1], b[ip + 2], b[ip + 3]);
-            SocketAddrV4::new(address, u16::from_be_bytes([b[port], b[port + 1]]))
+            let address = IpAddr::from([b[ip], b[ip + 1], b[ip + 2], b[ip + 3]]);
+            SocketAddr::new(address, u16::from_be_bytes([b[port], b[port + 1]]))
         };
         let conversation = &mut self.conversations[usize::from(n)];
         (conversation.nat, conversation.target) = (socket(26, 34), socket(30, 36));
@@ -153,8 +153,8 @@ fn flags(from_client: bool, random: &mut SmallRng) -> u8 {
 /// Writes a frame, all checksums right. Without `segment` it is UDP.
 fn build(
     frame: &mut Buffer,
-    source: SocketAddrV4,
-    destination: SocketAddrV4,
+    source: SocketAddr,
+    destination: SocketAddr,
     segment: Option<(u8, u32, u32)>,
     payload: usize,
     random: &mut SmallRng,
@@ -178,8 +178,10 @@ fn build(
     b[20] = 0x40;
     b[22] = if random.random_ratio(1, 64) { 1 } else { 64 };
     b[23] = if segment.is_some() { 6 } else { 17 };
-    b[26..30].copy_from_slice(&source.ip().octets());
-    b[30..34].copy_from_slice(&destination.ip().octets());
+    for (at, ip) in [(26, source.ip()), (30, destination.ip())] {
+        let IpAddr::V4(ip) = ip else { return };
+        b[at..at + 4].copy_from_slice(&ip.octets());
+    }
     b[34..36].copy_from_slice(&source.port().to_be_bytes());
     b[36..38].copy_from_slice(&destination.port().to_be_bytes());
     let checksum_at = if let Some((flags, seq, ack)) = segment {
@@ -276,13 +278,13 @@ fn arp(frame: &mut Buffer, random: &mut SmallRng) {
 fn odd(frame: &mut Buffer, random: &mut SmallRng) {
     frame.port = CLIENT_SIDE;
     let port = random.random();
-    let somebody = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, random.random()), port);
-    let node = SocketAddrV4::new(world::NODE, random.random());
+    let somebody = SocketAddr::new(IpAddr::from([198, 51, 100, random.random()]), port);
+    let node = SocketAddr::new(world::NODE, random.random());
     let (source, destination) = match random.random_range(0..5) {
-        0 => (somebody, SocketAddrV4::new(world::HOST, port)),
+        0 => (somebody, SocketAddr::new(world::HOST, port)),
         1 => (somebody, node),
         2 => (node, world::WEB),
-        3 => (SocketAddrV4::new(world::NODE_2, port), world::DIRECT),
+        3 => (SocketAddr::new(world::NODE_2, port), world::DIRECT),
         _ => (world::target(random.random_range(0..8)), node),
     };
     let segment = if random.random_ratio(1, 4) { None } else { Some((flags(true, random), 1, 2)) };

@@ -1,6 +1,6 @@
 //! Clients and targets that talk as the tests tell them.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::harness::{Harness, Out};
 use super::packet::{ACK, FIN, Packet, RST, SYN};
@@ -9,11 +9,11 @@ use super::world::{CLIENT_SIDE, PORTS, ROUTER_MAC, TARGET_SIDE, slot_of, target_
 /// A TCP connection: both ends' sockets and sequence numbers.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    pub client: SocketAddrV4,
-    pub vip: SocketAddrV4,
+    pub client: SocketAddr,
+    pub vip: SocketAddr,
     /// As the SYN showed them.
-    pub target: SocketAddrV4,
-    pub nat: SocketAddrV4,
+    pub target: SocketAddr,
+    pub nat: SocketAddr,
     pub isn_c: u32,
     pub isn_t: u32,
     /// Next sequence numbers of client and target.
@@ -25,14 +25,15 @@ pub struct Stream {
 
 impl Stream {
     /// A connection before its SYN.
-    pub fn new(client: SocketAddrV4, vip: SocketAddrV4, isn_c: u32) -> Self {
+    pub fn new(client: impl Into<SocketAddr>, vip: impl Into<SocketAddr>, isn_c: u32) -> Self {
+        let (client, vip) = (client.into(), vip.into());
         let isn_t = isn_c.wrapping_mul(77).wrapping_add(5);
         let c = isn_c.wrapping_add(1);
         Self { client, vip, target: vip, nat: client, isn_c, isn_t, c, t: isn_t.wrapping_add(1), lcore: 0 }
     }
 
     /// A connection after the handshake.
-    pub fn open(h: &mut Harness, client: SocketAddrV4, vip: SocketAddrV4, isn_c: u32) -> Self {
+    pub fn open(h: &mut Harness, client: impl Into<SocketAddr>, vip: impl Into<SocketAddr>, isn_c: u32) -> Self {
         let mut stream = Self::new(client, vip, isn_c);
         stream.handshake(h);
         stream
@@ -149,16 +150,17 @@ impl Stream {
 /// A UDP flow.
 #[derive(Debug, Clone)]
 pub struct Datagrams {
-    pub client: SocketAddrV4,
-    pub vip: SocketAddrV4,
-    pub target: SocketAddrV4,
-    pub nat: SocketAddrV4,
+    pub client: SocketAddr,
+    pub vip: SocketAddr,
+    pub target: SocketAddr,
+    pub nat: SocketAddr,
     pub lcore: u16,
 }
 
 impl Datagrams {
     /// A flow after its first datagram.
-    pub fn open(h: &mut Harness, client: SocketAddrV4, vip: SocketAddrV4) -> Self {
+    pub fn open(h: &mut Harness, client: impl Into<SocketAddr>, vip: impl Into<SocketAddr>) -> Self {
+        let (client, vip) = (client.into(), vip.into());
         let mut flow = Self { client, vip, target: vip, nat: client, lcore: 0 };
         flow.client_sends(h, b"first");
         flow

@@ -6,8 +6,8 @@ use leat_abi::{Counter, DropReason};
 
 use crate::common::*;
 
-fn client(n: u16) -> std::net::SocketAddrV4 {
-    std::net::SocketAddrV4::new(*CLIENT.ip(), 20_000 + n)
+fn client(n: u16) -> std::net::SocketAddr {
+    std::net::SocketAddr::new(CLIENT.ip(), 20_000 + n)
 }
 
 /// A crash before every single packet of a connection's life: nobody notices. req: IDL-09, R2

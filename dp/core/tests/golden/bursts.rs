@@ -71,7 +71,7 @@ fn entries_change_hands_within_a_burst() {
 fn a_full_burst() {
     let mut h = Harness::default();
     let streams: Vec<Stream> = (0..BURST as u16 / 2)
-        .map(|n| Stream::open(&mut h, std::net::SocketAddrV4::new(*CLIENT.ip(), 2000 + n), WEB, n.into()))
+        .map(|n| Stream::open(&mut h, std::net::SocketAddr::new(CLIENT.ip(), 2000 + n), WEB, n.into()))
         .collect();
     h.moved();
     let packets: Vec<(&Stream, Packet)> = streams
@@ -92,7 +92,7 @@ fn a_full_burst() {
 fn a_mixed_burst() {
     let mut h = Harness::default();
     let s = Stream::open(&mut h, CLIENT, WEB, 1);
-    let other = Stream::new(std::net::SocketAddrV4::new(*CLIENT.ip(), 7), DIRECT, 1);
+    let other = Stream::new(std::net::SocketAddr::new(CLIENT.ip(), 7), DIRECT, 1);
     let frames = [
         vec![],
         s.from_client(ACK, b"x").bytes(),

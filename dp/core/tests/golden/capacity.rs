@@ -1,15 +1,15 @@
 //! Full tables and pools: they refuse, count, harm nobody and recover.
 
 use std::collections::HashSet;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use leat_abi::counters::ListenerCounter;
 use leat_abi::{Counter, DropReason};
 
 use crate::common::*;
 
-fn client(n: u32) -> SocketAddrV4 {
-    SocketAddrV4::new([198, 51, (n >> 14) as u8, 7].into(), 1024 + (n & 0x3fff) as u16)
+fn client(n: u32) -> SocketAddr {
+    SocketAddr::new([198, 51, (n >> 14) as u8, 7].into(), 1024 + (n & 0x3fff) as u16)
 }
 
 /// A full table refuses new flows, keeps those there are, and takes new ones as soon as one has gone. req: R18, S13.3
@@ -104,7 +104,7 @@ fn source_ports_of_one_target() {
 
         for n in (0..POOL).step_by(2999) {
             let mut s = Stream::new(client(n), WEB, n);
-            (s.target, s.nat) = (target(1), SocketAddrV4::new(NODE, ports[n as usize]));
+            (s.target, s.nat) = (target(1), SocketAddr::new(NODE, ports[n as usize]));
             for lcore in 0..lcores {
                 let out = h.feed_bytes(lcore, TARGET_SIDE, &s.syn_ack().bytes());
                 assert_eq!(out.forwarded().1.destination, s.client, "{lcores} lcores, answer on lcore {lcore}");
@@ -231,7 +231,7 @@ fn source_ports_after_a_crash() {
     h.check_flows();
     for n in (0..POOL - 10).step_by(4999) {
         let mut s = Stream::new(client(n), WEB, n);
-        (s.target, s.nat) = (target(1), SocketAddrV4::new(NODE, ports[n as usize].expect("forwarded")));
+        (s.target, s.nat) = (target(1), SocketAddr::new(NODE, ports[n as usize].expect("forwarded")));
         for lcore in 0..3 {
             let out = h.feed_bytes(lcore, TARGET_SIDE, &s.syn_ack().bytes());
             assert_eq!(out.forwarded().1.destination, s.client);
@@ -261,6 +261,7 @@ fn a_source_port_claimed_twice() {
 #[test]
 fn pools_come_and_go() {
     let mut h = Harness::new(2, 256);
+    h.world.listeners.truncate(7);
     one_target(&mut h, 0);
     let mut old = Stream::open(&mut h, client(9_999), WEB, 1);
     for n in 0..300u16 {
@@ -269,7 +270,7 @@ fn pools_come_and_go() {
         h.world.targets[1].generation = n as u8;
         one_target(&mut h, 1);
         let out = h.feed(CLIENT_SIDE, &Stream::new(client(n.into()), WEB, 7).syn());
-        assert_eq!(out.forwarded().1.destination.ip().octets(), [10, 3, high, low]);
+        assert_eq!(out.forwarded().1.destination.ip(), std::net::IpAddr::from([10, 3, high, low]));
         h.pass(35_000);
         h.pass(62_000);
         old.works(&mut h);
@@ -290,19 +291,16 @@ fn pools_come_and_go() {
 #[test]
 fn pools_run_out() {
     let mut h = Harness::new(1, 4096);
-    let vip = |n: u8| SocketAddrV4::new([10, 1, 7, n].into(), 80);
+    let vip = |n: u8| SocketAddr::new([10, 1, 7, n].into(), 80);
     h.world.groups[0].table = vec![1];
+    h.world.listeners.truncate(7);
     (0..3).for_each(|_| h.publish());
     let web = h.world.listeners[0].clone();
     let pairs = harness::POOLS as u8 + 20;
     for n in 0..pairs {
-        let ip = *vip(n).ip();
-        h.world.listeners.push(leat_abi::snapshot::Listener {
-            vip: ip.into(),
-            sources: vec![ip.into()],
-            ..web.clone()
-        });
-        h.world.locals.push(leat_abi::snapshot::Local { address: ip.into(), ..h.world.locals[1] });
+        let ip = vip(n).ip();
+        h.world.listeners.push(leat_abi::snapshot::Listener { vip: ip, sources: vec![ip], ..web.clone() });
+        h.world.locals.push(leat_abi::snapshot::Local { address: ip, ..h.world.locals[1] });
     }
     h.publish();
     h.moved();
@@ -319,8 +317,8 @@ fn pools_run_out() {
 
     h.pass(35_000);
     h.pass(62_000);
-    let is_refused = |ip: std::net::IpAddr| refused.iter().any(|n| ip == *vip(*n).ip());
-    let is_new = |ip: std::net::IpAddr| (0..pairs).any(|n| ip == *vip(n).ip());
+    let is_refused = |ip: std::net::IpAddr| refused.iter().any(|n| ip == vip(*n).ip());
+    let is_new = |ip: std::net::IpAddr| (0..pairs).any(|n| ip == vip(n).ip());
     h.world.listeners.retain(|listener| !is_new(listener.vip) || is_refused(listener.vip));
     (0..3).for_each(|_| h.publish());
     assert!(refused.iter().all(|n| !attempt(&mut h, *n)), "pools were given up");

@@ -1,6 +1,6 @@
 //! Every reason for a drop, provoked.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use leat_abi::counters::{Counter, DropReason};
 use leat_core::{Answer, Verdict};
@@ -49,7 +49,7 @@ fn fix_ip_checksum(frame: &mut [u8]) {
 /// A case for every reason; none for those that the application counts (see [`app_counts`]).
 fn provoke(reason: DropReason) -> Option<Case> {
     let h = Harness::default();
-    let client = |port| SocketAddrV4::new(*CLIENT.ip(), port);
+    let client = |port| SocketAddr::new(CLIENT.ip(), port);
     Some(match reason {
         DropReason::NoConfiguration => case(unconfigured(), &syn()),
         DropReason::NotLinear => {
@@ -76,7 +76,7 @@ fn provoke(reason: DropReason) -> Option<Case> {
             frame[24] ^= 1;
             bytes(h, frame)
         }
-        DropReason::IpSource => case(h, &Packet { source: SocketAddrV4::new(NODE_2, 5), ..syn() }),
+        DropReason::IpSource => case(h, &Packet { source: SocketAddr::new(NODE_2, 5), ..syn() }),
         DropReason::Land => case(h, &Packet { source: WEB, ..syn() }),
         DropReason::FragmentBad => changed(|f| f[20] = 0x80),
         DropReason::FragmentTiny => changed(|f| f[21] = 1),
@@ -90,7 +90,7 @@ fn provoke(reason: DropReason) -> Option<Case> {
         }
         DropReason::Protocol => case(h, &Packet { l4: L4::Other { protocol: 47 }, payload: vec![0; 20], ..syn() }),
         DropReason::Icmp => case(h, &Packet::icmp(CLIENT, WEB, 8, 0).macs(ROUTER_MAC, PORTS[0])),
-        DropReason::NoListener => case(h, &Packet { destination: SocketAddrV4::new(NODE, 9), ..syn() }),
+        DropReason::NoListener => case(h, &Packet { destination: SocketAddr::new(NODE, 9), ..syn() }),
         DropReason::NoTarget => {
             let mut case = case(h, &Packet::udp(CLIENT, EMPTY_UDP, b"x").macs(ROUTER_MAC, PORTS[0]));
             case.besides = nothing().and("listener6.no_target", 1);
@@ -129,7 +129,7 @@ fn provoke(reason: DropReason) -> Option<Case> {
             let mut h = Harness::new(1, 60_000);
             h.world.groups[0].table = vec![0];
             h.publish();
-            let syn = |port| Stream::new(SocketAddrV4::new(*CLIENT.ip(), port), WEB, 9).syn();
+            let syn = |port| Stream::new(SocketAddr::new(CLIENT.ip(), port), WEB, 9).syn();
             (1024..56_024).for_each(|port| drop(h.feed(CLIENT_SIDE, &syn(port)).forwarded()));
             let refused = syn(60_000);
             let mut case = case(h, &refused);
@@ -149,7 +149,7 @@ fn provoke(reason: DropReason) -> Option<Case> {
             let mut h = h;
             h.world.groups[1].table = vec![3];
             h.publish();
-            let client = SocketAddrV4::new(*target(3).ip(), 50_000);
+            let client = SocketAddr::new(target(3).ip(), 50_000);
             let mut case = case(h, &Stream::new(client, DIRECT, 1).syn());
             case.besides = nothing().and("listener1.conflicts", 1);
             case
@@ -162,7 +162,7 @@ fn provoke(reason: DropReason) -> Option<Case> {
         }
         DropReason::PuntRate => {
             let mut h = h;
-            let to_host = Packet::icmp(CLIENT, SocketAddrV4::new(HOST, 0), 8, 0).macs(ROUTER_MAC, PORTS[0]);
+            let to_host = Packet::icmp(CLIENT, SocketAddr::new(HOST, 0), 8, 0).macs(ROUTER_MAC, PORTS[0]);
             (0..2000).for_each(|_| {
                 assert_eq!(h.feed(CLIENT_SIDE, &to_host).verdict, Verdict::Punt { port: CLIENT_SIDE });
             });
@@ -239,8 +239,8 @@ fn impossible_sources() {
     let sources =
         ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.9", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"];
     all_dropped(sources.map(|source| {
-        let ip: Ipv4Addr = source.parse().expect("an address");
-        (Packet { source: SocketAddrV4::new(ip, 5), ..syn() }.bytes(), DropReason::IpSource)
+        let ip: IpAddr = source.parse().expect("an address");
+        (Packet { source: SocketAddr::new(ip, 5), ..syn() }.bytes(), DropReason::IpSource)
     }));
 }
 

@@ -1,15 +1,15 @@
 //! Several lcores: a flow has one owner, whichever lcore receives its packets.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use leat_abi::{Counter, DropReason};
 use leat_core::{Answer, Verdict};
 
 use crate::common::*;
 
-fn client(n: u16) -> SocketAddrV4 {
-    SocketAddrV4::new([198, 51, 100, (n % 7) as u8].into(), 3000 + n)
+fn client(n: u16) -> SocketAddr {
+    SocketAddr::new([198, 51, 100, (n % 7) as u8].into(), 3000 + n)
 }
 
 /// Packets arrive anywhere; each flow lives on one lcore, its packets come out the same and in order, hand-overs are counted.
@@ -122,7 +122,7 @@ fn bursts_are_split_by_owner() {
     let outs = h.burst(2, CLIENT_SIDE, &frames);
     let got: Vec<Vec<u8>> = outs.iter().map(|out| out.bytes.clone()).collect();
     assert_eq!(got, expected);
-    let mut owners: HashMap<SocketAddrV4, Vec<u16>> = HashMap::new();
+    let mut owners: HashMap<SocketAddr, Vec<u16>> = HashMap::new();
     outs.iter().for_each(|out| owners.entry(out.forwarded().1.source).or_default().push(out.lcore));
     assert!(owners.values().all(|lcores| lcores.iter().all(|l| *l == lcores[0])));
 }
@@ -153,7 +153,7 @@ fn strays_are_answered_by_the_owner() {
         let stray = Packet::tcp(client(n), WEB, ACK, 1, 2).macs(ROUTER_MAC, PORTS[0]);
         let out = h.feed(CLIENT_SIDE, &stray);
         assert_eq!(out.verdict, Verdict::Answer { port: CLIENT_SIDE, with: Answer::Reset });
-        let late = Packet::tcp(target(0), SocketAddrV4::new(NODE, 30_000 + n), ACK, 1, 2).macs(target_mac(0), PORTS[1]);
+        let late = Packet::tcp(target(0), SocketAddr::new(NODE, 30_000 + n), ACK, 1, 2).macs(target_mac(0), PORTS[1]);
         assert_eq!(h.feed(TARGET_SIDE, &late).verdict, Verdict::Answer { port: TARGET_SIDE, with: Answer::Reset });
     }
     assert_eq!(h.total(Counter::ResetsSent), 40);
@@ -165,10 +165,10 @@ fn linux_gets_its_packets_from_every_lcore() {
     let mut h = Harness::new(4, 64);
     for lcore in 0..4 {
         for port in [1024, 3333, 9999] {
-            let answer = Packet::tcp(target(1), SocketAddrV4::new(NODE, port), SYN | ACK, 1, 2);
+            let answer = Packet::tcp(target(1), SocketAddr::new(NODE, port), SYN | ACK, 1, 2);
             let out = h.feed_bytes(lcore, TARGET_SIDE, &answer.macs(target_mac(1), PORTS[1]).bytes());
             assert_eq!(out.verdict, Verdict::Punt { port: TARGET_SIDE });
-            let ssh = Packet::tcp(client(port), SocketAddrV4::new(HOST, 22), ACK, 1, 2).macs(ROUTER_MAC, PORTS[0]);
+            let ssh = Packet::tcp(client(port), SocketAddr::new(HOST, 22), ACK, 1, 2).macs(ROUTER_MAC, PORTS[0]);
             assert_eq!(h.feed_bytes(lcore, CLIENT_SIDE, &ssh.bytes()).verdict, Verdict::Punt { port: CLIENT_SIDE });
         }
     }

@@ -1,6 +1,6 @@
 //! What goes to Linux: unchanged.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use leat_core::Verdict;
 
@@ -16,8 +16,8 @@ fn punted(h: &mut Harness, frame: &[u8]) {
     rx(frame.len()).and("punted_packets", 1).is(&h.moved());
 }
 
-fn to(ip: std::net::Ipv4Addr, port: u16) -> Packet {
-    Packet::tcp(CLIENT, SocketAddrV4::new(ip, port), SYN, 1, 0).macs(ROUTER_MAC, PORTS[0])
+fn to(ip: std::net::IpAddr, port: u16) -> Packet {
+    Packet::tcp(CLIENT, SocketAddr::new(ip, port), SYN, 1, 0).macs(ROUTER_MAC, PORTS[0])
 }
 
 /// ARP, asked of all or answered to us. req: ZN-01
@@ -50,8 +50,8 @@ fn arp_is_limited_apart_from_the_rest() {
 fn the_hosts_own_traffic() {
     let mut h = Harness::default();
     punted(&mut h, &to(HOST, 22).bytes());
-    punted(&mut h, &Packet::udp(CLIENT, SocketAddrV4::new(HOST, 53), b"x").macs(ROUTER_MAC, PORTS[0]).bytes());
-    punted(&mut h, &Packet::icmp(CLIENT, SocketAddrV4::new(HOST, 0), 8, 0).macs(ROUTER_MAC, PORTS[0]).bytes());
+    punted(&mut h, &Packet::udp(CLIENT, SocketAddr::new(HOST, 53), b"x").macs(ROUTER_MAC, PORTS[0]).bytes());
+    punted(&mut h, &Packet::icmp(CLIENT, SocketAddr::new(HOST, 0), 8, 0).macs(ROUTER_MAC, PORTS[0]).bytes());
     punted(&mut h, &Packet { l4: L4::Other { protocol: 89 }, ..to(HOST, 0) }.bytes());
     punted(&mut h, &Packet { ttl: 1, ..to(HOST, 179) }.bytes());
 }
@@ -75,7 +75,7 @@ fn unreachable_to_a_node() {
     }
     h.feed(CLIENT_SIDE, &Packet::icmp(CLIENT, CLIENT, 3, 1).macs(ROUTER_MAC, PORTS[0]));
     h.moved();
-    let elsewhere = SocketAddrV4::new([203, 0, 113, 9].into(), 0);
+    let elsewhere = SocketAddr::new([203, 0, 113, 9].into(), 0);
     h.feed(CLIENT_SIDE, &Packet::icmp(CLIENT, elsewhere, 3, 1).macs(ROUTER_MAC, PORTS[0]));
     rx(74).dropped("icmp_no_flow").is(&h.moved());
 }
@@ -86,13 +86,13 @@ fn health_check_answers() {
     let mut h = Harness::default();
     for port in [1024, 5000, 9999] {
         for flags in [SYN | ACK, ACK, RST | ACK, FIN | ACK] {
-            let node = SocketAddrV4::new(NODE, port);
+            let node = SocketAddr::new(NODE, port);
             let answer = Packet::tcp(target(1), node, flags, 1, 2).macs(target_mac(1), PORTS[0]);
             punted(&mut h, &answer.bytes());
         }
     }
-    let health_port = SocketAddrV4::new(*target(1).ip(), 9000);
-    let node = SocketAddrV4::new(NODE, 2000);
+    let health_port = SocketAddr::new(target(1).ip(), 9000);
+    let node = SocketAddr::new(NODE, 2000);
     punted(&mut h, &Packet::tcp(health_port, node, SYN | ACK, 1, 2).macs(target_mac(1), PORTS[0]).bytes());
 }
 
@@ -104,7 +104,7 @@ fn other_ports_of_a_node() {
         h.feed(CLIENT_SIDE, &to(NODE, port));
         rx(54).dropped("no_listener").is(&h.moved());
     }
-    let udp = Packet::udp(CLIENT, SocketAddrV4::new(NODE, 5000), b"x").macs(ROUTER_MAC, PORTS[0]);
+    let udp = Packet::udp(CLIENT, SocketAddr::new(NODE, 5000), b"x").macs(ROUTER_MAC, PORTS[0]);
     h.feed(CLIENT_SIDE, &udp);
     rx(43).dropped("no_listener").is(&h.moved());
 }

@@ -49,7 +49,7 @@ fn stages_in_order() {
     assert_eq!(stages(&mut h), [Rx, Drop]);
     h.feed_bytes(0, CLIENT_SIDE, &packet::arp(ROUTER_MAC));
     assert_eq!(stages(&mut h), [Rx, Punt]);
-    let to_host = Packet { destination: std::net::SocketAddrV4::new(HOST, 22), ..stray };
+    let to_host = Packet { destination: SocketAddr::new(HOST, 22), ..stray };
     h.feed(CLIENT_SIDE, &to_host);
     assert_eq!(stages(&mut h), [Rx, Parse, Lookup, Punt]);
 }
@@ -142,7 +142,7 @@ fn dump(h: &mut Harness, limit: u32, filter: Filter) -> (Vec<FlowRow>, u64) {
 #[test]
 fn flow_dumps() {
     let mut h = Harness::with_events(1, 4096, 16);
-    let client = |n: u16| std::net::SocketAddrV4::new([198, 51, 100, (n % 10) as u8].into(), 1000 + n);
+    let client = |n: u16| SocketAddr::new([198, 51, 100, (n % 10) as u8].into(), 1000 + n);
     let streams: Vec<Stream> = (0..300).map(|n| Stream::open(&mut h, client(n), WEB, n.into())).collect();
     (0..100).for_each(|n| drop(Datagrams::open(&mut h, client(n), DNS)));
     h.pass(7_000);

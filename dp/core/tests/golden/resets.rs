@@ -69,7 +69,7 @@ fn reset_without_flow() {
 fn closed_ports_are_silent() {
     let mut h = Harness::default();
     for flags in [SYN, ACK, RST, FIN | ACK] {
-        let closed = std::net::SocketAddrV4::new(NODE, 8);
+        let closed = std::net::SocketAddr::new(NODE, 8);
         h.feed(CLIENT_SIDE, &Packet { destination: closed, ..stray(flags, &[]) });
         rx(54).dropped("no_listener").is(&h.moved());
     }
@@ -79,7 +79,7 @@ fn closed_ports_are_silent() {
 #[test]
 fn target_segment_without_flow() {
     let mut h = Harness::default();
-    for to in [CLIENT, std::net::SocketAddrV4::new(NODE, 12_345)] {
+    for to in [CLIENT, std::net::SocketAddr::new(NODE, 12_345)] {
         let segment = Packet::tcp(target(2), to, PSH | ACK, 7000, 9000).payload(b"late").macs(target_mac(2), PORTS[1]);
         let out = h.feed(TARGET_SIDE, &segment);
         assert_eq!(out.verdict, Verdict::Answer { port: TARGET_SIDE, with: Answer::Reset });
@@ -92,7 +92,7 @@ fn target_segment_without_flow() {
 #[test]
 fn strangers_get_no_answer() {
     let mut h = Harness::default();
-    let other_port = std::net::SocketAddrV4::new(*target(2).ip(), 9);
+    let other_port = std::net::SocketAddr::new(target(2).ip(), 9);
     h.feed(TARGET_SIDE, &Packet::tcp(other_port, CLIENT, ACK, 1, 2).macs(target_mac(2), PORTS[1]));
     rx(54).dropped("no_listener").is(&h.moved());
 }
@@ -112,7 +112,7 @@ fn segments_from_our_own_addresses() {
     let mut h = Harness::default();
     for flags in [SYN, ACK, RST] {
         for ip in [NODE_2, HOST] {
-            let spoofed = Packet { source: std::net::SocketAddrV4::new(ip, 4000), ..stray(flags, &[]) };
+            let spoofed = Packet { source: std::net::SocketAddr::new(ip, 4000), ..stray(flags, &[]) };
             h.feed(CLIENT_SIDE, &spoofed);
             rx(54).dropped("ip_source").is(&h.moved());
         }

@@ -1,14 +1,14 @@
 //! Targets that fail, leave, come back, clash.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use leat_abi::snapshot::TargetState;
 use leat_abi::{Counter, DropReason};
 
 use crate::common::*;
 
-fn client(n: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(*CLIENT.ip(), 20_000 + n)
+fn client(n: u16) -> SocketAddr {
+    SocketAddr::new(CLIENT.ip(), 20_000 + n)
 }
 
 fn set(h: &mut Harness, slot: u16, state: TargetState) {
@@ -216,7 +216,7 @@ fn expired_flows_make_way() {
 fn hairpin() {
     let mut h = Harness::default();
     choose_from(&mut h, &[2], &UDP_TARGETS);
-    let s = Stream::new(SocketAddrV4::new(*target(2).ip(), 5000), DIRECT, 1);
+    let s = Stream::new(SocketAddr::new(target(2).ip(), 5000), DIRECT, 1);
     s.feed_client(&mut h, &s.syn());
     rx(74).dropped("hairpin").and("listener1.conflicts", 1).is(&h.moved());
     assert!(h.flows().is_empty());

@@ -17,7 +17,7 @@ fn syn_under_full_nat() {
     let mut h = Harness::default();
     let mut s = Stream::new(CLIENT, WEB, 1000);
     let out = s.send_syn(&mut h);
-    assert_eq!((*s.nat.ip(), NAT_PORTS.contains(&s.nat.port())), (NODE, true));
+    assert_eq!((s.nat.ip(), NAT_PORTS.contains(&s.nat.port())), (NODE, true));
     assert!(TCP_TARGETS.contains(&s.slot()));
     assert_eq!(out.bytes, s.as_target_sees(&s.syn()).bytes());
     rx(74).to_target(s.slot(), 60).created(s.slot(), 0).is(&h.moved());
@@ -275,7 +275,7 @@ fn targets_may_be_clients() {
     let mut h = Harness::default();
     let mut reached = std::collections::HashSet::new();
     for n in 0..40 {
-        let client = std::net::SocketAddrV4::new(*target(0).ip(), 50_000 + n);
+        let client = std::net::SocketAddr::new(target(0).ip(), 50_000 + n);
         let mut s = Stream::new(client, WEB, 1 + u32::from(n));
         let syn = Packet { source_mac: target_mac(0), destination_mac: PORTS[1], ..s.syn() };
         let (port, got) = h.feed(TARGET_SIDE, &syn).forwarded();

@@ -216,7 +216,7 @@ fn a_nat_port_rests() {
     pass(&mut h, 352_000, true);
     assert_eq!(h.flows()[0].1.state(), Some(FlowState::Resting));
     // Use up the pool.
-    let clients = |from: u16| (from..u16::MAX).map(|port| std::net::SocketAddrV4::new([198, 51, 100, 9].into(), port));
+    let clients = |from: u16| (from..u16::MAX).map(|port| std::net::SocketAddr::new([198, 51, 100, 9].into(), port));
     let mut ports = std::collections::HashSet::new();
     for client in clients(1) {
         let mut other = Stream::new(client, WEB, 1);
@@ -271,7 +271,7 @@ fn a_nat_port_rests_when_its_client_begins_anew() {
 #[test]
 fn a_long_pause() {
     let mut h = Harness::new(1, 2048);
-    let at = |n: u16| std::net::SocketAddrV4::new(*CLIENT.ip(), 1024 + n);
+    let at = |n: u16| std::net::SocketAddr::new(CLIENT.ip(), 1024 + n);
     (0..1000).for_each(|n| drop(Stream::open(&mut h, at(n), WEB, n.into())));
     h.skip(3_600_000);
     let mut young = Stream::open(&mut h, at(2000), WEB, 1);

@@ -2,7 +2,7 @@
 //! process dies. What the application at one end says is what the one at the other end hears, and nobody else.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use leat_core::Verdict;
 use proptest::prelude::*;
@@ -17,11 +17,11 @@ use crate::peer::{Peer, Segment};
 const RETRANSMIT_MS: u64 = 150;
 
 /// A target's connection: its socket, and what it sees as the client's.
-type Key = (SocketAddrV4, SocketAddrV4);
+type Key = (SocketAddr, SocketAddr);
 
 struct Client {
-    socket: SocketAddrV4,
-    vip: SocketAddrV4,
+    socket: SocketAddr,
+    vip: SocketAddr,
     peer: Peer,
     /// What its target will say.
     answer: Vec<u8>,
@@ -58,7 +58,7 @@ impl Simulation {
                 // Without loss, sockets are shared, so that clients meet at targets (S12.1); with it, one could be over at the
                 // appliance while its ends still repeat themselves, and make way for another (S12.2).
                 let socket = if loss == 0.0 { n / 3 } else { n };
-                let socket = SocketAddrV4::new([198, 51, 100, 1].into(), 5000 + socket as u16);
+                let socket = SocketAddr::new([198, 51, 100, 1].into(), 5000 + socket as u16);
                 // Some numbers wrap around soon.
                 let isn = if n % 4 == 0 { u32::MAX - 8 * n as u32 } else { random.random::<u32>() << 8 | n as u32 };
                 by_isn.insert(isn, (n, None));

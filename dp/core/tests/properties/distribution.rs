@@ -1,6 +1,6 @@
 //! How evenly flows spread over targets.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -20,11 +20,10 @@ const CHI_SQUARE_MAX: f64 = 27.88;
 /// checksum is left wrong: this is about hundreds of thousands of them.
 fn spread(packet: &Packet, vary: impl Fn(u32, &mut [u8])) -> Vec<u64> {
     let mut world = snapshot();
-    for slot in 8..TARGETS {
-        let target = leat_abi::snapshot::Target { slot, address: (*target(slot).ip()).into(), ..world.targets[0] };
-        world.targets.push(target);
-    }
     let all: Vec<u16> = (0..TARGETS).collect();
+    for (slot, target) in world.targets.iter_mut().enumerate() {
+        target.address = [10, 2, 0, 11 + slot as u8].into();
+    }
     world.groups.iter_mut().take(4).for_each(|g| g.table = (0..1000).map(|i| all[i % all.len()]).collect());
 
     let mut memory = Memory::new(1 << 17, 8);
@@ -74,7 +73,7 @@ fn ports(n: u32, frame: &mut [u8]) {
 /// Connections differ by source socket. req: RT-04, RT-09, R31
 #[test]
 fn source_ports_spread_evenly() {
-    let client = SocketAddrV4::new([10, 20, 30, 40].into(), 0);
+    let client = SocketAddr::new([10, 20, 30, 40].into(), 0);
     even(&spread(&Stream::new(client, DIRECT, 77).syn(), ports));
     even(&spread(&Packet::udp(client, DNS, b"x").macs(ROUTER_MAC, PORTS[0]), ports));
 }

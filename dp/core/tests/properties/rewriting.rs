@@ -1,6 +1,6 @@
 //! Any packet of any flow: what leaves is what etherparse says it should be.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use leat_abi::snapshot::NextHop;
 use proptest::prelude::*;
@@ -39,22 +39,22 @@ proptest! {
         isn: u32,
     ) {
         prop_assume!(client != node && client != target && node != target);
-        let (client, node) = (SocketAddrV4::new(client, client_port), SocketAddrV4::new(node, listener_port));
-        let target = SocketAddrV4::new(target, target_port);
+        let (client, node) = (SocketAddr::new(client.into(), client_port), SocketAddr::new(node.into(), listener_port));
+        let target = SocketAddr::new(target.into(), target_port);
         let mut h = Harness::new(1, 8);
         let mac = [2, 3, 4, 5, 6, 7];
         h.world.locals.clear();
         h.world.groups[0].preserve_client_ip = preserve;
         h.world.groups[0].table = vec![0];
         h.world.targets.truncate(1);
-        h.world.targets[0].address = (*target.ip()).into();
+        h.world.targets[0].address = target.ip();
         h.world.targets[0].port = target.port();
         h.world.targets[0].next_hop = Some(NextHop { port: 1, mac });
         h.world.listeners.truncate(1);
         h.world.groups.truncate(1);
         let listener = &mut h.world.listeners[0];
-        (listener.vip, listener.port) = ((*node.ip()).into(), node.port());
-        listener.sources = vec![(*node.ip()).into()];
+        (listener.vip, listener.port) = (node.ip(), node.port());
+        listener.sources = vec![node.ip()];
         listener.protocol = if udp { 17 } else { 6 };
         h.publish();
 
@@ -67,7 +67,7 @@ proptest! {
         let opening = make(client, node, SYN, isn, 0, (ROUTER_MAC, PORTS[0]));
         let (port, got) = h.feed(CLIENT_SIDE, &opening).forwarded();
         prop_assert_eq!(port, TARGET_SIDE);
-        let nat = if preserve { client } else { SocketAddrV4::new(*node.ip(), got.source.port()) };
+        let nat = if preserve { client } else { SocketAddr::new(node.ip(), got.source.port()) };
         prop_assert_eq!(got, opening.forwarded((PORTS[1], mac), nat, target));
 
         let answer = make(target, nat, SYN | ACK, !isn, opening.seq_end(), (mac, PORTS[1]));
