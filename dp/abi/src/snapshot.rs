@@ -14,7 +14,7 @@ const HEADER_WORDS: usize = 12;
 /// Addresses of full NAT that a listener has at the most.
 pub const SOURCES_MAX: usize = 8;
 /// Bytes of an endpoint's id at the most.
-pub const ENDPOINT_ID_MAX: usize = 61;
+pub const ENDPOINT_ID_MAX: usize = 58;
 /// Which word of a snapshot is its length in words.
 pub(crate) const LENGTH_WORD: usize = 2;
 /// Checksum of an example's words: names the encoding in the layout's hash. `the_encoding_is_recorded` fails when it is wrong.
@@ -494,7 +494,7 @@ mod tests {
         let listeners =
             proptest::collection::vec((any::<u32>(), 1..=u16::MAX, any::<[bool; 2]>(), any::<u16>(), 1..=8u32), 0..10);
         let locals = proptest::collection::btree_map(any::<u32>(), (any::<[bool; 2]>(), 0..2u8), 0..5);
-        let endpoints = proptest::collection::btree_map(0..2u8, "[a-z0-9-]{1,61}", 0..2);
+        let endpoints = proptest::collection::btree_map(0..2u8, "[a-z0-9-]{1,58}", 0..2);
         let switches = any::<[bool; 3]>();
         (any::<u64>(), any::<[u64; 2]>(), targets, groups, listeners, locals, endpoints, switches).prop_map(
             |(

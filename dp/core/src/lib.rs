@@ -9,6 +9,7 @@
 //! | follow its state | [`track`] |
 //! | begin a flow: listener, target, source port | `miss`, [`source_ports`] |
 //! | change the packet | [`rewrite`], [`checksum`] |
+//! | put a PROXY header first | [`proxy`] |
 //! | answer with a reset | [`reset`] |
 //! | timers and counters of flows | [`flows`], [`timer`] |
 #![deny(missing_docs, unsafe_code)]
@@ -29,6 +30,7 @@ pub mod parse;
 pub mod pipeline;
 #[allow(unsafe_code)]
 pub mod prefetch;
+pub mod proxy;
 mod refusals;
 pub mod reset;
 pub mod rewrite;

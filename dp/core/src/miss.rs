@@ -112,7 +112,10 @@ impl Pipeline<'_> {
             return self.drop(DropReason::TtlExpired);
         }
         match self.plan(frame, meta, ends, &listener, now) {
-            Ok(at) => self.forward(frame, meta, Found { entry: at, side: Side::Client }, now),
+            Ok(at) => {
+                let meta = self.opening(frame, meta, at);
+                self.forward(frame, &meta, Found { entry: at, side: Side::Client }, now)
+            }
             Err(DropReason::NoTarget) => {
                 self.counters.listener(listener.slot, ListenerCounter::NoTarget, 1);
                 if tuple.is_tcp() {
@@ -176,6 +179,8 @@ impl Pipeline<'_> {
             let mut plan = Plan::new(frame, meta, ends, listener, (slot, target), now);
             if group.proxy_protocol && meta.tuple.is_tcp() {
                 plan.flow.flags |= flag::PROXY;
+                // What the SYN brings is not forwarded (S8.7).
+                plan.flow.client_end = plan.flow.target_ack;
             }
             let preserves = group.preserve_client_ip && !is_endpoint && target.address.is_v4() == ends.source.is_v4();
             let addressed = if preserves {

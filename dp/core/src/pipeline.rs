@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use leat_abi::counters::{Counter, LcoreCounters, TargetCounter};
-use leat_abi::flow::FlowState;
+use leat_abi::flow::{FlowState, flag};
 use leat_abi::message::{Command, Step};
 use leat_abi::ring::Producer;
 use leat_abi::snapshot::{LocalKind, TargetState};
@@ -24,6 +24,7 @@ use crate::frame::{Answer, BURST, Frame, Now, Verdict};
 use crate::limit::Limit;
 use crate::originate::Originated;
 use crate::parse::{self, Meta, Parsed, tcp};
+use crate::proxy;
 use crate::refusals::Refusals;
 use crate::rewrite::{self, Egress};
 use crate::source_ports::SourcePorts;
@@ -71,6 +72,7 @@ pub struct Pipeline<'m> {
     pub(crate) owner_key: u64,
     pub(crate) digest_key: u64,
     pub(crate) originated: Originated,
+    pub(crate) unacked: proxy::Unacked,
     pub(crate) flows: Flows<'m>,
     pub(crate) forwarding: Arc<Forwarding>,
     pub(crate) counters: LcoreCounters<'m>,
@@ -99,6 +101,7 @@ impl<'m> Pipeline<'m> {
             owner_key: place.owner_key,
             digest_key: place.owner_key,
             originated: Originated::new(),
+            unacked: proxy::Unacked::new(),
             flows: Flows::new(memory, place.table_key, counters, (ports, place.lcore), now),
             forwarding: Arc::default(),
             counters,
@@ -116,7 +119,9 @@ impl<'m> Pipeline<'m> {
     /// away that another one's flow has.
     pub fn adopt(&mut self, now: Now) -> usize {
         self.counters.drop(DropReason::Restart, self.counters.in_hand());
-        self.flows.adopt(now)
+        let adopted = self.flows.adopt(now);
+        self.adopt_headers(now);
+        adopted
     }
 
     /// Goes over to another snapshot. Returns the old one, to be freed elsewhere.
@@ -272,7 +277,26 @@ impl<'m> Pipeline<'m> {
         if meta.ttl <= 1 {
             return self.drop(DropReason::TtlExpired);
         }
-        match track::packet(entry, side, meta, now) {
+        if entry.has(flag::PROXY) {
+            return self.proxied_packet(frame, meta, found, arrival, now);
+        }
+        let outcome = track::packet(entry, side, meta, now);
+        self.tracked(frame, meta, found, outcome, arrival, now)
+    }
+
+    /// A packet of a flow that has been tracked, with this outcome.
+    #[inline(always)]
+    pub(crate) fn tracked<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        found: Found,
+        outcome: Outcome,
+        arrival: Arrival,
+        now: Now,
+    ) -> Verdict {
+        let Found { entry: at, side } = found;
+        match outcome {
             Outcome::Forward => {}
             Outcome::Changed | Outcome::Reset => self.flows.changed(at, now),
             Outcome::Replace => {
@@ -282,6 +306,7 @@ impl<'m> Pipeline<'m> {
             Outcome::BadFlags => return self.drop(DropReason::TcpFlags),
             Outcome::Late => return self.drop(DropReason::ReplyLate),
         }
+        let slot = self.flows.table.entry(at).target_slot;
         let verdict = self.forward(frame, meta, found, now);
         if meta.has(tcp::RST) && matches!(verdict, Verdict::Forward { .. }) {
             self.count_forwarded_reset(side, slot);
@@ -354,6 +379,9 @@ impl<'m> Pipeline<'m> {
         if i32::from(meta.ip_len) + growth > info.mtu.into() {
             return self.too_big(frame, meta, found, port, now);
         }
+        if entry.has(flag::PROXY) {
+            proxy::shift(frame, entry, found.side, meta);
+        }
         let egress = Egress { destination_mac, source_mac: info.mac };
         if let (true, addresses) = (entry.is_wide(), self.flows.table.addresses(found.entry)) {
             if !addresses.is_some_and(|addresses| wide::apply(frame, entry, addresses, found.side, meta, egress)) {
@@ -403,7 +431,8 @@ impl<'m> Pipeline<'m> {
         {
             self.dump = None;
         }
-        more_timers || self.dump.is_some()
+        let more_headers = self.repeat_headers(now);
+        more_timers || more_headers || self.dump.is_some()
     }
 
     /// Flow entries in use, in any state.
