@@ -22,6 +22,23 @@ class Refused(Exception):
     """An answer other than success."""
 
 
+class Counters(dict):
+    """Counters at one moment, as Api.counters gives them."""
+
+    def total(self, name):
+        """A counter that is nobody's."""
+        return self.get((name, None), 0)
+
+    def since(self, before):
+        """By how much each name has moved, all that have it taken together. Whoever is not there any more does not count; who was not
+        there, or was made anew, counts from 0."""
+        moved = {}
+        for (name, whose), value in self.items():
+            earlier = before.get((name, whose), 0)
+            moved[name] = moved.get(name, 0) + value - (earlier if earlier <= value else 0)
+        return moved
+
+
 class Api:
     """The API behind a Unix socket."""
 
@@ -46,17 +63,18 @@ class Api:
         return self.call("GET", path)
 
     def counters(self):
-        """Everything that only grows, by one flat set of names: `forwarded_packets`, `drop.land`, `listener.resets` (the sum of all
-        listeners), `target.packets_in` (the sum of all targets); and `in_hand`, the packets of which nothing is counted yet."""
+        """Everything that is counted, by (name, whose): `forwarded_packets` and `drop.land` are nobody's (None), `listener.resets` a
+        listener's, `target.packets_in` a target's; `in_hand` are the packets of which nothing is counted yet."""
         stats = self.get("/stats")
-        flat = dict(stats["totals"]["counters"])
-        flat["in_hand"] = stats["totals"]["conservation"]["difference"]
-        flat.update({f"drop.{name}": value for name, value in stats["totals"]["drops"].items()})
-        for kind in ("listener", "target"):
-            for row in stats[f"{kind}s"]:
-                for name, value in row["counters"].items():
-                    flat[f"{kind}.{name}"] = flat.get(f"{kind}.{name}", 0) + value
-        return flat
+        totals = stats["totals"]
+        counters = {(name, None): value for name, value in totals["counters"].items()}
+        counters.update({(f"drop.{name}", None): value for name, value in totals["drops"].items()})
+        counters["in_hand", None] = totals["conservation"]["difference"]
+        for kind, rows in (("listener", stats["listeners"]), ("target", stats["targets"])):
+            for row in rows:
+                whose = tuple(str(row[key]) for key in row if key != "counters")
+                counters.update({(f"{kind}.{name}", whose): value for name, value in row["counters"].items()})
+        return Counters(counters)
 
     def flows(self, query):
         """The flows that a query of /flows finds."""

@@ -184,14 +184,16 @@ class WireCase(unittest.TestCase):
             pacing["resets_sent"] += 1
             pacing["listener.resets"] += link is self.outside
 
+    def moved(self):
+        """By how much each counter has moved in this test until now."""
+        return self.bed.api.counters().since(self.before)
+
     def assert_accounted(self):
         """Every counter has moved by what the test says."""
         expected = {name: value for name, value in (self.expected + self._pacing).items() if value}
         end = time.monotonic() + COUNTERS_S
         while True:
-            after = self.bed.api.counters()
-            moved = {name: after[name] - self.before.get(name, 0) for name in after if name not in FREE}
-            moved = {name: value for name, value in moved.items() if value}
+            moved = {name: value for name, value in self.moved().items() if value and name not in FREE}
             if moved == expected:
                 return
             if time.monotonic() > end:
@@ -206,18 +208,17 @@ class WireCase(unittest.TestCase):
 
     def _after_pace(self):
         """The counters when a pace is over. Its last answer may have been seen before it was counted."""
-        return self.bed.wait("packets to be counted", self.bed.api.counters, lambda now: now["in_hand"] == 0, COUNTERS_S)
+        return self.bed.wait("packets to be counted", self.bed.api.counters, lambda now: now.total("in_hand") == 0, COUNTERS_S)
 
     def flood(self, link, frame, limited):
         """Sends a frame again and again, some thousand times, until the counter `limited` moves; some may be lost before the appliance gets
         them. Returns by how much each counter has moved."""
         for _ in range(FLOODS):
             link.flood([frame] * FLOOD)
-            after = self._quiet_counters()
-            if after[limited] > self.before[limited]:
+            moved = self._quiet_counters().since(self.before)
+            if moved[limited] > 0:
                 break
         link.take_log()
-        moved = {name: after[name] - self.before[name] for name in after}
         self.assertGreater(moved[limited], 0, f"{FLOODS} times {FLOOD} frames, and {limited} does not move")
         return moved
 
@@ -226,9 +227,9 @@ class WireCase(unittest.TestCase):
         last, rest = None, 0
         for _ in range(250):
             now = self.bed.api.counters()
-            is_quiet = last is not None and all(now[name] == last[name] for name in now if name not in FREE)
+            is_quiet = last is not None and not any(value for name, value in now.since(last).items() if name not in FREE)
             rest = rest + 1 if is_quiet else 0
-            if rest == 3 and now["in_hand"] == 0:
+            if rest == 3 and now.total("in_hand") == 0:
                 return now
             last = now
             time.sleep(0.01)

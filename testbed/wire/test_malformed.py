@@ -124,7 +124,6 @@ class Malformed(WireCase):
                 continue
             self.outside.flood([bytes(Ether(src=beds.CLIENT.mac, dst=self.bed.outside_mac))[:12] + ethertype + body])
         self.pace()
-        after = self.bed.api.counters()
-        for name in after:
+        for name, value in self.moved().items():
             if name.startswith("drop."):
-                self.count(drop=name[5:], times=after[name] - self.before[name])
+                self.count(drop=name[5:], times=value)
