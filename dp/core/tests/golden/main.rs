@@ -13,6 +13,7 @@ mod adoption;
 mod bursts;
 mod capacity;
 mod drops;
+mod ipv6;
 mod lcores;
 mod linux;
 mod observe;
