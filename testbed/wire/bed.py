@@ -1,7 +1,8 @@
 """What the tests find: two links with hosts on them, and a load balancer with a listener for every kind of target group.
 
     clients  10.1.0.150 … ── p0  appliance  p1 ── targets  10.2.0.51 … .54
-                             node 10.1.0.10
+             fd00:1::150         node 10.1.0.10            fd00:2::51 … ::54
+                                 nodes 10.1.0.20 and fd00:1::20 of a dualstack load balancer
 
 None of these hosts has a kernel: the tests send and receive their every frame.
 """
@@ -13,13 +14,16 @@ from hosts import HEALTH_PORT, Host, Hosts
 from link import Link
 
 NODE = "10.1.0.10"
+# The two addresses of the dualstack load balancer (test_ipv6.py).
+DUAL, DUAL_V6 = "10.1.0.20", "fd00:1::20"
+NODES = (NODE, DUAL, DUAL_V6)
 # Addresses of the appliance's own, on each side.
 P0, P1 = "10.1.0.2", "10.2.0.2"
 
-CLIENT = Host("02:c1:00:00:00:96", "10.1.0.150")
+CLIENT = Host("02:c1:00:00:00:96", "10.1.0.150", "fd00:1::150")
 # Sends and gets what orders the others' packets (see case.py); no test uses it.
 PACER = Host("02:c1:00:00:00:fa", "10.1.0.250")
-TARGETS = [Host(f"02:7a:00:00:00:{number:02x}", f"10.2.0.{number}") for number in range(51, 55)]
+TARGETS = [Host(f"02:7a:00:00:00:{number:02x}", f"10.2.0.{number}", f"fd00:2::{number}") for number in range(51, 55)]
 ABSENT = "10.2.0.99"
 # MTU of each port: wire.rs makes that of the targets' side smaller.
 OUTSIDE_MTU, INSIDE_MTU = 1500, 1400
@@ -63,8 +67,8 @@ class Bed:
         for name in ("full-nat", "keep", "one-full-nat", "one-keep", "exhausted", "udp", "udp-one"):
             self.wait_targets(name, "healthy")
 
-    def group(self, name, protocol, port, targets, listeners, attributes=None):
-        """A target group behind listeners of its own."""
+    def group(self, name, protocol, port, targets, listeners, attributes=None, balancer="lb"):
+        """A target group behind listeners of its own; what kind of address its targets have, the first one says."""
         check = {
             "protocol": "TCP",
             "port": HEALTH_PORT,
@@ -74,12 +78,14 @@ class Bed:
             "unhealthyThresholdCount": 2,
         }
         body = {"name": name, "protocol": protocol, "port": port, "targetType": "ip", "healthCheck": check}
+        if targets and ":" in targets[0]:
+            body["ipAddressType"] = "ipv6"
         self.api.call("POST", "/target-groups", {**body, "attributes": attributes or {}})
         if targets:
             self.register(name, targets)
         for listener in listeners:
             body = {"protocol": protocol, "port": listener, "targetGroup": name}
-            self.api.call("POST", "/load-balancers/lb/listeners", body)
+            self.api.call("POST", f"/load-balancers/{balancer}/listeners", body)
 
     def register(self, group, targets):
         """Registers addresses, and waits until every lcore knows."""

@@ -248,6 +248,11 @@ def is_v6(address):
     return ":" in address
 
 
+def socket_text(socket):
+    """An address and a port as the API writes them."""
+    return f"[{socket[0]}]:{socket[1]}" if is_v6(socket[0]) else f"{socket[0]}:{socket[1]}"
+
+
 def ip(source, destination, **fields):
     """An IP header of the family of its addresses."""
     if is_v6(destination):
@@ -256,15 +261,21 @@ def ip(source, destination, **fields):
 
 
 def translated(packet, source, destination):
-    """What comes out for a packet: from `source` to `destination` (address, port), one hop later, everything else as it was."""
+    """What comes out for a packet: from `source` to `destination` (address, port), one hop later, everything else as it was. If these
+    are of the other family, the header is another one (RFC 7915; S17.1)."""
     out = packet.copy()
     header = out.getlayer(IP) or out.getlayer(IPv6)
-    header.src, header.dst = source[0], destination[0]
-    if isinstance(header, IPv6):
-        header.hlim -= 1
+    if is_v6(destination[0]) == isinstance(header, IPv6):
+        header.src, header.dst = source[0], destination[0]
+        if isinstance(header, IPv6):
+            header.hlim -= 1
+        else:
+            header.ttl -= 1
+            del header.chksum
+    elif is_v6(destination[0]):
+        out = IPv6(src=source[0], dst=destination[0], tc=header.tos, hlim=header.ttl - 1, fl=0) / header.payload
     else:
-        header.ttl -= 1
-        del header.chksum
+        out = IP(src=source[0], dst=destination[0], tos=header.tc, ttl=header.hlim - 1, id=0, flags="DF") / header.payload
     ports = out.getlayer(TCP) or out.getlayer(UDP)
     ports.sport, ports.dport = source[1], destination[1]
     # No checksum in UDP stays none.

@@ -10,7 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 import bed as beds
-from case import RESET_IP, ip, is_v6, translated
+from case import RESET_IP, ip, is_v6, socket_text, translated
 
 OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (0x11223344, 0)), ("NOP", None), ("WScale", 7)]
 OPTIONS_ANSWER = [("MSS", 1400), ("SAckOK", b""), ("Timestamp", (0x55667788, 0x11223344)), ("NOP", None), ("WScale", 5)]
@@ -21,12 +21,12 @@ MODULUS = 2**32
 class Connection:
     """Client and target of one connection to a listener."""
 
-    def __init__(self, case, listener, client=None, host=beds.CLIENT, link=None, isn=0x10000000, isn_target=0x20000000):
+    def __init__(self, case, listener, client=None, host=beds.CLIENT, link=None, node=beds.NODE, isn=0x10000000, isn_target=0x20000000):
         self.case = case
         # Where the client is: a target may be a client too.
         self.host, self.link = host, link or case.outside
         self.client = client or (host.ip, case.port())
-        self.node = (beds.NODE, listener)
+        self.node = (node, listener)
         self.isn, self.isn_target = isn, isn_target
         self.next_client, self.next_target = (isn + 1) % MODULUS, (isn_target + 1) % MODULUS
         self.target = self.seen = self.target_mac = None
@@ -61,11 +61,11 @@ class Connection:
         header = got.getlayer(IP) or got.getlayer(IPv6)
         self.target, self.seen = (header.dst, got[TCP].dport), (header.src, got[TCP].sport)
         self.target_mac = got.dst
-        hosts = {address.ip: address.mac for address in beds.TARGETS}
-        self.case.assertEqual(hosts.get(self.target[0]), self.target_mac, "the SYN went to a target's address and MAC")
-        expected = Ether(src=self.case.bed.inside_mac, dst=self.target_mac) / translated(sent, self.seen, self.target)
+        macs = {address: target.mac for target in beds.TARGETS for address in target.texts}
+        self.case.assertEqual(macs.get(self.target[0]), self.target_mac, "the SYN went to a target's address and MAC")
+        expected = Ether(src=self.case.bed.inside_mac, dst=self.target_mac) / self._inwards(sent)
         self.case.assert_same(got, expected, "the SYN")
-        if self.seen[0] == self.node[0]:
+        if self.is_full_nat():
             self.case.assertIn(self.seen[1], SOURCE_PORTS)
         else:
             self.case.assertEqual(self.seen, self.client)
@@ -80,6 +80,10 @@ class Connection:
         self.from_target("SA", seq=self.isn_target, options=OPTIONS_ANSWER)
         self.from_client("A")
         return self
+
+    def is_full_nat(self):
+        """Whether the target sees the node."""
+        return self.seen[0] in beds.NODES
 
     # Going on
 
@@ -96,14 +100,14 @@ class Connection:
     def forwards_from_client(self, sent):
         """Sends a packet of the client, which must come out at the target."""
         self.case.send(self.link, sent, self.host.mac)
-        self.case.expect(self.case.inside, translated(sent, self.seen, self.target), self.target_mac, "what the client sent")
+        self.case.expect(self.case.inside, self._inwards(sent), self.target_mac, "what the client sent")
         self._count_in(sent)
         return sent
 
     def forwards_from_target(self, sent):
         """Sends a packet of the target, which must come out at the client."""
         self.case.send(self.case.inside, sent, self.target_mac)
-        self.case.expect(self.link, translated(sent, self.node, self.client), self.host.mac, "what the target sent")
+        self.case.expect(self.link, self._outwards(sent), self.host.mac, "what the target sent")
         self._count_out(sent)
         return sent
 
@@ -159,8 +163,16 @@ class Connection:
 
     def state(self):
         """What the appliance says of the flow, or None if it has none."""
-        flows = self.case.bed.api.flows(f"client={self.client[0]}:{self.client[1]}&vip={self.node[0]}:{self.node[1]}")
+        flows = self.case.bed.api.flows(f"client={socket_text(self.client)}&vip={socket_text(self.node)}")
         return flows[0]["state"] if flows else None
+
+    def _inwards(self, sent):
+        """What becomes of a packet of the client."""
+        return translated(sent, self.seen, self.target)
+
+    def _outwards(self, sent):
+        """What becomes of a packet of the target."""
+        return translated(sent, self.node, self.client)
 
     def _count_in(self, sent):
         self.case.count(forwarded_packets=1, target__packets_in=1, target__bytes_in=len(sent))

@@ -40,13 +40,19 @@ class Host:
 
     def __init__(self, mac, *addresses):
         self.mac = mac
+        self.texts = addresses
         self.addresses = [ipaddress.ip_address(address).packed for address in addresses]
         self.is_healthy = True
 
     @property
     def ip(self):
-        """The first address as text."""
-        return str(ipaddress.ip_address(self.addresses[0]))
+        """The first address, of IPv4."""
+        return self.texts[0]
+
+    @property
+    def ipv6(self):
+        """The second address, of IPv6."""
+        return self.texts[1]
 
 
 class Hosts:

@@ -9,7 +9,7 @@ import struct
 
 from scapy.layers.inet import TCP
 
-from case import ip, is_v6, translated
+from case import ip, is_v6
 from connection import MODULUS, OPTIONS_ANSWER, Connection
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -102,12 +102,12 @@ class ProxiedConnection(Connection):
         return super().target_segment(flags, data, seq, ack, **fields)
 
     def _inwards(self, sent):
-        out = translated(sent, self.seen, self.target)
+        out = super()._inwards(sent)
         out[TCP].seq = (sent[TCP].seq + self.ahead) % MODULUS
         return out
 
     def _outwards(self, sent):
-        out = translated(sent, self.node, self.client)
+        out = super()._outwards(sent)
         if self.ahead and "A" in sent[TCP].flags:
             out[TCP].ack = self._behind(sent[TCP].ack)
         out[TCP].options = [
@@ -119,15 +119,3 @@ class ProxiedConnection(Connection):
         """A number of the client's sequence space, as the target has it, for the client: not below its first byte."""
         distance = (number - self.isn - 1) % MODULUS
         return (self.isn + 1 + max(0, distance - self.ahead)) % MODULUS if distance < MODULUS // 2 else (self.isn + 1) % MODULUS
-
-    def forwards_from_client(self, sent):
-        self.case.send(self.link, sent, self.host.mac)
-        self.case.expect(self.case.inside, self._inwards(sent), self.target_mac, "what the client sent")
-        self._count_in(sent)
-        return sent
-
-    def forwards_from_target(self, sent):
-        self.case.send(self.case.inside, sent, self.target_mac)
-        self.case.expect(self.link, self._outwards(sent), self.host.mac, "what the target sent")
-        self._count_out(sent)
-        return sent
