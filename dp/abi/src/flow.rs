@@ -52,6 +52,9 @@ pub enum FlowState {
     ResetLinger = 6,
     /// Idle for too long. Kept only where its source port must rest; packets see no flow.
     Resting = 7,
+    /// Ended by the data plane, because its target may not have it any more: both ends were reset. Packets see no flow, so that whatever
+    /// the ends still send is answered with a reset (semantics §5.3).
+    Terminated = 8,
 }
 
 impl FlowState {
@@ -65,6 +68,7 @@ impl FlowState {
             5 => Self::TimeWait,
             6 => Self::ResetLinger,
             7 => Self::Resting,
+            8 => Self::Terminated,
             _ => return None,
         })
     }
@@ -82,7 +86,7 @@ impl FlowState {
             Self::Established => "established",
             Self::HalfClosed => "half-closed",
             Self::TimeWait => "time-wait",
-            Self::ResetLinger => "reset",
+            Self::ResetLinger | Self::Terminated => "reset",
             Self::Resting => "resting",
         }
     }
@@ -154,7 +158,8 @@ pub struct FlowEntry {
     pub client_isn: u32,
     /// TCP: highest sequence number the client has sent, plus 1. Host order.
     pub client_end: u32,
-    /// TCP: highest sequence number the target has sent, plus 1.
+    /// TCP: highest sequence number the target has sent, plus 1. In `SynSent`, as it has sent none yet: milliseconds of the monotonic clock
+    /// at the first packet, modulo 2³².
     pub target_end: u32,
     /// TCP: highest acknowledgement of the client (of the target's data).
     pub client_ack: u32,

@@ -114,8 +114,8 @@ pub struct Group {
     pub table: Vec<u16>,
 }
 
-/// What packets of a target's flows have to expect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What packets of a target's flows have to expect, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TargetState {
     /// Flows go on, and new ones come if the group's table names the slot.
     Active,

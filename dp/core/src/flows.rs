@@ -1,4 +1,9 @@
-//! The flow table together with what follows a flow through its life: its timer and the counters of its target and listener.
+//! The flow table together with what follows a flow through its life: its timer and the counters of its target and listener; and who makes
+//! room for whom (semantics §13).
+//!
+//! There is one pool of entries. What SYNs without an answer may take of it is limited, and the oldest of them goes first. When no entry is
+//! free, those go that are of no use any more or may be made again; an established connection, or UDP that was answered, never does: then
+//! the new flow is refused.
 
 use std::sync::Arc;
 
@@ -7,10 +12,21 @@ use leat_abi::flow::{FlowState, flag};
 use leat_abi::{DropReason, FlowAddresses, FlowEntry, FlowMemory};
 
 use crate::frame::Now;
-use crate::source_ports::SourcePorts;
-use crate::table::{FlowTable, Full};
-use crate::timer::Wheel;
+use crate::source_ports::{self, SourcePorts};
+use crate::table::{FlowTable, Full, Side, tuple_of};
+use crate::timer::{Class, Wheel};
 use crate::track;
+
+/// Half-open flows at the most, in percent of the entries, but not fewer than [`HALF_OPEN_MIN`]: beyond that the oldest goes (S13.1, S13.2).
+pub const HALF_OPEN_PERCENT: usize = 15;
+/// Half-open flows that there may always be.
+pub const HALF_OPEN_MIN: usize = 64;
+/// Seconds after which a half-open flow makes room for another one in a table that is full of flows that must stay.
+const HALF_OPEN_PATIENCE_S: u16 = 2;
+/// Timers that have come up and flows whose timer has moved that are looked at in search of room for one flow.
+const ROOM_TRIES: usize = 16;
+/// Source ports whose holders are looked at in search of one for one flow.
+const PORT_TRIES: u32 = 8;
 
 /// The flows of one lcore.
 #[derive(Debug)]
@@ -22,6 +38,7 @@ pub struct Flows<'m> {
     /// The lcore whose flows these are.
     pub lcore: u16,
     wheel: Wheel,
+    half_open_max: usize,
     counters: LcoreCounters<'m>,
 }
 
@@ -36,14 +53,16 @@ impl<'m> Flows<'m> {
         (ports, lcore): (Arc<SourcePorts>, u16),
         now: Now,
     ) -> Self {
-        let wheel = Wheel::new(memory.entries.len(), now.seconds());
-        Self { table: FlowTable::new(memory, key), ports, lcore, wheel, counters }
+        let table = FlowTable::new(memory, key);
+        let wheel = Wheel::new(table.capacity(), table.first_wide() as usize, now.seconds());
+        let half_open_max = (table.capacity() * HALF_OPEN_PERCENT / 100).max(HALF_OPEN_MIN);
+        Self { table, ports, lcore, wheel, half_open_max, counters }
     }
 
     /// Takes over the flows that an earlier process left in the entries. Gauges are counted anew. Returns how many there are.
     pub fn adopt(&mut self, now: Now) -> usize {
         self.counters.clear_gauges();
-        let Self { table, ports, lcore, wheel, counters } = self;
+        let Self { table, ports, lcore, wheel, counters, .. } = self;
         let adopted = table.adopt(|at, entry| {
             // A flow whose time ended meanwhile expires as any other, at its next packet or when its timer comes up.
             let is_active = entry.state().is_some_and(FlowState::is_active);
@@ -67,22 +86,105 @@ impl<'m> Flows<'m> {
 
     /// Takes in a new flow, with its second line if it is to have one. One that cannot be taken in loses its source port.
     pub fn create(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>, now: Now) -> Result<u32, DropReason> {
-        let at = match self.table.insert(flow, addresses) {
-            Ok(at) => at,
+        match self.take_in(flow, addresses, now) {
+            Ok(at) => {
+                schedule(&mut self.wheel, at, flow, now);
+                self.counters.add(Counter::FlowsCreated, 1);
+                self.counters.target(flow.target_slot, TargetCounter::NewFlows, 1);
+                self.counters.listener(flow.listener_slot, ListenerCounter::NewFlows, 1);
+                refer(&self.counters, flow, 1);
+                activate(&self.counters, flow, 1);
+                Ok(at)
+            }
             Err(Full) => {
                 if flow.has(flag::FULL_NAT) {
                     self.ports.release(flow);
                 }
-                return Err(DropReason::FlowTableFull);
+                Err(DropReason::FlowTableFull)
             }
+        }
+    }
+
+    fn take_in(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>, now: Now) -> Result<u32, Full> {
+        if flow.is_tcp()
+            && self.wheel.half_open() >= self.half_open_max
+            && let Some((oldest, _)) = self.wheel.oldest(Class::HalfOpen, false, track::HALF_OPEN_S + 2)
+        {
+            self.counters.add(Counter::HalfOpenEvicted, 1);
+            self.rest(oldest, now);
+        }
+        if !self.table.has_room(flow.is_wide()) && !self.make_room(flow, now) {
+            return Err(Full);
+        }
+        self.table.insert(flow, addresses)
+    }
+
+    /// Gives an entry up for a new flow: one whose time is over, else the oldest closed one, else the oldest of UDP without an answer, else,
+    /// for a connection, one that has been half-open for a while (S13.3). Returns false if all others are of flows that must stay.
+    #[cold]
+    fn make_room(&mut self, flow: &FlowEntry, now: Now) -> bool {
+        let wide = flow.is_wide();
+        for _ in 0..ROOM_TRIES {
+            let Some(at) = self.wheel.pop(now.seconds()) else { break };
+            self.look_after(at, now);
+            if self.table.has_room(wide) {
+                return true;
+            }
+        }
+        // None waits longer than its time, and the timers may be a little behind.
+        if let Some((at, _)) = self.wheel.oldest(Class::Closed, wide, track::TIME_WAIT_S + 2) {
+            self.counters.add(Counter::TimeWaitEvicted, 1);
+            self.remove(at);
+            return true;
+        }
+        for _ in 0..ROOM_TRIES {
+            let Some((at, due_s)) = self.wheel.oldest(Class::OneWay, wide, track::UDP_IDLE_S + 2) else { break };
+            let entry = self.table.entry(at);
+            if due(entry, now) > due_s {
+                // It has seen packets since its timer was set.
+                schedule(&mut self.wheel, at, entry, now);
+                continue;
+            }
+            self.discard(at, Counter::OneWayUdpEvicted);
+            return true;
+        }
+        let oldest = self.wheel.oldest(Class::HalfOpen, wide, track::HALF_OPEN_S + 2).filter(|_| flow.is_tcp());
+        let Some((at, _)) = oldest else { return false };
+        let is_old = track::age_s(self.table.entry(at), now) >= HALF_OPEN_PATIENCE_S;
+        if is_old {
+            self.discard(at, Counter::HalfOpenEvicted);
+        }
+        is_old
+    }
+
+    /// Takes a source port for a flow between a pair of which all are taken: that of the oldest of some flows that had no answer or whose end
+    /// was a reset, so that the target has nothing left of them (S9.4, S13.2). Network order.
+    #[cold]
+    pub(crate) fn reclaim_port(
+        &mut self,
+        flow: &FlowEntry,
+        choice: u32,
+        now: Now,
+        usable: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
+        let holder = |port| {
+            let found = self.table.find(&tuple_of(&FlowEntry { nat_port: port, ..*flow }, Side::Target))?;
+            let entry = self.table.entry(found.entry);
+            let age_ms = match entry.state()? {
+                // Where there is no target's sequence number yet.
+                FlowState::SynSent => (now.ms as u32).wrapping_sub(entry.target_end),
+                FlowState::ResetLinger => u32::from(track::age_s(entry, now)) * 1000,
+                _ => return None,
+            };
+            usable(port).then_some((age_ms, port, found.entry))
         };
-        schedule(&mut self.wheel, at, flow, now);
-        self.counters.add(Counter::FlowsCreated, 1);
-        self.counters.target(flow.target_slot, TargetCounter::NewFlows, 1);
-        self.counters.listener(flow.listener_slot, ListenerCounter::NewFlows, 1);
-        refer(&self.counters, flow, 1);
-        activate(&self.counters, flow, 1);
-        Ok(at)
+        let (_, port, at) = (0..PORT_TRIES).filter_map(|n| holder(source_ports::port(choice, n))).max()?;
+        if self.table.entry(at).state() == Some(FlowState::SynSent) {
+            self.discard(at, Counter::HalfOpenEvicted);
+        } else {
+            self.discard(at, Counter::TimeWaitEvicted);
+        }
+        self.ports.claim_this(&FlowEntry { nat_port: port, ..*flow }, self.lcore).then_some(port)
     }
 
     /// A packet has changed the flow's state: its timer is set anew, and if it is not active any more, that is counted.
@@ -97,11 +199,46 @@ impl<'m> Flows<'m> {
 
     /// Gives a flow up at once.
     pub fn remove(&mut self, at: u32) {
+        if self.is_active(at) {
+            self.counters.add(Counter::FlowsClosed, 1);
+        }
+        self.free(at);
+    }
+
+    /// Gives a flow up at once because its target may not have it any more.
+    pub fn end(&mut self, at: u32) {
+        if self.is_active(at) {
+            self.counters.add(Counter::FlowsTerminated, 1);
+        }
+        self.free(at);
+    }
+
+    /// An active connection's target may not have it any more: from now on its packets are answered with resets.
+    pub fn terminate(&mut self, at: u32, now: Now) {
+        let entry = self.table.entry_mut(at);
+        entry.state = FlowState::Terminated as u8;
+        entry.touched_s = now.stamp();
+        schedule(&mut self.wheel, at, entry, now);
+        activate(&self.counters, entry, MINUS_ONE);
+        self.counters.add(Counter::FlowsTerminated, 1);
+    }
+
+    /// Gives a flow up at once to make room.
+    fn discard(&mut self, at: u32, counter: Counter) {
+        self.counters.add(counter, 1);
+        self.free(at);
+    }
+
+    fn is_active(&self, at: u32) -> bool {
+        self.table.entry(at).state().is_some_and(FlowState::is_active)
+    }
+
+    /// Frees the entry of a flow and all that it has. Why is counted already.
+    fn free(&mut self, at: u32) {
         let entry = self.table.entry(at);
         refer(&self.counters, entry, MINUS_ONE);
         if entry.state().is_some_and(FlowState::is_active) {
             activate(&self.counters, entry, MINUS_ONE);
-            self.counters.add(Counter::FlowsClosed, 1);
         }
         if entry.has(flag::FULL_NAT) {
             self.ports.release(entry);
@@ -111,76 +248,101 @@ impl<'m> Flows<'m> {
     }
 
     /// Gives a flow up whose client begins anew. Under full NAT its source port rests for what is left of its time, because the
-    /// target may still know the old connection (S9.4); a half-open one has none to speak of.
+    /// target may still know the old connection (S9.4); one that has not answered does not.
     pub fn replace(&mut self, at: u32, now: Now) {
         let entry = self.table.entry_mut(at);
         let state = entry.state();
-        if !entry.has(flag::FULL_NAT) || matches!(state, Some(FlowState::SynSent | FlowState::SynReceived)) {
+        if !entry.has(flag::FULL_NAT) || state == Some(FlowState::SynSent) {
             return self.remove(at);
         }
-        if state.is_some_and(FlowState::is_active) {
+        let is_active = state.is_some_and(FlowState::is_active);
+        if is_active {
             activate(&self.counters, entry, MINUS_ONE);
             self.counters.add(Counter::FlowsClosed, 1);
             entry.touched_s = now.stamp();
-        } else if state == Some(FlowState::ResetLinger) {
-            entry.touched_s = entry.touched_s.wrapping_sub(track::RESTING_S - track::RESET_LINGER_S);
+        } else {
+            // What was left of its time is what is left.
+            let rested_s = track::RESTING_S + 1 - track::lifetime_s(entry);
+            entry.touched_s = entry.touched_s.wrapping_sub(rested_s);
         }
         entry.state = FlowState::Resting as u8;
         if self.table.forget_client(at).is_ok() {
             schedule(&mut self.wheel, at, self.table.entry(at), now);
         } else {
-            self.remove(at);
+            self.free(at);
         }
     }
 
     /// Gives up a flow that is over, though its entry may still be kept for a while.
     pub fn give_up_if_over(&mut self, at: u32, now: Now) {
-        let entry = self.table.entry(at);
-        if !entry.state().is_some_and(FlowState::is_active) {
+        if !self.is_active(at) {
             self.remove(at);
-        } else if track::is_over(entry, now) {
+        } else if track::is_over(self.table.entry(at), now) {
             self.expire(at, now);
         }
     }
 
-    /// Ends a flow whose time is over. Under full NAT its source port rests first.
+    /// Ends a flow whose time is over.
     pub fn expire(&mut self, at: u32, now: Now) {
-        let entry = self.table.entry_mut(at);
-        if !entry.state().is_some_and(FlowState::is_active) {
+        if !self.is_active(at) {
             return self.remove(at);
         }
         self.counters.add(Counter::FlowsExpired, 1);
-        activate(&self.counters, entry, MINUS_ONE);
-        if entry.has(flag::FULL_NAT) {
-            entry.state = FlowState::Resting as u8;
-            entry.touched_s = now.stamp();
-            schedule(&mut self.wheel, at, entry, now);
-        } else {
-            refer(&self.counters, entry, MINUS_ONE);
-            self.wheel.cancel(at);
-            self.table.remove(at);
+        self.rest(at, now);
+    }
+
+    /// Ends an active flow, and has counted why. Under full NAT its source port rests, unless the target has never answered (S9.4).
+    fn rest(&mut self, at: u32, now: Now) {
+        let entry = self.table.entry_mut(at);
+        if !entry.has(flag::FULL_NAT) || entry.state() == Some(FlowState::SynSent) {
+            return self.free(at);
         }
+        entry.state = FlowState::Resting as u8;
+        entry.touched_s = now.stamp();
+        activate(&self.counters, entry, MINUS_ONE);
+        schedule(&mut self.wheel, at, entry, now);
     }
 
     /// Looks after at most `budget` timers that have come up. Returns how many there were.
     pub fn tick(&mut self, now: Now, budget: usize) -> usize {
         for done in 0..budget {
             let Some(at) = self.wheel.pop(now.seconds()) else { return done };
-            let entry = self.table.entry(at);
-            if track::is_over(entry, now) {
-                self.expire(at, now);
-            } else {
-                schedule(&mut self.wheel, at, entry, now);
-            }
+            self.look_after(at, now);
         }
         budget
     }
+
+    /// The timer of a flow has come up.
+    fn look_after(&mut self, at: u32, now: Now) {
+        let entry = self.table.entry(at);
+        if track::is_over(entry, now) {
+            self.expire(at, now);
+        } else {
+            schedule(&mut self.wheel, at, entry, now);
+        }
+    }
 }
 
-/// Sets the timer to the moment at which the entry's time is over, unless it sees packets until then.
+/// What may become of an entry when room is short.
+fn class_of(entry: &FlowEntry) -> Class {
+    match entry.state() {
+        Some(FlowState::SynSent | FlowState::SynReceived) => Class::HalfOpen,
+        Some(FlowState::Established | FlowState::HalfClosed) if entry.is_tcp() || entry.has(flag::ANSWERED) => {
+            Class::Lasting
+        }
+        Some(FlowState::Established | FlowState::HalfClosed) => Class::OneWay,
+        _ => Class::Closed,
+    }
+}
+
+/// The second at which the entry's time is over, unless it sees packets until then.
+fn due(entry: &FlowEntry, now: Now) -> u64 {
+    now.seconds() + u64::from(track::lifetime_s(entry).saturating_sub(track::age_s(entry, now)))
+}
+
+/// Sets the timer to that moment.
 fn schedule(wheel: &mut Wheel, at: u32, entry: &FlowEntry, now: Now) {
-    let left = track::lifetime_s(entry).saturating_sub(track::age_s(entry, now));
-    wheel.schedule(at, now.seconds() + u64::from(left));
+    wheel.schedule(at, class_of(entry), due(entry, now));
 }
 
 fn refer(counters: &LcoreCounters<'_>, entry: &FlowEntry, n: u64) {

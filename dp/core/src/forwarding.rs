@@ -114,7 +114,10 @@ pub struct Forwarding {
     listeners: HashMap<(Address, u16, u8), Listener, FixedState>,
     groups: Vec<Group>,
     targets: Vec<Option<Target>>,
+    /// The slots whose flows end by themselves.
+    ending: Box<[u16]>,
     target_sockets: HashSet<(Address, u16), FixedState>,
+    withdrawn_sockets: HashSet<(Address, u16), FixedState>,
     target_addresses: HashSet<Address, FixedState>,
 }
 
@@ -134,6 +137,11 @@ impl Forwarding {
         }
         let on_nat_ports: HashSet<(IpAddr, u8)> =
             snapshot.listeners.iter().filter(|l| NAT_PORTS.contains(&l.port)).map(|l| (l.vip, l.protocol)).collect();
+        let sockets = |withdrawn: bool| {
+            let of_kind = move |t: &&leat_abi::snapshot::Target| (t.state == TargetState::Withdrawn) == withdrawn;
+            snapshot.targets.iter().filter(of_kind).map(|t| (t.address.into(), t.port.to_be())).collect()
+        };
+        let ends = |t: &&leat_abi::snapshot::Target| t.state > TargetState::Unhealthy;
         let mut endpoints = vec![None; ports.len()];
         for endpoint in &snapshot.endpoints {
             if let Some(place) = endpoints.get_mut(usize::from(endpoint.port)) {
@@ -161,7 +169,9 @@ impl Forwarding {
                 .collect(),
             groups: snapshot.groups.iter().map(Group::new).collect(),
             targets,
-            target_sockets: snapshot.targets.iter().map(|t| (t.address.into(), t.port.to_be())).collect(),
+            ending: snapshot.targets.iter().filter(ends).map(|t| t.slot).collect(),
+            target_sockets: sockets(false),
+            withdrawn_sockets: sockets(true),
             target_addresses: snapshot.targets.iter().map(|t| t.address.into()).collect(),
         }
     }
@@ -231,6 +241,18 @@ impl Forwarding {
     #[inline(always)]
     pub fn target_in(&self, slot: u16) -> Option<&Target> {
         self.targets.get(usize::from(slot))?.as_ref()
+    }
+
+    /// The slots of targets whose flows end, whether they see packets or not.
+    #[inline(always)]
+    pub fn ending(&self) -> &[u16] {
+        &self.ending
+    }
+
+    /// Whether a socket was a target's of a load balancer that was deleted, and is of no other.
+    #[inline]
+    pub fn is_withdrawn(&self, address: Address, port: u16) -> bool {
+        self.withdrawn_sockets.contains(&(address, port)) && !self.is_target(address, port)
     }
 
     /// Whether a socket is a target's (or was, and flows still refer to it).

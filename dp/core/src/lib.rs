@@ -10,7 +10,7 @@
 //! | begin a flow: listener, target, source port | `miss`, [`source_ports`] |
 //! | change the packet | [`rewrite`], [`checksum`] |
 //! | put a PROXY header first | [`proxy`] |
-//! | answer with a reset | [`reset`] |
+//! | answer with a reset, and reset both ends | [`reset`], [`resets`] |
 //! | timers and counters of flows | [`flows`], [`timer`] |
 #![deny(missing_docs, unsafe_code)]
 
@@ -33,6 +33,7 @@ pub mod prefetch;
 pub mod proxy;
 mod refusals;
 pub mod reset;
+pub mod resets;
 pub mod rewrite;
 pub mod source_ports;
 pub mod table;

@@ -36,8 +36,11 @@ impl Pipeline<'_> {
         let is_target = self.forwarding.is_target(ends.source, tuple.source_port());
         let local = self.forwarding.local(ends.destination);
         let opens = meta.opens();
-        // A listener may stand on a port that full NAT uses: what comes from a target's socket and opens nothing is an answer.
-        let from_target = is_target && !(listener.is_some() && opens);
+        // A target may be a client, too, and a listener may stand on a port that full NAT uses. What a target's socket sends to a node is an
+        // answer if it opens no connection and full NAT has given the port to a flow of that target.
+        let is_node = local == Some(LocalKind::Node) || listener.is_some();
+        let is_answer = || !(tuple.is_tcp() && opens) && self.flows.ports.owner(tuple).is_some();
+        let from_target = is_target && (!is_node || is_answer());
 
         // Whatever is for a node may be of a flow that has outlived its listener.
         let may_have_owner = listener.is_some() || is_target || local == Some(LocalKind::Node);
@@ -63,7 +66,8 @@ impl Pipeline<'_> {
             _ => {}
         }
         if !is_target {
-            return self.drop(DropReason::NoListener);
+            let withdrawn = self.forwarding.is_withdrawn(ends.source, tuple.source_port());
+            return self.drop(if withdrawn { DropReason::Withdrawn } else { DropReason::NoListener });
         }
         if tuple.is_tcp() { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
     }
@@ -186,7 +190,7 @@ impl Pipeline<'_> {
             let addressed = if preserves {
                 plan.preserve(*digest_key, flows, now)
             } else {
-                plan.translate(*digest_key, flows, forwarding, listener, attempt_hash)
+                plan.translate(*digest_key, flows, forwarding, listener, attempt_hash, now)
             };
             match addressed {
                 Err(reason @ DropReason::TupleConflict) => refusal = reason,
@@ -310,7 +314,8 @@ impl Plan {
             l4_delta: 0,
             client_isn: if is_tcp { meta.seq } else { now.stamp().into() },
             client_end: after_syn.wrapping_add(meta.payload_len.into()),
-            target_end: 0,
+            // Until the target has sent something: when this was.
+            target_end: now.ms as u32,
             client_ack: 0,
             target_ack: after_syn,
         };
@@ -346,20 +351,28 @@ impl Plan {
     fn translate(
         &mut self,
         digest_key: u64,
-        flows: &Flows<'_>,
+        flows: &mut Flows<'_>,
         forwarding: &Forwarding,
         listener: &Listener,
         choice: u64,
+        now: Now,
     ) -> Result<(), DropReason> {
         self.flow.flags |= flag::FULL_NAT;
         let count = listener.sources.len();
         let protocol = self.flow.ip_protocol();
-        for n in 0..count {
-            // The same hash chooses the address (S9.7); the others are for when it has no port left.
+        // The same hash chooses the address (S9.7); the others are for when it has no port left. Only when none has, a port is taken from a
+        // flow that can do without.
+        for n in 0..2 * count {
             let source = listener.sources[(choice as usize % count + n) % count];
             self.set_nat(digest_key, source, 0);
             let usable = |port| !listener.shares_ports || forwarding.listener(source, port, protocol).is_none();
-            if let Some(port) = flows.ports.claim(&self.flow, (choice >> 32) as u32, flows.lcore, usable) {
+            let choice = (choice >> 32) as u32;
+            let port = if n < count {
+                flows.ports.claim(&self.flow, choice, flows.lcore, usable)
+            } else {
+                flows.reclaim_port(&self.flow, choice, now, usable)
+            };
+            if let Some(port) = port {
                 self.flow.nat_port = port;
                 return Ok(());
             }

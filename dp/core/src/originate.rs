@@ -35,7 +35,6 @@ impl Originated {
 
     /// Room for a frame of `length` bytes, all zero, that goes where the verdict says: [`Verdict::Originate`], or
     /// [`Verdict::Forward`] if it was received and is counted as forwarded when it goes. `None`: there is none; the caller counts that.
-    #[allow(dead_code, reason = "until what makes frames is there")]
     pub(crate) fn frame(&mut self, verdict: Verdict, length: usize) -> Option<&mut [u8]> {
         let start = self.used;
         let bytes = self.bytes.get_mut(start..start + length)?;

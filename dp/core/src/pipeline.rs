@@ -26,6 +26,7 @@ use crate::originate::Originated;
 use crate::parse::{self, Meta, Parsed, tcp};
 use crate::proxy;
 use crate::refusals::Refusals;
+use crate::resets::Sweep;
 use crate::rewrite::{self, Egress};
 use crate::source_ports::SourcePorts;
 use crate::table::{Found, Probe, Side};
@@ -80,6 +81,7 @@ pub struct Pipeline<'m> {
     pub(crate) resets: Limit,
     pub(crate) punts: Limit,
     pub(crate) refusals: Refusals,
+    pub(crate) sweep: Sweep,
     arps: Limit,
     dump: Option<Dump>,
 }
@@ -109,6 +111,7 @@ impl<'m> Pipeline<'m> {
             resets: Limit::new(RESETS_PER_S.0, RESETS_PER_S.1),
             punts: Limit::new(PUNTS_PER_S.0, PUNTS_PER_S.1),
             refusals: Refusals::new(),
+            sweep: Sweep::new(),
             arps: Limit::new(ARP_PER_S.0, ARP_PER_S.1),
             dump: None,
         }
@@ -126,7 +129,9 @@ impl<'m> Pipeline<'m> {
 
     /// Goes over to another snapshot. Returns the old one, to be freed elsewhere.
     pub fn install(&mut self, forwarding: Arc<Forwarding>) -> Arc<Forwarding> {
-        std::mem::replace(&mut self.forwarding, forwarding)
+        let old = std::mem::replace(&mut self.forwarding, forwarding);
+        self.begin_sweep();
+        old
     }
 
     /// Handles a burst of at most [`BURST`] packets, all of one arrival. `verdicts` gets one verdict per packet, in order.
@@ -263,16 +268,25 @@ impl<'m> Pipeline<'m> {
             self.flows.expire(at, now);
             return self.without_flow(frame, meta, found, arrival, now);
         }
-        if entry.state == FlowState::Resting as u8 {
+        if entry.state >= FlowState::Resting as u8 {
             return self.without_flow(frame, meta, found, arrival, now);
         }
         let slot = entry.target_slot;
-        let is_lost = || {
-            let target = self.forwarding.target(slot, entry.target_generation);
-            target.is_none_or(|target| target.state == TargetState::Unhealthy)
+        let is_lost = match side {
+            Side::Client => {
+                let target = self.forwarding.target(slot, entry.target_generation);
+                target.is_none_or(|target| target.state >= TargetState::Unhealthy)
+            }
+            // What an unhealthy target still sends reaches the client (HC-20).
+            Side::Target => {
+                !self.forwarding.ending().is_empty() && {
+                    let target = self.forwarding.target(slot, entry.target_generation);
+                    target.is_some_and(|target| target.state > TargetState::Unhealthy)
+                }
+            }
         };
-        if side == Side::Client && is_lost() {
-            return self.target_lost(frame, meta, at, arrival, now);
+        if is_lost {
+            return self.target_lost(frame, meta, found, arrival, now);
         }
         if meta.ttl <= 1 {
             return self.drop(DropReason::TtlExpired);
@@ -314,7 +328,7 @@ impl<'m> Pipeline<'m> {
         verdict
     }
 
-    /// A packet whose flow is over. An entry that rests keeps its port, but not its client, who may begin anew.
+    /// A packet whose flow is over. An entry that is kept all the same keeps its port, but not its client, who may begin anew.
     #[cold]
     fn without_flow<F: Frame>(
         &mut self,
@@ -332,31 +346,6 @@ impl<'m> Pipeline<'m> {
             return self.reset(frame, meta, Some(slot), now);
         }
         self.first_packet(frame, meta, arrival, now)
-    }
-
-    /// A client's packet for a target that is unhealthy or gone: TCP is reset, UDP chooses again (HC-20, S7.4).
-    #[cold]
-    fn target_lost<F: Frame>(&mut self, frame: &mut F, meta: &Meta, at: u32, arrival: Arrival, now: Now) -> Verdict {
-        if self.forwarding.generation == 0 {
-            // A process that has just started knows of no target: that says nothing of this one.
-            return self.drop(DropReason::NoConfiguration);
-        }
-        if !meta.tuple.is_tcp() {
-            self.flows.remove(at);
-            return self.first_packet(frame, meta, arrival, now);
-        }
-        if meta.opens() {
-            self.flows.replace(at, now);
-            return self.first_packet(frame, meta, arrival, now);
-        }
-        let entry = self.flows.table.entry_mut(at);
-        let slot = entry.listener_slot;
-        if entry.state().is_some_and(FlowState::is_active) {
-            entry.state = FlowState::ResetLinger as u8;
-            entry.touched_s = now.stamp();
-            self.flows.changed(at, now);
-        }
-        self.reset(frame, meta, Some(slot), now)
     }
 
     /// Rewrites a packet of a flow and sends it on.
@@ -422,17 +411,18 @@ impl<'m> Pipeline<'m> {
         }
     }
 
-    /// Does a bounded piece of what is not packets: timers that have come up, a flow dump under way. Returns whether there may be
-    /// more to do at once.
+    /// Does a bounded piece of what is not packets: timers that have come up, a sweep or a flow dump under way. Returns whether there may
+    /// be more to do at once.
     pub fn housekeeping(&mut self, now: Now) -> bool {
         let more_timers = self.flows.tick(now, TIMERS_PER_TURN) == TIMERS_PER_TURN;
+        let more_to_sweep = self.sweep(now);
         if let Some(dump) = &mut self.dump
             && !dump.turn(&self.flows.table, &mut self.tracer, now)
         {
             self.dump = None;
         }
         let more_headers = self.repeat_headers(now);
-        more_timers || more_headers || self.dump.is_some()
+        more_timers || more_to_sweep || more_headers || self.dump.is_some()
     }
 
     /// Flow entries in use, in any state.

@@ -248,17 +248,14 @@ impl SourcePorts {
     /// Takes the port of a flow that an earlier process left. Returns false if another flow has it, or if there is no pool for it.
     /// All lcores' flows are adopted before the first packet.
     pub fn adopt(&self, flow: &FlowEntry, lcore: u16) -> bool {
-        let Some(port) = index(flow.nat_port) else { return false };
+        if index(flow.nat_port).is_none() {
+            return false;
+        }
         let print = fingerprint(&pair_of(flow));
         if self.pool(print).is_none() {
             self.make(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner), print);
         }
-        let Some(pool) = self.pool(print) else { return false };
-        let is_free = pool.adopt(port);
-        if is_free {
-            pool.set_owner(port, lcore as u8 + 1);
-        }
-        is_free
+        self.claim_this(flow, lcore)
     }
 
     /// Takes a port for a flow whose other fields are set: the first one that is free and usable, from the one that `choice` leads to.
@@ -272,8 +269,7 @@ impl SourcePorts {
         mut usable: impl FnMut(u16) -> bool,
     ) -> Option<u16> {
         let pool = self.pool(fingerprint(&pair_of(flow)))?;
-        // Multiply and shift: the range without a division.
-        let mut start = ((u64::from(choice) * u64::from(COUNT)) >> 32) as u32;
+        let mut start = start(choice);
         for _ in 0..SKIPS_MAX {
             let port = pool.claim(start)?;
             let number = (NAT_PORTS.start() + port as u16).to_be();
@@ -285,6 +281,18 @@ impl SourcePorts {
             start = if port + 1 < COUNT { port + 1 } else { 0 };
         }
         None
+    }
+
+    /// Takes the very port that a flow names. Returns whether it was free.
+    pub(crate) fn claim_this(&self, flow: &FlowEntry, lcore: u16) -> bool {
+        let (Some(port), Some(pool)) = (index(flow.nat_port), self.pool(fingerprint(&pair_of(flow)))) else {
+            return false;
+        };
+        let is_free = pool.adopt(port);
+        if is_free {
+            pool.set_owner(port, lcore as u8 + 1);
+        }
+        is_free
     }
 
     /// Gives the port of a flow back.
@@ -365,6 +373,18 @@ fn fingerprint(from_target: &Tuple) -> u64 {
 fn pair_of(flow: &FlowEntry) -> Tuple {
     let from_target = tuple_of(flow, Side::Target);
     Tuple { ports: from_target.source_port().into(), ..from_target }
+}
+
+/// The port from which on a choice looks for a free one, by its distance from the first.
+#[inline]
+fn start(choice: u32) -> u32 {
+    // Multiply and shift: the range without a division.
+    ((u64::from(choice) * u64::from(COUNT)) >> 32) as u32
+}
+
+/// The `n`-th port that a choice leads to, whether it is free or not. Network order.
+pub(crate) fn port(choice: u32, n: u32) -> u16 {
+    (NAT_PORTS.start() + ((start(choice) + n) % COUNT) as u16).to_be()
 }
 
 /// The distance of a port, in network order, from the first of the pool.

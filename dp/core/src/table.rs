@@ -272,7 +272,13 @@ impl<'m> FlowTable<'m> {
         &mut self.entries[at as usize]
     }
 
-    fn first_wide(&self) -> u32 {
+    /// Whether an entry is free for a flow that needs a second line, or does not.
+    pub fn has_room(&self, wide: bool) -> bool {
+        !self.free_wide.is_empty() || !wide && !self.free.is_empty()
+    }
+
+    /// The first entry that has a second line.
+    pub fn first_wide(&self) -> u32 {
         (self.entries.len() - self.addresses.len()) as u32
     }
 

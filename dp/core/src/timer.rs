@@ -1,19 +1,40 @@
-//! A timer wheel of one-second slots. Lazy: a flow that sees packets is not moved; when its slot comes up, the caller says
-//! when it is really due and it is put there.
+//! The timers of flows: for each class of entries a wheel of one-second slots. Lazy: a flow that sees packets is not moved; when its
+//! slot comes up, the caller says when it is really due and it is put there.
 //!
-//! Invariants: an entry is in at most one slot; links are entry numbers; everything is allocated in [`Wheel::new`].
+//! A class is what may be given up together when room is short ([`Class`]); within it, entries that have a second line are kept apart from
+//! those without, so that one of the kind needed is found at once. Those of one slot come up in the order in which they were put there. So
+//! the first entry of a class whose time is fixed when it begins (half-open, closed) is its oldest.
+//!
+//! Invariants: an entry is in at most one slot; a slot is a ring of links that begins and ends with a link of its own, which has the
+//! numbers after the entries; everything is allocated in [`Wheel::new`].
 
-/// Seconds that the wheel spans; longer waits come up early and are put back.
+/// Seconds that the wheels span; longer waits come up early and are put back.
 pub const SLOTS: usize = 512;
 
+/// What may be given up when room is short, and what may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Connections whose handshake is not complete.
+    HalfOpen,
+    /// Connections that are over: what is in flight is still translated, or their source port rests.
+    Closed,
+    /// UDP without an answer.
+    OneWay,
+    /// All others. Nothing makes them go but their own end.
+    Lasting,
+}
+
+const CLASSES: usize = 4;
+const WHEELS: usize = 2 * CLASSES;
+
 const NONE: u32 = u32::MAX;
-/// Marks a link that names a slot instead of an entry.
-const SLOT: u32 = 1 << 31;
+/// Marks the links of half-open entries, which are counted.
+const HALF_OPEN: u32 = 1 << 31;
 
 #[derive(Debug, Clone, Copy)]
 struct Link {
+    /// The next one of the slot, and the mark; `NONE` for an entry in no slot.
     next: u32,
-    /// The entry before, `SLOT | slot` for the first one, `NONE` for an entry in no slot.
     previous: u32,
 }
 
@@ -23,62 +44,95 @@ pub const BYTES_PER_ENTRY: usize = size_of::<Link>();
 /// The timers of one lcore's flows.
 #[derive(Debug)]
 pub struct Wheel {
-    heads: [u32; SLOTS],
+    /// Those of the entries, then one for each slot of each wheel.
     links: Box<[Link]>,
-    /// The last second whose slot was emptied.
+    entries: usize,
+    first_wide: usize,
+    half_open: usize,
+    /// The last second whose slots were emptied.
     done_s: u64,
 }
 
 impl Wheel {
-    /// A wheel for entries `0..entries`.
-    pub fn new(entries: usize, now_s: u64) -> Self {
-        Self { heads: [NONE; SLOTS], links: vec![Link { next: NONE, previous: NONE }; entries].into(), done_s: now_s }
+    /// Timers for entries `0..entries`; those from `first_wide` on have a second line.
+    pub fn new(entries: usize, first_wide: usize, now_s: u64) -> Self {
+        let mut links = vec![Link { next: NONE, previous: NONE }; entries + WHEELS * SLOTS];
+        for (slot, link) in links[entries..].iter_mut().enumerate() {
+            let itself = (entries + slot) as u32;
+            let mark = if slot < 2 * SLOTS { HALF_OPEN } else { 0 };
+            *link = Link { next: itself | mark, previous: itself };
+        }
+        Self { links: links.into(), entries, first_wide, half_open: 0, done_s: now_s }
     }
 
     /// Puts an entry where it will come up at `due_s`, or as late as the wheel allows; in the next second if that has passed.
     #[inline]
-    pub fn schedule(&mut self, entry: u32, due_s: u64) {
+    pub fn schedule(&mut self, entry: u32, class: Class, due_s: u64) {
         self.cancel(entry);
         let due_s = due_s.clamp(self.done_s + 1, self.done_s + SLOTS as u64 - 1);
-        let slot = due_s as usize % SLOTS;
-        let head = self.heads[slot];
-        self.links[entry as usize] = Link { next: head, previous: SLOT | slot as u32 };
-        if head != NONE {
-            self.links[head as usize].previous = entry;
-        }
-        self.heads[slot] = entry;
+        let slot = self.slot(class, entry as usize >= self.first_wide, due_s);
+        let mark = if class == Class::HalfOpen { HALF_OPEN } else { 0 };
+        self.half_open += usize::from(mark != 0);
+        let last = std::mem::replace(&mut self.links[slot].previous, entry);
+        self.links[entry as usize] = Link { next: slot as u32 | mark, previous: last };
+        self.links[last as usize].next = entry | mark;
     }
 
     /// Takes an entry out, if it is in.
     #[inline]
     pub fn cancel(&mut self, entry: u32) {
         let Link { next, previous } = self.links[entry as usize];
-        if previous == NONE {
+        if next == NONE {
             return;
         }
-        if previous & SLOT != 0 {
-            self.heads[(previous & !SLOT) as usize % SLOTS] = next;
-        } else {
-            self.links[previous as usize].next = next;
-        }
-        if next != NONE {
-            self.links[next as usize].previous = previous;
-        }
+        self.half_open -= usize::from(next & HALF_OPEN != 0);
+        // The mark is that of the whole ring.
+        self.links[previous as usize].next = next;
+        self.links[(next & !HALF_OPEN) as usize].previous = previous;
         self.links[entry as usize] = Link { next: NONE, previous: NONE };
     }
 
     /// Takes out one entry that has come up by `now_s`. Call it until it returns `None`, or until enough was done for now.
     #[inline]
     pub fn pop(&mut self, now_s: u64) -> Option<u32> {
+        // Once around empties every slot.
+        self.done_s = self.done_s.max(now_s.saturating_sub(SLOTS as u64));
         while self.done_s < now_s {
-            let entry = self.heads[(self.done_s + 1) as usize % SLOTS];
-            if entry != NONE {
-                self.cancel(entry);
-                return Some(entry);
+            for wheel in 0..WHEELS {
+                if let Some(entry) = self.first(self.entries + wheel * SLOTS + (self.done_s + 1) as usize % SLOTS) {
+                    self.cancel(entry);
+                    return Some(entry);
+                }
             }
             self.done_s += 1;
         }
         None
+    }
+
+    /// The entry of a class that comes up first, if it does in the next `within_s` seconds, and when; among those with a second line if it
+    /// must be `wide`, else among all.
+    pub fn oldest(&self, class: Class, wide: bool, within_s: u16) -> Option<(u32, u64)> {
+        (self.done_s + 1..=self.done_s + u64::from(within_s).min(SLOTS as u64 - 1)).find_map(|due_s| {
+            let narrow = || if wide { None } else { self.first(self.slot(class, false, due_s)) };
+            narrow().or_else(|| self.first(self.slot(class, true, due_s))).map(|entry| (entry, due_s))
+        })
+    }
+
+    /// Half-open entries.
+    pub fn half_open(&self) -> usize {
+        self.half_open
+    }
+
+    /// The link of a slot.
+    #[inline(always)]
+    fn slot(&self, class: Class, wide: bool, due_s: u64) -> usize {
+        self.entries + (2 * class as usize + usize::from(wide)) * SLOTS + due_s as usize % SLOTS
+    }
+
+    #[inline(always)]
+    fn first(&self, slot: usize) -> Option<u32> {
+        let first = self.links[slot].next & !HALF_OPEN;
+        (first as usize != slot).then_some(first)
     }
 }
 
@@ -88,29 +142,47 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    const ALL: [Class; CLASSES] = [Class::HalfOpen, Class::Closed, Class::OneWay, Class::Lasting];
+
     proptest! {
-        /// Entries come up at their second, not before, each once, whatever was scheduled again or cancelled. req: S6.1
+        /// Entries come up at their second, not before, each once, whatever was scheduled again or cancelled; the first of a class is
+        /// known at all times. req: S6.1, S13.2
         #[test]
         fn comes_up_when_due(
             start in 0..100_000u64,
-            steps in prop::collection::vec((0..16u32, prop::option::of(0..SLOTS as u64 - 2), 0..4u64), 0..300),
+            steps in prop::collection::vec((0..16u32, 0..CLASSES, prop::option::of(0..SLOTS as u64 - 2), 0..4u64), 0..300),
         ) {
-            let mut wheel = Wheel::new(16, start);
+            let mut wheel = Wheel::new(16, 9, start);
             let mut due = BTreeMap::new();
             let mut now = start;
-            for (entry, wait, pass) in steps {
+            for (order, (entry, class, wait, pass)) in steps.into_iter().enumerate() {
                 match wait {
-                    Some(wait) => { wheel.schedule(entry, now + wait); due.insert(entry, now + wait.max(1)); }
+                    Some(wait) => {
+                        wheel.schedule(entry, ALL[class], now + wait);
+                        due.insert(entry, (now + wait.max(1), order, class));
+                    }
                     None => { wheel.cancel(entry); due.remove(&entry); }
                 }
+                for (class, wide) in (0..CLASSES).flat_map(|class| [(class, false), (class, true)]) {
+                    let of_class = due.iter().filter(|(entry, (.., c))| *c == class && (!wide || **entry >= 9));
+                    let first_due = of_class.clone().map(|(_, (due, ..))| *due).min();
+                    let oldest = wheel.oldest(ALL[class], wide, SLOTS as u16);
+                    prop_assert_eq!(oldest.map(|(_, due)| due), first_due);
+                    // Those of one kind and second are in order.
+                    let same = |entry: u32, other: u32| (entry >= 9) == (other >= 9);
+                    prop_assert!(oldest.is_none_or(|(entry, at)| of_class.clone()
+                        .filter(|(e, (due, ..))| *due == at && same(**e, entry))
+                        .all(|(_, (_, order, _))| *order >= due[&entry].1)));
+                }
+                prop_assert_eq!(wheel.half_open(), due.values().filter(|(.., class)| *class == 0).count());
                 now += pass;
                 let mut up = Vec::new();
                 while let Some(entry) = wheel.pop(now) {
                     up.push(entry);
                 }
                 up.sort_unstable();
-                let expected: Vec<u32> = due.iter().filter(|(_, at)| **at <= now).map(|(e, _)| *e).collect();
-                due.retain(|_, at| *at > now);
+                let expected: Vec<u32> = due.iter().filter(|(_, (at, ..))| *at <= now).map(|(e, _)| *e).collect();
+                due.retain(|_, (at, ..)| *at > now);
                 prop_assert_eq!(up, expected);
             }
         }
@@ -118,12 +190,12 @@ mod tests {
 
     #[test]
     fn long_waits_come_up_early_and_a_late_clock_catches_up() {
-        let mut wheel = Wheel::new(2, 10);
-        wheel.schedule(0, 10_000);
-        wheel.schedule(1, 20);
+        let mut wheel = Wheel::new(2, 2, 10);
+        wheel.schedule(0, Class::Lasting, 10_000);
+        wheel.schedule(1, Class::Closed, 20);
         assert_eq!(wheel.pop(19), None);
-        assert_eq!(wheel.pop(5_000), Some(1));
-        assert_eq!(wheel.pop(5_000), Some(0));
-        assert_eq!(wheel.pop(5_000), None);
+        assert_eq!([wheel.pop(5_000), wheel.pop(5_000), wheel.pop(5_000)], [Some(0), Some(1), None]);
+        wheel.schedule(0, Class::OneWay, 0);
+        assert_eq!((wheel.pop(5_000), wheel.pop(5_001)), (None, Some(0)));
     }
 }

@@ -21,6 +21,8 @@ pub const TIME_WAIT_S: u16 = 60;
 pub const RESET_LINGER_S: u16 = 10;
 /// Seconds for which the source port of an expired flow under full NAT rests (S9.4).
 pub const RESTING_S: u16 = 60;
+/// Seconds for which packets of a flow whose ends were reset here are answered with resets (S5.3).
+pub const TERMINATED_S: u16 = 30;
 
 /// Seconds after `touched_s` at which an entry's time is over. Both stamps are whole seconds, so one more makes sure that the
 /// full time has passed.
@@ -32,6 +34,7 @@ pub fn lifetime_s(entry: &FlowEntry) -> u16 {
         Some(FlowState::TimeWait) => TIME_WAIT_S,
         Some(FlowState::ResetLinger) => RESET_LINGER_S,
         Some(FlowState::Resting) => RESTING_S,
+        Some(FlowState::Terminated) => TERMINATED_S,
         None => 0,
     }
 }
@@ -54,7 +57,7 @@ pub fn is_over(entry: &FlowEntry, now: Now) -> bool {
 pub enum Outcome {
     /// Forward it; the state is as before.
     Forward,
-    /// Forward it; the flow went to a state with another timer.
+    /// Forward it; the flow went to a state with another timer or of another class ([`crate::timer::Class`]).
     Changed,
     /// Forward it; it was a valid reset, which ended the flow.
     Reset,
@@ -89,6 +92,8 @@ fn datagram(entry: &mut FlowEntry, side: Side, now: Now) -> Outcome {
             return Outcome::Late;
         }
         entry.flags |= flag::ANSWERED;
+        entry.touched_s = now.stamp();
+        return Outcome::Changed;
     }
     entry.touched_s = now.stamp();
     Outcome::Forward
@@ -109,7 +114,7 @@ fn segment(entry: &mut FlowEntry, side: Side, meta: &Meta, now: Now) -> Outcome 
     match state {
         FlowState::SynSent | FlowState::SynReceived => half_open(entry, side, state, meta, now),
         FlowState::Established | FlowState::HalfClosed => open(entry, side, meta, now),
-        FlowState::TimeWait | FlowState::ResetLinger | FlowState::Resting => Outcome::Forward,
+        FlowState::TimeWait | FlowState::ResetLinger | FlowState::Resting | FlowState::Terminated => Outcome::Forward,
     }
 }
 
@@ -152,8 +157,10 @@ fn half_open(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta, n
         return Outcome::Forward;
     }
     if side == Side::Target {
-        // With TCP Fast Open the target may send before the handshake is complete.
-        advance(entry, side, meta);
+        // With TCP Fast Open the target may send, and even close, before the handshake is complete.
+        if advance(entry, side, meta) && meta.has(tcp::FIN) {
+            entry.flags |= flag::TARGET_FIN;
+        }
         return Outcome::Forward;
     }
     // The acknowledgement of the SYN-ACK, which nobody else can guess. The segment that brings it need not be the first one
@@ -164,7 +171,8 @@ fn half_open(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta, n
     if !completes {
         return Outcome::Forward;
     }
-    entry.state = FlowState::Established as u8;
+    let closes = entry.has(flag::TARGET_FIN);
+    entry.state = if closes { FlowState::HalfClosed } else { FlowState::Established } as u8;
     entry.flags |= flag::ANSWERED;
     match open(entry, side, meta, now) {
         Outcome::Forward => Outcome::Changed,
@@ -330,6 +338,26 @@ mod tests {
         assert_eq!(e.state(), Some(FlowState::Established));
     }
 
+    /// A target that closes before the handshake is complete (RFC 7413): its FIN counts, acknowledged at once or later. req: S4.2
+    #[test]
+    fn fast_open_fin_before_the_acknowledgement() {
+        let c1 = ISN_C.wrapping_add(1);
+        for at_once in [true, false] {
+            let mut e = opened();
+            packet(&mut e, Side::Target, &seg(tcp::SYN | tcp::ACK, ISN_T, c1, 0), NOW);
+            packet(&mut e, Side::Target, &seg(tcp::FIN | tcp::ACK, ISN_T + 1 + (1 << 30), c1, 0), NOW);
+            assert!(!e.has(flag::TARGET_FIN), "out of window");
+            packet(&mut e, Side::Target, &seg(tcp::FIN | tcp::ACK, ISN_T + 1, c1, 500), NOW);
+            assert_eq!(e.state(), Some(FlowState::SynReceived));
+            let ack = ISN_T + if at_once { 502 } else { 1 };
+            assert_eq!(packet(&mut e, Side::Client, &seg(tcp::ACK, c1, ack, 0), NOW), Outcome::Changed);
+            assert_eq!((e.state(), e.has(flag::TARGET_FIN_ACKED)), (Some(FlowState::HalfClosed), at_once));
+            packet(&mut e, Side::Client, &seg(tcp::FIN | tcp::ACK, c1, ISN_T + 502, 0), NOW);
+            packet(&mut e, Side::Target, &seg(tcp::ACK, ISN_T + 502, c1.wrapping_add(1), 0), NOW);
+            assert_eq!(e.state(), Some(FlowState::TimeWait));
+        }
+    }
+
     /// Retransmits do not extend the half-open deadline; a new ISN replaces the flow. req: S3, S6.3
     #[test]
     fn syn_on_a_half_open_flow() {
@@ -446,7 +474,7 @@ mod tests {
         assert_eq!(packet(&mut e, Side::Target, &Meta::default(), at(32)), Outcome::Late);
         assert!(!is_over(&e, at(25 + 120)) && is_over(&e, at(25 + 122)), "a late answer refreshes nothing");
         let mut e = FlowEntry { client_isn: u32::from(NOW.stamp()), ..e };
-        assert_eq!(packet(&mut e, Side::Target, &Meta::default(), at(29)), Outcome::Forward);
+        assert_eq!(packet(&mut e, Side::Target, &Meta::default(), at(29)), Outcome::Changed, "not one-way any more");
         assert_eq!(packet(&mut e, Side::Target, &Meta::default(), at(100)), Outcome::Forward);
         assert!(!is_over(&e, at(220)));
     }

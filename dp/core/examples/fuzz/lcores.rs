@@ -22,7 +22,7 @@ use crate::traffic::{Intent, Traffic};
 use crate::world::{OWNER_KEY, ports, snapshot, table};
 
 /// Few entries, so that tables fill.
-const FLOWS: usize = 1024;
+const FLOWS: usize = 256;
 /// Pairs of node address and target that have source ports: enough, or not.
 const POOLS: [usize; 2] = [64, 10];
 
@@ -302,7 +302,8 @@ impl Lcores {
             }
             assert_eq!(pipeline.flows_used(), used);
             if !self.damaged {
-                let ended = get(Counter::FlowsClosed) + get(Counter::FlowsExpired);
+                let ended = get(Counter::FlowsClosed) + get(Counter::FlowsExpired) + get(Counter::FlowsTerminated);
+                let ended = ended + get(Counter::HalfOpenEvicted) + get(Counter::OneWayUdpEvicted);
                 assert_eq!(get(Counter::FlowsCreated) - ended, active, "created less ended");
             }
             for (slot, expected) in (0..SLOTS as u16).zip(gauges) {
@@ -327,7 +328,8 @@ impl Lcores {
         let dropped: u64 = self.lcores.iter().map(|l| l.memory.counters.dropped_total()).sum();
         format!(
             "{packets} packets, {per_s:.2} M/s: {} forwarded, {} answered, {} punted, {} handed over, {dropped} dropped; \
-             flows: {} created, {} closed, {} expired, {} adopted; {} snapshots, {} restarts",
+             flows: {} created, {} closed, {} expired, {} terminated, {} adopted, evicted: {} half-open, {} closed, {} one-way; \
+             {} made; {} snapshots, {} restarts",
             self.total(Counter::ForwardedPackets),
             self.total(Counter::AnsweredPackets),
             self.total(Counter::PuntedPackets),
@@ -335,7 +337,12 @@ impl Lcores {
             self.total(Counter::FlowsCreated),
             self.total(Counter::FlowsClosed),
             self.total(Counter::FlowsExpired),
+            self.total(Counter::FlowsTerminated),
             self.total(Counter::FlowsAdopted),
+            self.total(Counter::HalfOpenEvicted),
+            self.total(Counter::TimeWaitEvicted),
+            self.total(Counter::OneWayUdpEvicted),
+            self.total(Counter::OriginatedPackets),
             self.swaps,
             self.restarts - 1,
         )
@@ -357,6 +364,8 @@ fn configuration(generation: u64, random: &mut SmallRng) -> Arc<Forwarding> {
             target.state = match random.random_range(0..8) {
                 0 => TargetState::Unhealthy,
                 1 => TargetState::Draining,
+                2 if random.random_ratio(1, 16) => TargetState::Terminate,
+                3 if random.random_ratio(1, 32) => TargetState::Withdrawn,
                 _ => TargetState::Active,
             };
             target.generation = random.random_range(0..8u8) / 7;

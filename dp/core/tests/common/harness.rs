@@ -338,6 +338,16 @@ impl Harness {
         std::mem::take(&mut self.made)
     }
 
+    /// As [`Harness::made`], as packets and with the port that each left by.
+    pub fn made_packets(&mut self) -> Vec<(u8, Packet)> {
+        let read = |(verdict, bytes): (Verdict, Vec<u8>)| {
+            let Verdict::Originate { port } = verdict else { panic!("{verdict:?}") };
+            assert_eq!(checksums(&bytes), Some((true, true)));
+            (port, Packet::read(&bytes).expect("a packet"))
+        };
+        self.made().into_iter().map(read).collect()
+    }
+
     /// What must hold at every moment.
     pub fn check_laws(&self) {
         for (lcore, l) in self.lcores.iter().enumerate() {
@@ -379,7 +389,8 @@ impl Harness {
             }
             let pipeline = l.pipeline.as_ref().expect("running");
             assert_eq!(pipeline.flows_used(), mine().count());
-            let ended = c.get(Counter::FlowsClosed) + c.get(Counter::FlowsExpired);
+            let ended = c.get(Counter::FlowsClosed) + c.get(Counter::FlowsExpired) + c.get(Counter::FlowsTerminated);
+            let ended = ended + c.get(Counter::HalfOpenEvicted) + c.get(Counter::OneWayUdpEvicted);
             assert_eq!(c.get(Counter::FlowsCreated) - ended, mine().filter(active).count() as u64, "created - ended");
         }
     }

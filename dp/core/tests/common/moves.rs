@@ -68,6 +68,22 @@ impl Expect {
         self.and("flows_closed", 1).active(target, listener, -1)
     }
 
+    /// A flow is not active any more, because its target may not have it.
+    pub fn terminated(self, target: u16, listener: u16) -> Self {
+        self.and("flows_terminated", 1).active(target, listener, -1)
+    }
+
+    /// So many resets were made for the ends of a flow and sent.
+    pub fn ends_reset(self, count: i64, listener: u16) -> Self {
+        let expect = self.and("originated_packets", count).and("resets_sent", count);
+        expect.and(&format!("listener{listener}.resets"), count)
+    }
+
+    /// A flow made room for another one.
+    pub fn evicted(self, why: &str, target: u16, listener: u16) -> Self {
+        self.and(&format!("{why}_evicted"), 1).active(target, listener, -1).freed(target, listener)
+    }
+
     /// A flow is not active any more, because its time is over.
     pub fn expired(self, target: u16, listener: u16) -> Self {
         self.and("flows_expired", 1).active(target, listener, -1)

@@ -386,3 +386,9 @@ pub fn neighbour_solicitation(source_mac: [u8; 6]) -> Vec<u8> {
     let solicitation = Packet::icmp(source, group, 135, 0).macs(source_mac, [0x33, 0x33, 0xff, 0, 0, 0x10]);
     solicitation.payload(&payload).ttl(255).bytes()
 }
+
+/// A reset as the appliance makes them by itself: from and to these MACs and sockets, no options, TTL 64.
+pub fn reset_of(macs: ([u8; 6], [u8; 6]), (source, destination): (SocketAddr, SocketAddr), seq: u32) -> Packet {
+    let l4 = L4::Tcp { seq, ack: 0, flags: RST, window: 0, options: vec![] };
+    Packet { id: 0, l4, ..Packet::tcp(source, destination, RST, seq, 0).macs(macs.0, macs.1) }
+}

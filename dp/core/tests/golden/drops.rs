@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use leat_abi::counters::{Counter, DropReason};
+use leat_abi::snapshot::TargetState;
 use leat_core::{Answer, Verdict};
 
 use crate::common::moves::Expect;
@@ -130,7 +131,9 @@ fn provoke(reason: DropReason) -> Option<Case> {
             h.world.groups[0].table = vec![0];
             h.publish();
             let syn = |port| Stream::new(SocketAddr::new(CLIENT.ip(), port), WEB, 9).syn();
-            (1024..56_024).for_each(|port| drop(h.feed(CLIENT_SIDE, &syn(port)).forwarded()));
+            for port in 1024..56_024 {
+                Stream::open(&mut h, SocketAddr::new(CLIENT.ip(), port), WEB, 9);
+            }
             let refused = syn(60_000);
             let mut case = case(h, &refused);
             case.besides = nothing().and("listener0.no_port", 1);
@@ -171,7 +174,14 @@ fn provoke(reason: DropReason) -> Option<Case> {
         DropReason::Ipv6Extension | DropReason::UdpChecksum => return None,
         DropReason::FragmentOverlap | DropReason::FragmentTimeout | DropReason::FragmentsFull => return None,
         DropReason::IcmpBad | DropReason::IcmpNoFlow | DropReason::IcmpRate | DropReason::TooBig => return None,
-        DropReason::Withdrawn => return None,
+        DropReason::Withdrawn => {
+            let mut h = h;
+            h.world.targets[0].state = TargetState::Withdrawn;
+            h.publish();
+            let mut case = case(h, &Packet::tcp(target(0), CLIENT, ACK, 1, 2).macs(target_mac(0), PORTS[1]));
+            case.frame.port = TARGET_SIDE;
+            case
+        }
         DropReason::HandoverFull | DropReason::PuntFull | DropReason::TxFull | DropReason::Restart => return None,
     })
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use leat_abi::snapshot::TargetState;
 use leat_abi::{Counter, DropReason};
 
+use crate::common::packet::reset_of;
 use crate::common::*;
 
 fn client(n: u16) -> SocketAddr {
@@ -25,7 +26,8 @@ fn choose_from(h: &mut Harness, tcp: &[u16], udp: &[u16]) {
     h.publish();
 }
 
-/// The client's next packet is reset, and so is each that follows; nothing is sent unasked. req: HC-20, DRN-06, S5.4, S5.3, S15.5
+/// The client's next packet is reset, the target too, so that it frees the socket, and so is each that either sends then; nothing is
+/// sent unasked. req: HC-20, DRN-06, S5.4, S5.3, S15.5, S16.1
 #[test]
 fn unhealthy_target_resets_on_the_next_packet() {
     for (vip, listener) in [(WEB, 0), (DIRECT, 1)] {
@@ -33,19 +35,46 @@ fn unhealthy_target_resets_on_the_next_packet() {
         let mut s = Stream::open(&mut h, CLIENT, vip, 1);
         let slot = s.slot();
         set(&mut h, slot, TargetState::Unhealthy);
+        // What the target still sends reaches the client.
+        s.target_sends(&mut h, ACK, b"late");
+        s.target_sends(&mut h, ACK, b"later");
         h.pass(1000);
         h.moved();
         let packet = s.from_client(ACK, b"anybody?");
         let (port, reset) = s.feed_client(&mut h, &packet).answered();
         assert_eq!((port, reset.numbers()), (CLIENT_SIDE, (s.t, 0, RST)));
         assert_eq!((reset.source, reset.destination), (vip, CLIENT));
-        rx(62).reset(Some(listener)).closed(slot, listener).is(&h.moved());
-        s.feed_client(&mut h, &s.from_client(FIN | ACK, &[])).answered();
-        rx(54).reset(Some(listener)).is(&h.moved());
-        // What the target still sends reaches the client, which will reset it.
-        s.target_sends(&mut h, ACK, b"late");
+        let at_target = reset_of((PORTS[1], target_mac(slot)), (s.nat, s.target), s.c);
+        assert_eq!(h.made_packets(), [(TARGET_SIDE, at_target)]);
+        rx(62).reset(Some(listener)).ends_reset(1, listener).terminated(slot, listener).is(&h.moved());
+        for _ in 0..2 {
+            s.feed_client(&mut h, &s.from_client(FIN | ACK, &[])).answered();
+            rx(54).reset(Some(listener)).is(&h.moved());
+            let (port, reset) = s.feed_target(&mut h, &s.from_target(ACK, &[])).answered();
+            assert_eq!((port, reset.numbers(), reset.source), (TARGET_SIDE, (s.c, 0, RST), s.nat));
+            rx(54).reset(Some(listener)).is(&h.moved());
+            h.check_flows();
+            h.pass(29_000);
+        }
+        h.pass(3_000);
+        nothing().freed(slot, listener).is(&h.moved());
         h.check_flows();
     }
+}
+
+/// When too many resets are due, the flow waits: its next packet ends it. req: S5.5
+#[test]
+fn an_unhealthy_target_and_no_reset_left() {
+    let mut h = Harness::default();
+    let s = Stream::open(&mut h, CLIENT, DIRECT, 1);
+    set(&mut h, s.slot(), TargetState::Unhealthy);
+    let stray = Packet::tcp(client(9), WEB, ACK, 1, 1).macs(ROUTER_MAC, PORTS[0]);
+    (0..1000).for_each(|_| drop(h.feed(CLIENT_SIDE, &stray).answered()));
+    assert!(s.feed_client(&mut h, &s.from_client(ACK, b"x")).is_dropped(DropReason::ResetRate));
+    assert_eq!((h.total(Counter::FlowsTerminated), h.made().len()), (0, 0));
+    h.skip(10);
+    s.feed_client(&mut h, &s.from_client(ACK, b"x")).answered();
+    assert_eq!((h.total(Counter::FlowsTerminated), h.made().len()), (1, 1));
 }
 
 /// A target that is well again before the client speaks keeps its connections. req: S5.4
@@ -137,7 +166,9 @@ fn a_slot_with_another_generation() {
     h.publish();
     h.moved();
     tcp.feed_client(&mut h, &tcp.from_client(ACK, b"x")).answered();
-    rx(55).reset(Some(1)).closed(tcp.slot(), 1).is(&h.moved());
+    // Where the old target was nobody can be told.
+    rx(55).reset(Some(1)).terminated(tcp.slot(), 1).is(&h.moved());
+    assert!(h.made().is_empty());
     let (_, got) = h.feed(CLIENT_SIDE, &udp.from_client(b"x")).forwarded();
     assert_ne!(got.destination, udp.target);
     tcp = Stream::new(CLIENT, DIRECT, 99);
@@ -220,6 +251,66 @@ fn hairpin() {
     s.feed_client(&mut h, &s.syn());
     rx(74).dropped("hairpin").and("listener1.conflicts", 1).is(&h.moved());
     assert!(h.flows().is_empty());
+}
+
+/// The client is the chosen target, and the option says that the next one is taken. req: CIP-11, S12.3
+#[test]
+fn hairpin_takes_the_next_target() {
+    let mut h = Harness::default();
+    h.world.hairpin_next_target = true;
+    h.publish();
+    let mut reached = std::collections::HashSet::new();
+    for n in 0..200 {
+        let mut s = Stream::new(SocketAddr::new(target(2).ip(), 5000 + n), DIRECT, n.into());
+        s.send_syn(&mut h);
+        reached.insert(s.slot());
+    }
+    assert_eq!(reached, [0, 1, 3].into());
+    assert_eq!(h.counters(0).dropped_total(), 0);
+    choose_from(&mut h, &[2], &UDP_TARGETS);
+    h.moved();
+    let s = Stream::new(SocketAddr::new(target(2).ip(), 6000), DIRECT, 1);
+    s.feed_client(&mut h, &s.syn());
+    rx(74).dropped("hairpin").and("listener1.conflicts", 1).is(&h.moved());
+    h.check_flows();
+}
+
+/// UDP of a target to its own group: with its address preserved it is dropped, under full NAT it reaches the target itself and comes
+/// back. req: CIP-11, S12.3, S12.4
+#[test]
+fn hairpin_of_datagrams() {
+    let mut h = Harness::default();
+    choose_from(&mut h, &TCP_TARGETS, &[4]);
+    let client = SocketAddr::new(target(4).ip(), 5000);
+    let preserved = Packet::udp(client, DNS, b"x").macs(target_mac(4), PORTS[1]);
+    assert!(h.feed(TARGET_SIDE, &preserved).is_dropped(DropReason::Hairpin));
+    let packet = Packet::udp(client, LOG, b"x").macs(target_mac(4), PORTS[1]);
+    let (port, got) = h.feed(TARGET_SIDE, &packet).forwarded();
+    assert_eq!((port, got.source.ip(), got.destination), (TARGET_SIDE, NODE, target(4)));
+    let answer = Packet::udp(target(4), got.source, b"y").macs(target_mac(4), PORTS[1]);
+    let (port, back) = h.feed(TARGET_SIDE, &answer).forwarded();
+    assert_eq!((port, back.source, back.destination, back.destination_mac), (TARGET_SIDE, LOG, client, target_mac(4)));
+    h.check_flows();
+}
+
+/// What comes in by an endpoint's port has full NAT, whatever the group says; the other ports' clients keep their address.
+/// req: CIP-06
+#[test]
+fn endpoints_are_always_full_nat() {
+    let mut h = Harness::default();
+    let id = "vpce-0123456789abcdef0".into();
+    h.world.endpoints.push(leat_abi::snapshot::Endpoint { port: TARGET_SIDE, id });
+    h.publish();
+    for (vip, packet) in [(DIRECT, Packet::tcp(client(1), DIRECT, SYN, 1, 0)), (DNS, Packet::udp(client(1), DNS, b"x"))]
+    {
+        let through_endpoint = packet.clone().macs([2, 2, 2, 2, 2, 2], PORTS[1]);
+        let (_, got) = h.feed(TARGET_SIDE, &through_endpoint).forwarded();
+        assert_eq!(got.source.ip(), vip.ip(), "the node's");
+        let (_, other) =
+            h.feed(CLIENT_SIDE, &Packet { source: client(2), ..packet.macs(ROUTER_MAC, PORTS[0]) }).forwarded();
+        assert_eq!(other.source, client(2));
+    }
+    h.check_flows();
 }
 
 /// A listener that is gone: its flows go on, what is new is dropped. A group that is another one: likewise. req: LSN-11, LSN-12,

@@ -224,9 +224,10 @@ fn a_nat_port_rests() {
         if out.is_dropped(leat_abi::DropReason::NatPortsExhausted) {
             break;
         }
-        let (_, got) = out.forwarded();
-        other.nat = got.source;
+        (other.nat, other.target) = (out.forwarded().1.source, target(1));
         assert_ne!(other.nat, resting);
+        other.feed_target(&mut h, &other.syn_ack()).forwarded();
+        other.feed_client(&mut h, &other.from_client(ACK, &[])).forwarded();
         assert!(ports.insert(other.nat), "a port twice at one target");
     }
     assert_eq!(ports.len(), 54_999, "all but the one that rests");
