@@ -1,7 +1,7 @@
 //! `leat.toml`: what `leat up` starts. Every error names the key, its line and what is allowed.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -21,8 +21,19 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The data plane's settings.
     pub data_plane: DataPlane,
+    /// Choices about forwarding.
+    pub forwarding: Forwarding,
     /// At least one.
     pub ports: Vec<Port>,
+}
+
+/// `[forwarding]`; what is not given is leat-cp's default.
+#[derive(Debug, Default)]
+pub struct Forwarding {
+    /// What becomes of a client that is its own target: `drop` or `next-target`.
+    pub hairpin: Option<String>,
+    /// Bits of IPv6 addresses that stickiness looks at.
+    pub sticky_ipv6_prefix: Option<u32>,
 }
 
 /// `[data_plane]`
@@ -32,6 +43,8 @@ pub struct DataPlane {
     pub lcores: Vec<u32>,
     /// Flows per lcore.
     pub flows_max: u32,
+    /// Those of them that IPv6 can use, if not the data plane's default.
+    pub ipv6_flows_max: Option<u32>,
     /// Targets, if not the data plane's default.
     pub targets_max: Option<u32>,
     /// Listeners, if not the data plane's default.
@@ -58,7 +71,9 @@ pub struct Port {
     /// Addresses of its TAP, as written.
     pub addresses: Vec<String>,
     /// Routes over it: destination (or `default`) and gateway.
-    pub routes: Vec<(String, Ipv4Addr)>,
+    pub routes: Vec<(String, IpAddr)>,
+    /// The id of the endpoint that its clients come through.
+    pub endpoint: Option<String>,
 }
 
 impl Config {
@@ -123,6 +138,8 @@ struct File {
     admin: AdminFile,
     data_plane: DataPlaneFile,
     #[serde(default)]
+    forwarding: ForwardingFile,
+    #[serde(default)]
     port: Vec<Spanned<PortFile>>,
 }
 
@@ -139,12 +156,20 @@ impl Default for AdminFile {
     }
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForwardingFile {
+    hairpin: Option<Spanned<String>>,
+    sticky_ipv6_prefix: Option<Spanned<u32>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DataPlaneFile {
     lcores: Spanned<Vec<u32>>,
     #[serde(default = "defaults::flows_max")]
     flows_max: Spanned<u32>,
+    ipv6_flows_max: Option<Spanned<u32>>,
     targets_max: Option<Spanned<u32>>,
     listeners_max: Option<Spanned<u32>>,
     mbufs: Option<Spanned<u32>>,
@@ -166,6 +191,7 @@ struct PortFile {
     addresses: Vec<Spanned<String>>,
     #[serde(default)]
     routes: Vec<RouteFile>,
+    endpoint: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -235,6 +261,7 @@ fn parse(text: &str) -> Result<Config, Wrong> {
     };
     let data_plane = DataPlane {
         lcores,
+        ipv6_flows_max: optional(plane.ipv6_flows_max, "data_plane.ipv6_flows_max", 0, *plane.flows_max.get_ref())?,
         flows_max: limits(plane.flows_max, "data_plane.flows_max", 64, 1 << 30)?,
         targets_max: optional(plane.targets_max, "data_plane.targets_max", 1, 65_535)?,
         listeners_max: optional(plane.listeners_max, "data_plane.listeners_max", 1, 65_535)?,
@@ -246,6 +273,15 @@ fn parse(text: &str) -> Result<Config, Wrong> {
         idle_backoff: plane.idle_backoff,
         segment_dir: plane.segment_dir,
         eal_args: plane.eal_args,
+    };
+
+    let hairpin = |text: &String| matches!(text.as_str(), "drop" | "next-target");
+    let hairpin = |value| check.that(value, "forwarding.hairpin", "drop or next-target", hairpin);
+    let prefix =
+        |value| check.that(value, "forwarding.sticky_ipv6_prefix", "64 or 128", |bits| matches!(bits, 64 | 128));
+    let forwarding = Forwarding {
+        hairpin: file.forwarding.hairpin.map(hairpin).transpose()?,
+        sticky_ipv6_prefix: file.forwarding.sticky_ipv6_prefix.map(prefix).transpose()?,
     };
 
     if file.port.is_empty() {
@@ -260,7 +296,8 @@ fn parse(text: &str) -> Result<Config, Wrong> {
         }
         ports.push(port);
     }
-    Ok(Config { name, state_dir: file.state_dir, runtime_dir: file.runtime_dir, listen, data_plane, ports })
+    let (state_dir, runtime_dir) = (file.state_dir, file.runtime_dir);
+    Ok(Config { name, state_dir, runtime_dir, listen, data_plane, forwarding, ports })
 }
 
 struct Checker<'a> {
@@ -303,28 +340,38 @@ impl Checker<'_> {
         let device = self.that(port.device, "port.device", device, |text| !text.is_empty())?;
         let mut addresses = Vec::new();
         for address in &port.addresses {
-            let allowed = "an IPv4 address with its prefix length, for example 10.1.0.2/24";
+            let allowed = "an address with its prefix length, for example 10.1.0.2/24 or fd00:1::2/64";
             addresses.push(self.parsed(address, "port.addresses", allowed, prefix)?);
         }
         let mut routes = Vec::new();
         for route in &port.routes {
-            let allowed = "default or an IPv4 network, for example 10.2.0.0/16";
+            let allowed = "default or a network, for example 10.2.0.0/16 or fd00:2::/64";
             let to = self.parsed(&route.to, "port.routes.to", allowed, |text| {
                 if text == "default" { Some(text.to_owned()) } else { prefix(text) }
             })?;
-            let via =
-                self.parsed(&route.via, "port.routes.via", "the gateway's IPv4 address", |text| text.parse().ok())?;
+            let via: IpAddr =
+                self.parsed(&route.via, "port.routes.via", "the gateway's address", |text| text.parse().ok())?;
+            if to != "default" && to.contains(':') != via.is_ipv6() {
+                let wrong = format!("port.routes.via is {via}; it must be of the kind of {to}");
+                return Err(self.at(&route.via.span(), &wrong));
+            }
             routes.push((to, via));
         }
-        Ok(Port { name, device, addresses, routes })
+        let id = "vpce- and up to 56 of a–z, 0–9 and -";
+        let endpoint = port.endpoint.map(|endpoint| self.that(endpoint, "port.endpoint", id, |id| is_endpoint(id)));
+        Ok(Port { name, device, addresses, routes, endpoint: endpoint.transpose()? })
     }
 }
 
 /// The text, if it is ADDRESS/LENGTH.
 fn prefix(text: &str) -> Option<String> {
     let (address, length) = text.split_once('/')?;
-    address.parse::<Ipv4Addr>().ok()?;
-    (length.parse::<u8>().ok()? <= 32).then(|| text.to_owned())
+    let longest = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
+    (length.parse::<u8>().ok()? <= longest).then(|| text.to_owned())
+}
+
+fn is_endpoint(id: &str) -> bool {
+    id.strip_prefix("vpce-").is_some_and(|rest| is_name(rest, 56))
 }
 
 fn is_name(text: &str, length_max: usize) -> bool {
@@ -368,7 +415,7 @@ routes = [{ to = "default", via = "10.1.0.1" }]
         assert_eq!(config.segment(), Path::new("/dev/shm/leat-demo"));
         assert_eq!(config.store(), Path::new("/var/lib/leat/leat.redb"));
         assert_eq!(config.socket(), Path::new("/run/leat/demo.sock"));
-        assert_eq!(config.ports[0].routes, [("default".to_owned(), Ipv4Addr::new(10, 1, 0, 1))]);
+        assert_eq!(config.ports[0].routes, [("default".to_owned(), [10, 1, 0, 1].into())]);
         assert!(!config.data_plane.idle_backoff);
     }
 
@@ -384,6 +431,18 @@ routes = [{ to = "default", via = "10.1.0.1" }]
             ("net_af_packet0,iface=leatd0", "", 12, "port.device", "PCI address"),
             ("10.1.0.2/24", "10.1.0.2", 13, "port.addresses", "10.1.0.2/24"),
             ("10.1.0.2/24", "10.1.0.2/33", 13, "port.addresses", "10.1.0.2/24"),
+            ("10.1.0.2/24", "fd00::1/129", 13, "port.addresses", "fd00:1::2/64"),
+            ("\"default\"", "\"fd00::/64\"", 14, "port.routes.via", "kind"),
+            ("eal_args = []", "ipv6_flows_max = 262145", 9, "data_plane.ipv6_flows_max", "0–262144"),
+            ("eal_args = []", "[forwarding]\nhairpin = \"loop\"", 10, "forwarding.hairpin", "next-target"),
+            (
+                "eal_args = []",
+                "[forwarding]\nsticky_ipv6_prefix = 56",
+                10,
+                "forwarding.sticky_ipv6_prefix",
+                "64 or 128",
+            ),
+            ("addresses =", "endpoint = \"web\"\naddresses =", 13, "port.endpoint", "vpce-"),
             ("\"default\"", "\"everywhere\"", 14, "port.routes.to", "default or"),
             ("\"10.1.0.1\"", "\"gw\"", 14, "port.routes.via", "gateway"),
             ("flows_max", "flow_max", 8, "flow_max", "flows_max"),

@@ -98,7 +98,11 @@ fn wrong_usage_exits_2_and_teaches() {
         "target register web",
         "target register web 10.2.0.11:http",
         "tg attributes web novalue",
-        "target register web 2001:db8::1",
+        "target register web [2001:db8::1]",
+        "lb create front --node zone-a=10.1.0.10,10.1.0.11",
+        "lb create front --secondary zone-a=10.1.0.11",
+        "lb modify front",
+        "tg create web --protocol TCP --port 80 --ip-address-type dualstack",
         "listener modify front 80",
         "listener delete front 65536",
         "tg modify web",
@@ -118,7 +122,19 @@ fn load_balancers() {
     let (printed, seen) = command("lb create front --node zone-a=10.1.0.10", vec![(201, balancer())]);
     let body = json!({"name": "front", "nodes": [{"zone": "zone-a", "address": "10.1.0.10"}]});
     assert_eq!(seen, [("POST".to_owned(), "/v1/load-balancers".to_owned(), body)]);
-    assert!(printed.expect("created").contains("nodes:    zone-a=10.1.0.10"));
+    assert!(printed.expect("created").contains("nodes:        zone-a=10.1.0.10"));
+
+    let line = "lb create front --node zone-a=10.1.0.10,2001:db8::10 --node zone-b=10.1.0.20,2001:db8::20 --secondary zone-a=10.1.0.11";
+    let (_, seen) = command(line, vec![(201, balancer())]);
+    let nodes = json!([
+        {"zone": "zone-a", "address": "10.1.0.10", "ipv6Address": "2001:db8::10", "secondaryAddresses": ["10.1.0.11"]},
+        {"zone": "zone-b", "address": "10.1.0.20", "ipv6Address": "2001:db8::20"},
+    ]);
+    assert_eq!(seen[0].2, json!({"name": "front", "ipAddressType": "dualstack", "nodes": nodes}));
+    let (_, seen) = command("lb modify front --ip-address-type ipv4", vec![(200, balancer())]);
+    assert_eq!((seen[0].0.as_str(), &seen[0].2), ("PATCH", &json!({"ipAddressType": "ipv4"})));
+    let (_, seen) = command("lb modify front --secondary a=10.1.0.11 --secondary a=10.1.0.12", vec![(200, balancer())]);
+    assert_eq!(seen[0].2, json!({"nodes": [{"zone": "a", "secondaryAddresses": ["10.1.0.11", "10.1.0.12"]}]}));
 
     let (printed, _) = command("load-balancer list", vec![(200, json!({"loadBalancers": [balancer()]}))]);
     let printed = printed.expect("listed");
@@ -160,7 +176,7 @@ fn target_groups_and_targets() {
                 --attribute preserve_client_ip.enabled=true";
     let (printed, seen) = command(line, vec![(201, group())]);
     let body = json!({
-        "name": "web", "protocol": "TCP", "port": 8080, "targetType": "ip",
+        "name": "web", "protocol": "TCP", "port": 8080, "targetType": "ip", "ipAddressType": "ipv4",
         "healthCheck": {"port": 9090, "intervalSeconds": 10}, "attributes": {"preserve_client_ip.enabled": "true"},
     });
     assert_eq!(seen[0].2, body);

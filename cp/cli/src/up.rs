@@ -31,15 +31,19 @@ const EXAMPLE: &str = r#"Example of leat.toml:
   listen = "127.0.0.1:9321"
   [data_plane]
   lcores = [1, 2]                     # CPUs, one polling lcore each
-  flows_max = 262144                  # per lcore
+  flows_max = 262144                  # per lcore; of these for IPv6: ipv6_flows_max (a quarter unless given)
   idle_backoff = false
   segment_dir = "/dev/shm"
   eal_args = []                       # for DPDK, such as ["--no-huge", "-m", "512"]
   [[port]]
   name = "p0"                         # its twin in Linux: leat-p0
   device = "net_af_packet0,iface=eth1"
-  addresses = ["10.1.0.2/24"]
-  routes = [{ to = "default", via = "10.1.0.1" }]
+  addresses = ["10.1.0.2/24", "2001:db8:1::2/64"]
+  routes = [{ to = "default", via = "10.1.0.1" }, { to = "default", via = "2001:db8:1::1" }]
+  endpoint = "vpce-08d2bf15fac5001c9" # only if its clients come through an endpoint: targets never see their addresses
+  [forwarding]
+  hairpin = "drop"                    # or "next-target": for a client that is its own target, with its address preserved
+  sticky_ipv6_prefix = 128            # or 64: bits of IPv6 addresses that stickiness looks at
 
 Signals: SIGTERM, SIGINT and SIGHUP stop leat-cp, then leat-dp, and remove the segment. A process that dies is started
 again; when one cannot start at all, leat up ends with exit code 1."#;
@@ -161,6 +165,7 @@ fn dp_arguments(config: &Config) -> Vec<String> {
     let lcores: Vec<String> = plane.lcores.iter().map(u32::to_string).collect();
     arguments.option("--lcores", lcores.join(","));
     arguments.option("--flows-max", plane.flows_max);
+    plane.ipv6_flows_max.iter().for_each(|value| arguments.option("--ipv6-flows-max", value));
     plane.targets_max.iter().for_each(|value| arguments.option("--targets-max", value));
     plane.listeners_max.iter().for_each(|value| arguments.option("--listeners-max", value));
     plane.mbufs.iter().for_each(|value| arguments.option("--mbufs", value));
@@ -189,7 +194,12 @@ fn cp_arguments(config: &Config) -> Vec<String> {
         for (to, via) in &port.routes {
             arguments.option("--route", format_args!("{}={to},{via}", port.name));
         }
+        if let Some(id) = &port.endpoint {
+            arguments.option("--endpoint", format_args!("{}={id}", port.name));
+        }
     }
+    config.forwarding.hairpin.iter().for_each(|value| arguments.option("--hairpin", value));
+    config.forwarding.sticky_ipv6_prefix.iter().for_each(|value| arguments.option("--sticky-ipv6-prefix", value));
     arguments.0
 }
 
@@ -216,19 +226,20 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("leat.toml");
         let text = "name = \"demo\"\n[data_plane]\nlcores = [1, 1]\nidle_backoff = true\nmtu = 9000\neal_args = [\"--no-huge\"]\n\
-                    [[port]]\nname = \"p0\"\ndevice = \"net_af_packet0,iface=x\"\naddresses = [\"10.1.0.2/24\"]\n\
-                    routes = [{ to = \"default\", via = \"10.1.0.1\" }]\n";
+                    ipv6_flows_max = 1000\n[forwarding]\nhairpin = \"next-target\"\nsticky_ipv6_prefix = 64\n[[port]]\nname = \"p0\"\ndevice = \"net_af_packet0,iface=x\"\naddresses = [\"10.1.0.2/24\", \"fd00::2/64\"]\n\
+                    endpoint = \"vpce-1\"\nroutes = [{ to = \"default\", via = \"10.1.0.1\" }, { to = \"default\", via = \"fd00::1\" }]\n";
         std::fs::write(&file, text).expect("written");
         let config = Config::load(&file).expect("good");
         assert_eq!(
             dp_arguments(&config).join(" "),
             "--supervised --segment /dev/shm/leat-demo --port p0=net_af_packet0,iface=x --lcores 1,1 --flows-max 262144 \
-             --mtu 9000 --idle-backoff -- --no-huge"
+             --ipv6-flows-max 1000 --mtu 9000 --idle-backoff -- --no-huge"
         );
         assert_eq!(
             cp_arguments(&config).join(" "),
             "--supervised --segment /dev/shm/leat-demo --store /var/lib/leat/leat.redb --listen 127.0.0.1:9321 \
-             --socket /run/leat/demo.sock --port-address p0=10.1.0.2/24 --route p0=default,10.1.0.1"
+             --socket /run/leat/demo.sock --port-address p0=10.1.0.2/24 --port-address p0=fd00::2/64 --route p0=default,10.1.0.1 \
+             --route p0=default,fd00::1 --endpoint p0=vpce-1 --hairpin next-target --sticky-ipv6-prefix 64"
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Checks of single values. Each error names the field, what is wrong with it and what is allowed.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::error::{Code, Error, Shown};
 
@@ -55,19 +55,50 @@ pub fn number(field: &str, value: i64, min: u32, max: u32, unit: &str) -> Result
     }
 }
 
-/// An IPv4 address as people write it.
-pub fn ipv4(code: Code, field: &str, value: &str) -> Result<Ipv4Addr, Error> {
+/// An address as people write it.
+pub fn address(code: Code, field: &str, value: &str) -> Result<IpAddr, Error> {
     value.parse().map_err(|_| {
         let shown = Shown(value);
-        let message = if value.parse::<std::net::Ipv6Addr>().is_ok() {
-            format!("{shown} is an IPv6 address; only IPv4 addresses such as 10.2.0.11 are supported")
-        } else if value.contains('/') {
+        let message = if value.contains('/') {
             format!("{shown} is a network; give one address such as 10.2.0.11")
         } else {
-            format!("{shown} is not an IPv4 address; write it like 10.2.0.11")
+            format!("{shown} is not an address; write it like 10.2.0.11 or 2001:db8::11")
         };
         Error::at(code, field, message)
     })
+}
+
+/// An IPv4 address.
+pub fn ipv4(code: Code, field: &str, value: &str) -> Result<Ipv4Addr, Error> {
+    match address(code, field, value)? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => {
+            let message = format!("{address} is an IPv6 address; an IPv4 address such as 10.2.0.11 is needed here");
+            Err(Error::at(code, field, message))
+        }
+    }
+}
+
+/// An IPv6 address.
+pub fn ipv6(code: Code, field: &str, value: &str) -> Result<Ipv6Addr, Error> {
+    match address(code, field, value)? {
+        IpAddr::V6(address) => Ok(address),
+        IpAddr::V4(address) => {
+            let message = format!("{address} is an IPv4 address; an IPv6 address such as 2001:db8::11 is needed here");
+            Err(Error::at(code, field, message))
+        }
+    }
+}
+
+/// Whether packets can be sent to an address over routers.
+pub fn is_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !matches!(v4.octets()[0], 0 | 127 | 224..) && !v4.is_link_local(),
+        IpAddr::V6(v6) => {
+            let mapped = v6.to_ipv4_mapped().is_some();
+            !mapped && !v6.is_multicast() && !v6.is_loopback() && !v6.is_unspecified() && !v6.is_unicast_link_local()
+        }
+    }
 }
 
 /// The ranges that targets may have anywhere (TG-05).
@@ -79,10 +110,11 @@ pub fn is_private(address: Ipv4Addr) -> bool {
     matches!((a, b), (10, _) | (172, 16..=31) | (192, 168) | (100, 64..=127))
 }
 
-/// Whether an address can be a host's in a subnet: not its network or broadcast address.
-pub fn is_host_of(subnet: Ipv4Net, address: Ipv4Addr) -> bool {
-    let ends = [subnet.network(), subnet.broadcast()];
-    subnet.contains(&address) && (subnet.prefix_len() >= 31 || !ends.contains(&address))
+/// Whether an address can be a host's in a subnet: not its network or broadcast address (IPv6: its anycast address).
+pub fn is_host_of(subnet: IpNet, address: IpAddr) -> bool {
+    let all_hosts = if subnet.addr().is_ipv4() { subnet.broadcast() } else { subnet.network() };
+    let small = subnet.prefix_len() + 1 >= subnet.max_prefix_len();
+    subnet.contains(&address) && (small || ![subnet.network(), all_hosts].contains(&address))
 }
 
 #[cfg(test)]
@@ -117,18 +149,49 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_ipv4() {
+    fn addresses_are_of_the_kind_that_is_needed() {
         let check = |text| ipv4(Code::InvalidTarget, "id", text);
         assert_eq!(check("10.2.0.11"), Ok(Ipv4Addr::new(10, 2, 0, 11)));
         for (bad, hint) in [("::1", "IPv6"), ("10.0.0.0/8", "network"), ("10.2.0", "10.2.0.11"), ("", "10.2.0.11")] {
             assert!(check(bad).expect_err(bad).message.contains(hint), "{bad}");
         }
+        assert_eq!(ipv6(Code::InvalidTarget, "id", "fd00::1"), Ok(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)));
+        assert!(ipv6(Code::InvalidTarget, "id", "10.2.0.11").expect_err("IPv4").message.contains("IPv6"));
+    }
+
+    #[test]
+    fn hosts_are_neither_the_first_nor_the_last_of_a_subnet() {
+        let hosts = |net: &str, addresses: &[&str]| -> Vec<bool> {
+            let net: IpNet = net.parse().expect(net);
+            addresses.iter().map(|text| is_host_of(net, text.parse().expect(text))).collect()
+        };
+        assert_eq!(
+            hosts("10.1.0.0/24", &["10.1.0.0", "10.1.0.1", "10.1.0.255", "10.1.1.1"]),
+            [false, true, false, false]
+        );
+        assert_eq!(hosts("10.1.0.0/31", &["10.1.0.0", "10.1.0.1"]), [true, true]);
+        let addresses = ["fd00::", "fd00::1", "fd00::ffff:ffff:ffff:ffff", "fd00:0:0:1::1"];
+        assert_eq!(hosts("fd00::/64", &addresses), [false, true, true, false]);
+        assert_eq!(hosts("fd00::/127", &["fd00::", "fd00::1"]), [true, true]);
+        assert_eq!(hosts("fd00::/64", &["10.1.0.1"]), [false]);
+    }
+
+    #[test]
+    fn unicast_addresses_can_be_routed() {
+        let good = |text: &str| is_unicast(text.parse().expect(text));
+        for bad in ["0.0.0.1", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255"] {
+            assert!(!good(bad), "{bad}");
+        }
+        for bad in ["::", "::1", "fe80::1", "ff02::1", "::ffff:10.0.0.1"] {
+            assert!(!good(bad), "{bad}");
+        }
+        assert!(good("10.1.0.1") && good("fd00::1") && good("2001:db8::1"));
     }
 
     /// req: TG-05
     #[test]
     fn private_ranges_are_those_documented() {
-        let nets: Vec<Ipv4Net> = TARGET_RANGES.iter().map(|range| range.parse().expect("a network")).collect();
+        let nets: Vec<ipnet::Ipv4Net> = TARGET_RANGES.iter().map(|range| range.parse().expect("a network")).collect();
         for net in &nets {
             let (first, last) = (u32::from(net.network()), u32::from(net.broadcast()));
             for address in [first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(Ipv4Addr::from) {

@@ -1,7 +1,7 @@
 //! What the configuration means for packets: which targets are selected, and what becomes of the flows of the others.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::health::Health;
 use crate::ids::Id;
@@ -42,9 +42,9 @@ pub struct CheckPlan {
     /// The slot's generation.
     pub generation: u8,
     /// The node's address, which the check leaves from (HC-28).
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// The target's address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port.
     pub port: u16,
     /// Seconds between two checks.
@@ -54,9 +54,9 @@ pub struct CheckPlan {
 }
 
 impl Model {
-    /// Whether a load balancer's node has the address; such an address cannot be used as a target (TGT-13).
-    pub fn is_node(&self, address: Ipv4Addr) -> bool {
-        self.load_balancers.values().any(|lb| lb.address == address)
+    /// Whether a node has the address; such an address cannot be used as a target (TGT-13).
+    pub fn is_node(&self, address: IpAddr) -> bool {
+        self.by_address.contains_key(&address)
     }
 
     /// The targets of a group that may be selected at all: registered ones whose address can be used.
@@ -112,6 +112,10 @@ impl Model {
         let mut plans = Vec::new();
         for group in self.target_groups.values() {
             let Some(lb) = users.get(&group.id).and_then(|user| self.load_balancers.get(user)) else { continue };
+            // The first node speaks for all of them.
+            let Some(source) = lb.nodes.first().and_then(|node| node.sources(group.ip_address_type).next()) else {
+                continue;
+            };
             let check = &group.health_check;
             let targets = self.targets_of(group.id);
             for target in targets.filter(|t| t.is_draining() || t.is_registered() && !self.is_node(t.address)) {
@@ -122,7 +126,7 @@ impl Model {
                 plans.push(CheckPlan {
                     slot: target.slot,
                     generation: target.generation,
-                    source: lb.address,
+                    source,
                     address: target.address,
                     port,
                     interval_s: check.interval_seconds,

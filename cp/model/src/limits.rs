@@ -36,6 +36,7 @@ macro_rules! limits {
 
 limits! {
     load_balancers 50 TooManyLoadBalancers "load balancers",
+    nodes 1200 InvalidConfigurationRequest "nodes of all load balancers",
     listeners 50 TooManyListeners "listeners per load balancer",
     target_groups 3000 TooManyTargetGroups "target groups",
     targets_per_group 1000 TooManyTargets "targets per target group",

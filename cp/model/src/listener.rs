@@ -1,12 +1,14 @@
 //! Rules of listeners (LSN).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::check;
 use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
+use crate::load_balancer::unfit;
 use crate::model::{Effects, Model, Now, RecordKey};
-use crate::resource::{Listener, RetiredListener, TargetGroup};
+use crate::resource::{Listener, ListenerSlot, Node, RetiredListener, TargetGroup};
 use crate::rest::{self, Protocol};
 
 /// Whether a listener of one protocol may forward to a target group of another (LSN-05).
@@ -44,8 +46,7 @@ impl Model {
             port,
             protocol: request.protocol,
             target_group: group,
-            tcp_slot: None,
-            udp_slot: None,
+            slots: Vec::new(),
         };
         fx.id = Some(id);
         let was_used = self.user_of(group).is_some();
@@ -77,7 +78,7 @@ impl Model {
         if new_port != port {
             // Counters and flows stay with the old port.
             self.remove_listener(fx, lb, port);
-            (new.tcp_slot, new.udp_slot) = (None, None);
+            new.slots.clear();
         }
         self.put_listener(fx, new, was_used, now)
     }
@@ -97,38 +98,54 @@ impl Model {
 
     /// Puts a new or changed listener in its place: checks that it goes with its group, gives it slots, and begins to use the
     /// group's targets unless they were used before.
-    fn put_listener(
-        &mut self,
-        fx: &mut Effects,
-        mut listener: Listener,
-        was_used: bool,
-        now: Now,
-    ) -> Result<(), Error> {
+    fn put_listener(&mut self, fx: &mut Effects, listener: Listener, was_used: bool, now: Now) -> Result<(), Error> {
         let (lb, port) = (listener.load_balancer, listener.port);
         let group = self.target_groups.get(&listener.target_group);
         let group = group.ok_or_else(|| Error::new(Code::TargetGroupNotFound, "there is no such target group"))?;
         self.check_group(&listener, group)?;
 
-        for (protocol, wanted) in
-            [(Protocol::Tcp, listener.protocol.has_tcp()), (Protocol::Udp, listener.protocol.has_udp())]
-        {
-            let slot = if protocol == Protocol::Tcp { &mut listener.tcp_slot } else { &mut listener.udp_slot };
-            match (wanted, *slot) {
-                (true, None) => *slot = Some(self.take_listener_slot(fx, lb, port, protocol)?),
-                (false, Some(old)) => {
-                    self.retire_listener_slot(fx, old, lb, port, protocol);
-                    *slot = None;
-                }
-                _ => {}
-            }
-        }
         let group = listener.target_group;
         self.listeners.insert((lb, port), listener);
         fx.touch(RecordKey::Listener(lb, port));
+        self.place_listener(fx, lb, port)?;
         if !was_used {
             self.begin_use(fx, group, lb, now)?;
         }
         self.check_load_balancer_targets(lb)
+    }
+
+    /// Where a listener stands: address and, of TCP and UDP, the protocol.
+    pub(crate) fn places(&self, listener: &Listener) -> impl Iterator<Item = (IpAddr, Protocol)> {
+        let nodes = self.load_balancers.get(&listener.load_balancer).map_or(&[][..], |lb| &lb.nodes);
+        let protocol = listener.protocol;
+        let halves = [(Protocol::Tcp, protocol.has_tcp()), (Protocol::Udp, protocol.has_udp())];
+        nodes.iter().flat_map(Node::addresses).flat_map(move |address| {
+            halves.into_iter().filter(|(_, has)| *has).map(move |(protocol, _)| (address, protocol))
+        })
+    }
+
+    /// Gives a listener a number for each place where it stands, and retires those of places where it stood.
+    pub(crate) fn place_listener(&mut self, fx: &mut Effects, lb: Id, port: u16) -> Result<(), Error> {
+        let Some(listener) = self.listeners.get(&(lb, port)) else { return Ok(()) };
+        let places: Vec<(IpAddr, Protocol)> = self.places(listener).collect();
+        let old = listener.slots.clone();
+        let mut slots = Vec::with_capacity(places.len());
+        for (address, protocol) in places {
+            let kept = old.iter().find(|place| (place.address, place.protocol) == (address, protocol));
+            let slot = match kept {
+                Some(place) => place.slot,
+                None => self.take_listener_slot(fx, lb, address, port, protocol)?,
+            };
+            slots.push(ListenerSlot { address, protocol, slot });
+        }
+        for place in old.iter().filter(|place| !slots.contains(place)) {
+            self.retire_listener_slot(fx, place, lb, port);
+        }
+        if let Some(listener) = self.listeners.get_mut(&(lb, port)).filter(|listener| listener.slots != slots) {
+            listener.slots = slots;
+            fx.touch(RecordKey::Listener(lb, port));
+        }
+        Ok(())
     }
 
     fn check_group(&self, listener: &Listener, group: &TargetGroup) -> Result<(), Error> {
@@ -146,6 +163,10 @@ impl Model {
                 possible.join(" or ")
             );
             return Err(Error::at(Code::IncompatibleProtocols, "targetGroup", message));
+        }
+        let lb = self.load_balancers.get(&listener.load_balancer);
+        if let Some((field, why)) = lb.and_then(|lb| unfit(lb, listener.protocol, group)) {
+            return Err(Error::at(Code::InvalidConfigurationRequest, field, why));
         }
         match self.user_of(group.id) {
             Some(user) if user != listener.load_balancer => {
@@ -169,26 +190,33 @@ impl Model {
     /// Quotas of all targets behind a load balancer (QTA-06, QTA-07, QTA-11).
     pub(crate) fn check_load_balancer_targets(&self, lb: Id) -> Result<(), Error> {
         let groups: BTreeSet<Id> = self.listeners_of(lb).map(|listener| listener.target_group).collect();
-        let count =
+        let count: usize =
             groups.iter().map(|group| self.targets_of(*group).filter(|target| target.is_registered()).count()).sum();
-        self.limits.targets_per_zone(count)?;
+        // Every zone's node may have any target.
+        let zones = self.load_balancers.get(&lb).map_or(1, |lb| lb.nodes.len());
+        self.limits.targets_per_zone(count.div_ceil(zones))?;
         self.limits.targets_per_load_balancer(count)
     }
 
     pub(crate) fn remove_listener(&mut self, fx: &mut Effects, lb: Id, port: u16) {
         let Some(listener) = self.listeners.remove(&(lb, port)) else { return };
         fx.touch(RecordKey::Listener(lb, port));
-        for (protocol, slot) in [(Protocol::Tcp, listener.tcp_slot), (Protocol::Udp, listener.udp_slot)] {
-            if let Some(slot) = slot {
-                self.retire_listener_slot(fx, slot, lb, port, protocol);
-            }
+        for place in &listener.slots {
+            self.retire_listener_slot(fx, place, lb, port);
         }
     }
 
     /// The slot that the same listener had before, if flows may still refer to it, or a free one.
-    fn take_listener_slot(&mut self, fx: &mut Effects, lb: Id, port: u16, protocol: Protocol) -> Result<u16, Error> {
-        let same =
-            |retired: &RetiredListener| (retired.load_balancer, retired.port, retired.protocol) == (lb, port, protocol);
+    fn take_listener_slot(
+        &mut self,
+        fx: &mut Effects,
+        lb: Id,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+    ) -> Result<u16, Error> {
+        let wanted = (lb, address, port, protocol);
+        let same = |r: &RetiredListener| (r.load_balancer, r.address, r.port, r.protocol) == wanted;
         let retired = self.retired_listeners.iter().find(|(_, retired)| same(retired)).map(|(slot, _)| *slot);
         if let Some(slot) = retired {
             self.retired_listeners.remove(&slot);
@@ -202,9 +230,10 @@ impl Model {
         Ok(slot)
     }
 
-    fn retire_listener_slot(&mut self, fx: &mut Effects, slot: u16, load_balancer: Id, port: u16, protocol: Protocol) {
-        let since_epoch = self.meta.epoch;
-        self.retired_listeners.insert(slot, RetiredListener { load_balancer, port, protocol, since_epoch });
+    fn retire_listener_slot(&mut self, fx: &mut Effects, place: &ListenerSlot, load_balancer: Id, port: u16) {
+        let ListenerSlot { address, protocol, slot } = *place;
+        let retired = RetiredListener { load_balancer, address, port, protocol, since_epoch: self.meta.epoch };
+        self.retired_listeners.insert(slot, retired);
         fx.touch(RecordKey::RetiredListener(slot));
     }
 

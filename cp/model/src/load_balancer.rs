@@ -1,15 +1,19 @@
-//! Rules of load balancers (LB, ZN).
+//! Rules of load balancers (LB, ZN, IPT).
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::check;
 use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
-use crate::resource::LoadBalancer;
-use crate::rest;
+use crate::resource::{LoadBalancer, Node};
+use crate::rest::{self, IpAddressType, NodeChange, NodeSpec};
+
+/// Secondary addresses of a node at the most.
+pub const SECONDARY_ADDRESSES_MAX: usize = 7;
 
 impl Model {
     pub(crate) fn create_load_balancer(
@@ -20,59 +24,154 @@ impl Model {
         now: Now,
     ) -> Result<(), Error> {
         check::load_balancer_name("name", &request.name)?;
-        let [node] = &request.nodes[..] else {
-            let message = format!("{} nodes were given; a load balancer has exactly one for now", request.nodes.len());
-            return Err(Error::invalid("nodes", message));
+        if request.nodes.is_empty() {
+            return Err(Error::invalid("nodes", "a load balancer needs a node; give one for each zone"));
+        }
+        let nodes = request.nodes.iter().enumerate().map(|(at, spec)| new_node(at, spec)).collect::<Result<_, _>>()?;
+        let lb = LoadBalancer {
+            id,
+            name: request.name,
+            scheme: request.scheme.unwrap_or_default(),
+            created_ms: now.wall_ms,
+            ip_address_type: request.ip_address_type.unwrap_or_default(),
+            nodes,
+            active: false,
         };
-        check::name("nodes[0].zone", &node.zone)?;
-        let address = check::ipv4(Code::ValidationError, "nodes[0].address", &node.address)?;
-        let scheme = request.scheme.unwrap_or_default();
-
-        if let Some(old) = self.load_balancers.values().find(|lb| lb.name == request.name) {
-            if (old.scheme, &old.zone, old.address) == (scheme, &node.zone, address) {
+        if let Some(old) = self.load_balancers.values().find(|old| old.name == lb.name) {
+            if (old.scheme, old.ip_address_type, &old.nodes) == (lb.scheme, lb.ip_address_type, &lb.nodes) {
                 fx.id = Some(old.id);
                 return Ok(());
             }
             let message = format!(
-                "a load balancer {} exists with other settings; choose another name, or delete it first",
-                Shown(&request.name)
+                "a load balancer {} exists with other settings; choose another name, or change or delete that one",
+                Shown(&lb.name)
             );
             return Err(Error::at(Code::DuplicateLoadBalancerName, "name", message));
         }
         self.limits.load_balancers(self.load_balancers.len() + 1)?;
-        self.check_node_address(address)?;
-        let lb = LoadBalancer {
-            id,
-            name: request.name,
-            scheme,
-            created_ms: now.wall_ms,
-            zone: node.zone.clone(),
-            address,
-            active: false,
-        };
+        self.check_nodes(&lb)?;
+        self.put_load_balancer(fx, lb)
+    }
+
+    pub(crate) fn modify_load_balancer(
+        &mut self,
+        fx: &mut Effects,
+        wanted: &str,
+        request: &rest::ModifyLoadBalancer,
+    ) -> Result<(), Error> {
+        let old = self.find_load_balancer(wanted)?;
+        fx.id = Some(old.id);
+        let mut lb = old.clone();
+        if let Some(ip_address_type) = request.ip_address_type {
+            lb.ip_address_type = ip_address_type;
+        }
+        if lb.ip_address_type == IpAddressType::Ipv4 {
+            for node in &mut lb.nodes {
+                node.ipv6_address = None;
+                node.secondary_addresses.retain(IpAddr::is_ipv4);
+            }
+        }
+        for (at, change) in request.nodes.iter().enumerate() {
+            match lb.nodes.iter_mut().find(|node| node.zone == change.zone) {
+                Some(node) => change_node(at, node, change)?,
+                None => {
+                    let missing = || {
+                        let message =
+                            format!("there is no node in zone {}; a new one needs an address", Shown(&change.zone));
+                        Error::invalid(format!("nodes[{at}].address"), message)
+                    };
+                    let spec = NodeSpec {
+                        zone: change.zone.clone(),
+                        address: change.address.clone().ok_or_else(missing)?,
+                        ipv6_address: change.ipv6_address.clone(),
+                        secondary_addresses: change.secondary_addresses.clone().unwrap_or_default(),
+                    };
+                    lb.nodes.push(new_node(at, &spec)?);
+                }
+            }
+        }
+        if lb == *old {
+            return Ok(());
+        }
+        self.check_nodes(&lb)?;
+        for listener in self.listeners_of(lb.id) {
+            let group = self.target_groups.get(&listener.target_group);
+            let wrong = group.and_then(|group| unfit(&lb, listener.protocol, group));
+            if let Some((_, why)) = wrong {
+                let message = format!("listener {} on port {}: {why}", listener.protocol, listener.port);
+                return Err(Error::at(Code::InvalidConfigurationRequest, "ipAddressType", message));
+            }
+        }
+        self.put_load_balancer(fx, lb)
+    }
+
+    /// Puts a new or changed load balancer in its place, and its listeners on all of its addresses.
+    fn put_load_balancer(&mut self, fx: &mut Effects, lb: LoadBalancer) -> Result<(), Error> {
+        let others: usize =
+            self.load_balancers.values().filter(|other| other.id != lb.id).map(|lb| lb.nodes.len()).sum();
+        self.limits.nodes(others + lb.nodes.len())?;
+        let id = lb.id;
+        self.by_address.retain(|_, owner| *owner != id);
+        self.by_address.extend(lb.nodes.iter().flat_map(Node::all_addresses).map(|address| (address, id)));
         self.load_balancers.insert(id, lb);
         fx.touch(RecordKey::LoadBalancer(id));
         fx.id = Some(id);
+        let ports: Vec<u16> = self.listeners_of(id).map(|listener| listener.port).collect();
+        ports.into_iter().try_for_each(|port| self.place_listener(fx, id, port))
+    }
+
+    /// Zones and addresses of a new or changed load balancer.
+    fn check_nodes(&self, lb: &LoadBalancer) -> Result<(), Error> {
+        let dualstack = lb.ip_address_type == IpAddressType::Dualstack;
+        let subnets = &self.site.subnets;
+        if dualstack && !subnets.is_empty() && !subnets.iter().any(|(_, net)| net.addr().is_ipv6()) {
+            let message = "no port has an IPv6 address; give one to a port before a load balancer becomes dualstack";
+            return Err(Error::at(Code::InvalidSubnet, "ipAddressType", message));
+        }
+        let mut zones = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
+        for (at, node) in lb.nodes.iter().enumerate() {
+            let field = |name: &str| format!("nodes[{at}].{name}");
+            if !zones.insert(&node.zone) {
+                let message = format!("zone {} has two nodes; there is one for each zone", Shown(&node.zone));
+                return Err(Error::invalid(field("zone"), message));
+            }
+            let all = [("address", IpAddr::from(node.address))].into_iter();
+            let all = all.chain(node.ipv6_address.map(|address| ("ipv6Address", address.into())));
+            for (name, address) in all.chain(node.secondary_addresses.iter().map(|a| ("secondaryAddresses", *a))) {
+                if address.is_ipv6() && !dualstack {
+                    let message = format!("{address}: only a dualstack load balancer has IPv6 addresses");
+                    return Err(Error::at(Code::InvalidConfigurationRequest, field(name), message));
+                }
+                if !addresses.insert(address) {
+                    return Err(Error::invalid(field(name), format!("{address} is given twice")));
+                }
+                if self.by_address.get(&address) != Some(&lb.id) {
+                    self.check_node_address(&field(name), address)?;
+                }
+            }
+            if dualstack && node.ipv6_address.is_none() {
+                let message =
+                    format!("a dualstack load balancer needs an IPv6 address in zone {} as well", Shown(&node.zone));
+                return Err(Error::invalid(field("ipv6Address"), message));
+            }
+        }
         Ok(())
     }
 
     /// The address must be a host's of a port's subnet (ZN-06), and nobody else's.
-    fn check_node_address(&self, address: Ipv4Addr) -> Result<(), Error> {
-        const FIELD: &str = "nodes[0].address";
-        let [first, ..] = address.octets();
-        if matches!(first, 0 | 127 | 224..) || address.is_link_local() {
-            return Err(Error::invalid(
-                FIELD,
-                format!("{address} cannot be the address of a node; give a unicast address"),
-            ));
+    fn check_node_address(&self, field: &str, address: IpAddr) -> Result<(), Error> {
+        if !check::is_unicast(address) {
+            let message = format!("{address} cannot be the address of a node; give a unicast address");
+            return Err(Error::invalid(field, message));
         }
-        if let Some(other) = self.load_balancers.values().find(|lb| lb.address == address) {
-            let message = format!("{address} is the address of load balancer {}; give another one", Shown(&other.name));
-            return Err(Error::at(Code::InvalidConfigurationRequest, FIELD, message));
+        if let Some(other) = self.by_address.get(&address).and_then(|owner| self.load_balancers.get(owner)) {
+            let message = format!("{address} is an address of load balancer {}; give another one", Shown(&other.name));
+            return Err(Error::at(Code::InvalidConfigurationRequest, field, message));
         }
         if let Some((port, _)) = self.site.subnets.iter().find(|(_, net)| net.addr() == address) {
             let message = format!("{address} is this host's own address on port {port}; give another one");
-            return Err(Error::at(Code::InvalidConfigurationRequest, FIELD, message));
+            return Err(Error::at(Code::InvalidConfigurationRequest, field, message));
         }
         if self.site.subnets.is_empty() || self.site.subnets.iter().any(|(_, net)| check::is_host_of(*net, address)) {
             return Ok(());
@@ -84,7 +183,7 @@ impl Model {
              Give an address of one of these, or add the subnet to a port's addresses",
             subnets.join(", ")
         );
-        Err(Error::at(Code::InvalidSubnet, FIELD, message))
+        Err(Error::at(Code::InvalidSubnet, field, message))
     }
 
     pub(crate) fn delete_load_balancer(&mut self, fx: &mut Effects, wanted: &str) {
@@ -96,6 +195,7 @@ impl Model {
         }
         self.withdraw_targets(fx, id);
         self.load_balancers.remove(&id);
+        self.by_address.retain(|_, owner| *owner != id);
         fx.touch(RecordKey::LoadBalancer(id));
     }
 
@@ -109,10 +209,88 @@ impl Model {
     }
 
     /// The port in whose subnet an address is: the longest prefix counts.
-    pub fn port_of(&self, address: Ipv4Addr) -> Option<&str> {
+    pub fn port_of(&self, address: IpAddr) -> Option<&str> {
         let containing = self.site.subnets.iter().filter(|(_, net)| net.contains(&address));
         // The first of equally long ones.
-        let longest = containing.rev().max_by_key(|(_, net): &&(String, Ipv4Net)| net.prefix_len());
+        let longest = containing.rev().max_by_key(|(_, net): &&(String, IpNet)| net.prefix_len());
         longest.map(|(port, _)| port.as_str())
     }
+}
+
+/// What a load balancer's address type forbids of a listener's protocol and group: the field at fault and why
+/// (IPT-02, IPT-12, IPT-16).
+pub(crate) fn unfit(
+    lb: &LoadBalancer,
+    protocol: rest::Protocol,
+    group: &crate::resource::TargetGroup,
+) -> Option<(&'static str, String)> {
+    let name = Shown(&group.name);
+    match lb.ip_address_type {
+        IpAddressType::Ipv4 if group.ip_address_type == rest::TargetAddressType::Ipv6 => Some((
+            "targetGroup",
+            format!("target group {name} has IPv6 addresses; that needs a dualstack load balancer"),
+        )),
+        IpAddressType::Dualstack if protocol.has_udp() => {
+            Some(("protocol", "a dualstack load balancer has TCP listeners only".into()))
+        }
+        IpAddressType::Dualstack if group.protocol.has_udp() => {
+            let message =
+                format!("target group {name} has protocol {}; a dualstack load balancer needs TCP", group.protocol);
+            Some(("targetGroup", message))
+        }
+        _ => None,
+    }
+}
+
+fn new_node(at: usize, spec: &NodeSpec) -> Result<Node, Error> {
+    let field = |name: &str| format!("nodes[{at}].{name}");
+    check::name(&field("zone"), &spec.zone)?;
+    let ipv6 = |text: &String| check::ipv6(Code::ValidationError, &field("ipv6Address"), text);
+    Ok(Node {
+        zone: spec.zone.clone(),
+        address: check::ipv4(Code::ValidationError, &field("address"), &spec.address)?,
+        ipv6_address: spec.ipv6_address.as_ref().map(ipv6).transpose()?,
+        secondary_addresses: secondary_addresses(at, &spec.secondary_addresses)?,
+    })
+}
+
+fn secondary_addresses(at: usize, texts: &[String]) -> Result<Vec<IpAddr>, Error> {
+    let field = format!("nodes[{at}].secondaryAddresses");
+    if texts.len() > SECONDARY_ADDRESSES_MAX {
+        let message =
+            format!("{} secondary addresses were given; a node has at most {SECONDARY_ADDRESSES_MAX}", texts.len());
+        return Err(Error::invalid(field, message));
+    }
+    texts.iter().map(|text| check::address(Code::ValidationError, &field, text)).collect()
+}
+
+/// Changes a node that there is: nothing is taken away from it.
+fn change_node(at: usize, node: &mut Node, change: &NodeChange) -> Result<(), Error> {
+    let field = |name: &str| format!("nodes[{at}].{name}");
+    let fixed = |name: &str, old: IpAddr| {
+        let message = format!("the address of the node in zone {} is {old} and never changes", Shown(&change.zone));
+        Error::at(Code::InvalidConfigurationRequest, field(name), message)
+    };
+    if let Some(text) = &change.address {
+        let address = check::ipv4(Code::ValidationError, &field("address"), text)?;
+        if address != node.address {
+            return Err(fixed("address", node.address.into()));
+        }
+    }
+    if let Some(text) = &change.ipv6_address {
+        let address = check::ipv6(Code::ValidationError, &field("ipv6Address"), text)?;
+        match node.ipv6_address {
+            Some(old) if old != address => return Err(fixed("ipv6Address", old.into())),
+            _ => node.ipv6_address = Some(address),
+        }
+    }
+    if let Some(texts) = &change.secondary_addresses {
+        let addresses = secondary_addresses(at, texts)?;
+        if let Some(missing) = node.secondary_addresses.iter().find(|old| !addresses.contains(old)) {
+            let message = format!("{missing} is missing; secondary addresses can be added but not taken away");
+            return Err(Error::at(Code::InvalidConfigurationRequest, field("secondaryAddresses"), message));
+        }
+        node.secondary_addresses = addresses;
+    }
+    Ok(())
 }

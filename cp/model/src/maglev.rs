@@ -7,7 +7,7 @@
 //! Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, §3.4.
 
 use std::hash::Hasher;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
@@ -20,7 +20,7 @@ pub const PLACES_PER_TARGET: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Candidate {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port.
     pub port: u16,
     /// What the table shall hold for it; does not influence where.
@@ -69,7 +69,10 @@ impl Permutation {
     fn new(key: [u64; 2], target: &Candidate, size: usize) -> Self {
         let hash = |purpose: u8| {
             let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
-            hasher.write(&target.address.octets());
+            match target.address {
+                IpAddr::V4(v4) => hasher.write(&v4.octets()),
+                IpAddr::V6(v6) => hasher.write(&v6.octets()),
+            }
             hasher.write(&target.port.to_be_bytes());
             hasher.write(&[purpose]);
             hasher.finish()
@@ -93,7 +96,11 @@ mod tests {
     use std::collections::HashMap;
 
     fn candidates(count: usize) -> Vec<Candidate> {
-        let target = |n: u16| Candidate { address: Ipv4Addr::from(0x0a02_0000 + u32::from(n)), port: 8080, slot: n };
+        let target = |n: u16| Candidate {
+            address: std::net::Ipv4Addr::from(0x0a02_0000 + u32::from(n)).into(),
+            port: 8080,
+            slot: n,
+        };
         (0..count as u16).map(target).collect()
     }
 

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Shown};
 use crate::health::Change;
 use crate::ids::{self, Id};
 use crate::limits::Limits;
-use crate::resource::{Listener, LoadBalancer, Registration, RetiredListener, Target, TargetGroup};
+use crate::resource::{Listener, LoadBalancer, Node, Registration, RetiredListener, Target, TargetGroup};
 use crate::rest;
 use crate::slots::Slots;
 
@@ -30,13 +30,21 @@ pub struct Now {
 }
 
 /// What is given by the process's flags and not stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Site {
     /// Region in ARNs and DNS names.
     pub region: String,
     /// The ports' names and subnets, with the host's own address as the network's host part. Empty: nothing is known of the
     /// network, and no address is refused for it.
-    pub subnets: Vec<(String, Ipv4Net)>,
+    pub subnets: Vec<(String, IpNet)>,
+    /// Networks behind gateways.
+    pub networks: Vec<IpNet>,
+    /// Ports whose clients come through an endpoint, and the endpoint's id (CIP-06, PP2-06).
+    pub endpoints: Vec<(String, String)>,
+    /// A client that is the chosen target itself gets another one (S12.3).
+    pub hairpin_next_target: bool,
+    /// Stickiness looks at the first 64 bits of IPv6 addresses only (S14.4).
+    pub sticky_by_64: bool,
 }
 
 /// The domain of DNS names.
@@ -48,6 +56,8 @@ pub const DNS_DOMAIN: &str = "leat.internal";
 pub enum Command {
     /// `id` is drawn at random, here and below.
     CreateLoadBalancer { request: rest::CreateLoadBalancer, id: Id },
+    /// Changes what is given.
+    ModifyLoadBalancer { load_balancer: String, request: rest::ModifyLoadBalancer },
     /// Deletes its listeners too. Deleting one that does not exist succeeds (LB-18).
     DeleteLoadBalancer { load_balancer: String },
     /// Makes a listener.
@@ -176,7 +186,9 @@ pub struct Model {
     pub(crate) target_groups: BTreeMap<Id, TargetGroup>,
     pub(crate) targets: BTreeMap<u16, Target>,
     /// Slot of each target by group and socket: made from `targets`.
-    pub(crate) by_socket: BTreeMap<(Id, Ipv4Addr, u16), u16>,
+    pub(crate) by_socket: BTreeMap<(Id, IpAddr, u16), u16>,
+    /// Whose each node address is: made from `load_balancers`.
+    pub(crate) by_address: BTreeMap<IpAddr, Id>,
     pub(crate) target_slots: Slots,
     pub(crate) listener_slots: Slots,
 }
@@ -209,6 +221,7 @@ impl Model {
             target_groups: BTreeMap::new(),
             targets: BTreeMap::new(),
             by_socket: BTreeMap::new(),
+            by_address: BTreeMap::new(),
             target_slots: Slots::default(),
             listener_slots: Slots::default(),
         }
@@ -224,6 +237,9 @@ impl Model {
         self.meta.epoch += 1;
         match command {
             Command::CreateLoadBalancer { request, id } => self.create_load_balancer(fx, request, id, now)?,
+            Command::ModifyLoadBalancer { load_balancer, request } => {
+                self.modify_load_balancer(fx, &load_balancer, &request)?;
+            }
             Command::DeleteLoadBalancer { load_balancer } => self.delete_load_balancer(fx, &load_balancer),
             Command::CreateListener { load_balancer, request, id } => {
                 self.create_listener(fx, &load_balancer, request, id, now)?;
@@ -312,7 +328,8 @@ impl Model {
 
     /// The targets of a group, by address and port.
     pub fn targets_of(&self, group: Id) -> impl Iterator<Item = &Target> {
-        let sockets = (group, Ipv4Addr::UNSPECIFIED, 0)..=(group, Ipv4Addr::BROADCAST, u16::MAX);
+        let last = Ipv6Addr::from_bits(u128::MAX).into();
+        let sockets = (group, Ipv4Addr::UNSPECIFIED.into(), 0)..=(group, last, u16::MAX);
         self.by_socket.range(sockets).filter_map(|(_, slot)| self.targets.get(slot))
     }
 
@@ -449,6 +466,9 @@ impl Model {
                 model.by_socket.insert((target.group, target.address, target.port), target.slot);
             }
         }
+        for lb in model.load_balancers.values() {
+            model.by_address.extend(lb.nodes.iter().flat_map(Node::all_addresses).map(|address| (address, lb.id)));
+        }
         model.check_references()?;
         Ok(model)
     }
@@ -456,9 +476,14 @@ impl Model {
     /// Finds records that do not go together: written by a defect, or changed by hand.
     pub(crate) fn check_references(&self) -> Result<(), LoadError> {
         let check = |good: bool, key| if good { Ok(()) } else { Err(LoadError::Inconsistent(key)) };
+        let mut nodes = 0;
         for (id, lb) in &self.load_balancers {
-            check(lb.id == *id, RecordKey::LoadBalancer(*id))?;
+            let addresses: Vec<IpAddr> = lb.nodes.iter().flat_map(Node::all_addresses).collect();
+            let own = addresses.iter().all(|address| self.by_address.get(address) == Some(id));
+            nodes += addresses.len();
+            check(lb.id == *id && own && !lb.nodes.is_empty(), RecordKey::LoadBalancer(*id))?;
         }
+        check(nodes == self.by_address.len(), RecordKey::Meta)?;
         for (id, group) in &self.target_groups {
             check(group.id == *id, RecordKey::TargetGroup(*id))?;
         }
@@ -467,9 +492,9 @@ impl Model {
             let mut good = (l.load_balancer, l.port) == (*lb, *port)
                 && self.load_balancers.contains_key(lb)
                 && self.target_groups.contains_key(&l.target_group)
-                && (l.tcp_slot.is_some(), l.udp_slot.is_some()) == (l.protocol.has_tcp(), l.protocol.has_udp());
-            for slot in [l.tcp_slot, l.udp_slot].into_iter().flatten() {
-                good &= slots.insert(slot) && self.listener_slots.is_taken(slot);
+                && self.places(l).eq(l.slots.iter().map(|place| (place.address, place.protocol)));
+            for place in &l.slots {
+                good &= slots.insert(place.slot) && self.listener_slots.is_taken(place.slot);
             }
             check(good, RecordKey::Listener(*lb, *port))?;
         }

@@ -1,15 +1,15 @@
 //! The resources as they are kept, and stored.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::attributes;
 use crate::health::{Cause, Health, Thresholds};
 use crate::ids::Id;
-use crate::rest::{self, Attributes, Protocol, Scheme, TargetType};
+use crate::rest::{self, Attributes, IpAddressType, Protocol, Scheme, TargetAddressType, TargetType};
 
-/// A load balancer with its one node.
+/// A load balancer with its nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoadBalancer {
@@ -21,12 +21,45 @@ pub struct LoadBalancer {
     pub scheme: Scheme,
     /// When it was created, in milliseconds since 1970.
     pub created_ms: u64,
-    /// Zone of the node.
-    pub zone: String,
-    /// Address of the node. It never changes (ZN-07).
-    pub address: Ipv4Addr,
+    /// Which addresses clients use.
+    pub ip_address_type: IpAddressType,
+    /// One for each zone, one at the least.
+    pub nodes: Vec<Node>,
     /// Whether the data plane has ever worked with it.
     pub active: bool,
+}
+
+/// A load balancer's presence in a zone. Its addresses never change (ZN-07), but that IPv6 may come and go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Node {
+    /// Zone.
+    pub zone: String,
+    /// Its IPv4 address.
+    pub address: Ipv4Addr,
+    /// Its IPv6 address; every node of a dualstack load balancer has one, and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<Ipv6Addr>,
+    /// Further sources of full NAT, IPv6 ones only with an IPv6 address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary_addresses: Vec<IpAddr>,
+}
+
+impl Node {
+    /// What clients connect to: IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        std::iter::once(self.address.into()).chain(self.ipv6_address.map(IpAddr::from))
+    }
+
+    /// All addresses.
+    pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses().chain(self.secondary_addresses.iter().copied())
+    }
+
+    /// Where full NAT and health checks towards targets of a kind come from: the node's own address first (S9.7).
+    pub fn sources(&self, kind: TargetAddressType) -> impl Iterator<Item = IpAddr> {
+        self.all_addresses().filter(move |address| address.is_ipv6() == (kind == TargetAddressType::Ipv6))
+    }
 }
 
 /// A listener. Its key is (load balancer, port).
@@ -43,10 +76,20 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Where it forwards to.
     pub target_group: Id,
-    /// Listener slot of its TCP half.
-    pub tcp_slot: Option<u16>,
-    /// Listener slot of its UDP half.
-    pub udp_slot: Option<u16>,
+    /// Its numbers in the data plane: one for each of TCP and UDP on each address of the nodes.
+    pub slots: Vec<ListenerSlot>,
+}
+
+/// A listener's number in the data plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListenerSlot {
+    /// The address of a node.
+    pub address: IpAddr,
+    /// `TCP` or `UDP`.
+    pub protocol: Protocol,
+    /// The number.
+    pub slot: u16,
 }
 
 /// A listener slot whose listener is gone while flows may still refer to it.
@@ -55,6 +98,8 @@ pub struct Listener {
 pub struct RetiredListener {
     /// The load balancer it belonged to.
     pub load_balancer: Id,
+    /// The address of the node.
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
     /// `TCP` or `UDP`.
@@ -77,6 +122,8 @@ pub struct TargetGroup {
     pub port: u16,
     /// How targets are named.
     pub target_type: TargetType,
+    /// Which addresses they have.
+    pub ip_address_type: TargetAddressType,
     /// Health checks.
     pub health_check: rest::HealthCheck,
     /// Attributes that were set.
@@ -184,7 +231,7 @@ pub struct Target {
     /// Its group. A target that is gone may outlive it.
     pub group: Id,
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port.
     pub port: u16,
     /// Number in the data plane.

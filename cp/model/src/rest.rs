@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -86,10 +86,32 @@ pub enum Scheme {
     Internal,
 }
 
+/// Which addresses a load balancer's clients use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpAddressType {
+    /// IPv4 only.
+    #[default]
+    Ipv4,
+    /// IPv4 and IPv6.
+    Dualstack,
+}
+
+/// Which addresses a group's targets have (IPT-09). It cannot be changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetAddressType {
+    /// IPv4.
+    #[default]
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
 /// How targets are named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TargetType {
-    /// By IPv4 address.
+    /// By address.
     #[default]
     #[serde(rename = "ip")]
     Ip,
@@ -164,8 +186,23 @@ pub struct CreateLoadBalancer {
     /// `internet-facing` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Scheme>,
-    /// One per zone; exactly one for now.
+    /// `ipv4` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_address_type: Option<IpAddressType>,
+    /// One per zone, one at the least.
     pub nodes: Vec<NodeSpec>,
+}
+
+/// `PATCH /v1/load-balancers/{lb}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModifyLoadBalancer {
+    /// New address type. `ipv4` forgets the IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_address_type: Option<IpAddressType>,
+    /// Nodes to change, and nodes of further zones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeChange>,
 }
 
 /// The presence of a load balancer in a zone.
@@ -176,6 +213,29 @@ pub struct NodeSpec {
     pub zone: String,
     /// The node's IPv4 address: what clients connect to, and the source of health checks and of full NAT.
     pub address: String,
+    /// The same of IPv6, for `dualstack`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<String>,
+    /// Up to seven further sources of full NAT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary_addresses: Vec<String>,
+}
+
+/// What shall change of a node, or a node of another zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeChange {
+    /// The zone.
+    pub zone: String,
+    /// The IPv4 address of a new node; it never changes (ZN-07).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The IPv6 address of a node that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<String>,
+    /// All secondary addresses, those that it has among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secondary_addresses: Option<Vec<String>>,
 }
 
 /// A load balancer.
@@ -199,8 +259,8 @@ pub struct LoadBalancer {
     pub created_time: String,
     /// `<name>-<id>.elb.<region>.<domain>` (DNS-01).
     pub dns_name: String,
-    /// Always `ipv4` for now.
-    pub ip_address_type: String,
+    /// Which addresses clients use.
+    pub ip_address_type: IpAddressType,
     /// One per node.
     pub availability_zones: Vec<AvailabilityZone>,
 }
@@ -218,8 +278,11 @@ pub struct LoadBalancerState {
 pub struct AvailabilityZone {
     /// The zone's name.
     pub zone_name: String,
-    /// The node's addresses.
-    pub addresses: Vec<Ipv4Addr>,
+    /// What clients connect to: the node's IPv4 address, then its IPv6 address.
+    pub addresses: Vec<IpAddr>,
+    /// Further sources of full NAT.
+    #[serde(default)]
+    pub secondary_addresses: Vec<IpAddr>,
 }
 
 /// `GET /v1/load-balancers`.
@@ -301,6 +364,9 @@ pub struct CreateTargetGroup {
     /// `ip` unless given.
     #[serde(default)]
     pub target_type: TargetType,
+    /// `ipv4` unless given.
+    #[serde(default)]
+    pub ip_address_type: TargetAddressType,
     /// Health checks; what is absent takes its default.
     #[serde(default)]
     pub health_check: ModifyHealthCheck,
@@ -375,8 +441,8 @@ pub struct TargetGroup {
     pub port: u16,
     /// How targets are named.
     pub target_type: TargetType,
-    /// Always `ipv4` for now.
-    pub ip_address_type: String,
+    /// Which addresses they have.
+    pub ip_address_type: TargetAddressType,
     /// Health checks.
     pub health_check: HealthCheck,
     /// All attributes.
@@ -413,7 +479,7 @@ pub struct TargetsRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetSpec {
-    /// Its IPv4 address.
+    /// Its address, IPv4 or IPv6 as the group says.
     pub id: String,
     /// 1–65535; the group's port unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -433,16 +499,19 @@ pub struct WaitQuery {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetsQuery {
-    /// Only this one, `address` (with the group's port) or `address:port`, registered or not (TGT-17).
+    /// Only this one, `address` (with the group's port) or `address:port`, registered or not (TGT-17). IPv6: `[address]:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
 
 /// The answer to changes of targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// Whether every lcore works with the change. If not (202), it is stored and follows.
     pub applied: bool,
+    /// What is allowed but hardly meant, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// `GET /v1/target-groups/{tg}/targets`.
@@ -455,11 +524,11 @@ pub struct Targets {
 /// A target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Its IPv4 address.
+    /// Its address.
     pub id: String,
     /// Port.
     pub port: u16,
-    /// The zone whose node uses it; empty while the group is not in use.
+    /// The zone whose node uses it, `all` for those of several zones; empty while the group is not in use.
     pub zone: String,
     /// Health.
     pub health: TargetHealth,
@@ -532,6 +601,9 @@ pub struct Status {
     pub applied_epoch: u64,
     /// What keeps the system from doing its work, in words; empty when all is well.
     pub problems: Vec<String>,
+    /// What is allowed but hardly meant, in words.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The data plane.
     pub data_plane: DataPlaneStatus,
 }

@@ -1,6 +1,6 @@
 //! The life of targets: registered, checked, draining, gone (TGT, DRN, HC).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::check;
 use crate::error::{Code, Error};
@@ -8,7 +8,7 @@ use crate::health::{Change, Health};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
 use crate::resource::{Owner, Registration, Target, TargetGroup};
-use crate::rest::TargetSpec;
+use crate::rest::{TargetAddressType, TargetSpec};
 
 impl Model {
     pub(crate) fn register_targets(
@@ -20,6 +20,7 @@ impl Model {
     ) -> Result<(), Error> {
         let group = self.find_target_group(wanted)?;
         let id = group.id;
+        fx.id = Some(id);
         for (address, port) in self.sockets(group, specs, true)? {
             self.register(fx, id, address, port, now)?;
         }
@@ -31,7 +32,7 @@ impl Model {
         }
     }
 
-    fn register(&mut self, fx: &mut Effects, group: Id, address: Ipv4Addr, port: u16, now: Now) -> Result<(), Error> {
+    fn register(&mut self, fx: &mut Effects, group: Id, address: IpAddr, port: u16, now: Now) -> Result<(), Error> {
         let epoch = self.meta.epoch;
         if let Some(slot) = self.by_socket.get(&(group, address, port)).copied() {
             if let Some(target) = self.targets.get_mut(&slot).filter(|target| !target.is_registered()) {
@@ -128,19 +129,17 @@ impl Model {
     }
 
     /// The sockets that a request names; those to be registered are checked for whether they can be targets.
-    fn sockets(
-        &self,
-        group: &TargetGroup,
-        specs: &[TargetSpec],
-        register: bool,
-    ) -> Result<Vec<(Ipv4Addr, u16)>, Error> {
+    fn sockets(&self, group: &TargetGroup, specs: &[TargetSpec], register: bool) -> Result<Vec<(IpAddr, u16)>, Error> {
         if specs.is_empty() {
             return Err(Error::invalid("targets", "the list of targets is empty; give at least one"));
         }
         self.limits.targets_per_request(specs.len()).map_err(|e| Error { field: Some("targets".into()), ..e })?;
         let socket = |(at, spec): (usize, &TargetSpec)| {
             let field = format!("targets[{at}].id");
-            let address = check::ipv4(Code::InvalidTarget, &field, &spec.id)?;
+            let address = match group.ip_address_type {
+                TargetAddressType::Ipv4 => check::ipv4(Code::InvalidTarget, &field, &spec.id)?.into(),
+                TargetAddressType::Ipv6 => check::ipv6(Code::InvalidTarget, &field, &spec.id)?.into(),
+            };
             let port = match spec.port {
                 Some(port) => check::port(&format!("targets[{at}].port"), port)?,
                 None => group.port,
@@ -153,18 +152,27 @@ impl Model {
         specs.iter().enumerate().map(socket).collect()
     }
 
-    /// Private, or in a subnet of ours (TG-05); not this host itself.
-    fn check_target_address(&self, field: &str, address: Ipv4Addr) -> Result<(), Error> {
+    /// In a subnet of ours; or private (TG-05), or of IPv6 in a network that we have a route to (IPT-13). Not this host itself.
+    fn check_target_address(&self, field: &str, address: IpAddr) -> Result<(), Error> {
         let subnets = &self.site.subnets;
+        if !check::is_unicast(address) {
+            let message = format!("{address} cannot be a target's; give a unicast address");
+            return Err(Error::at(Code::InvalidTarget, field, message));
+        }
         if let Some((port, _)) = subnets.iter().find(|(_, net)| net.addr() == address) {
             let message = format!("{address} is this appliance's own address on port {port} and cannot be a target");
             return Err(Error::at(Code::InvalidTarget, field, message));
         }
-        if !check::is_private(address) && !subnets.iter().any(|(_, net)| net.contains(&address)) {
-            let message = format!(
-                "{address} is not in an allowed range: targets are in {} or in the subnet of a port",
-                check::TARGET_RANGES.join(", ")
-            );
+        let (allowed, ranges) = match address {
+            IpAddr::V4(v4) => (check::is_private(v4), check::TARGET_RANGES.join(", ")),
+            IpAddr::V6(_) => {
+                let routed = self.site.networks.iter().any(|net| net.contains(&address));
+                (routed || subnets.is_empty(), "a network that a port has a route to".into())
+            }
+        };
+        if !allowed && !subnets.iter().any(|(_, net)| net.contains(&address)) {
+            let message =
+                format!("{address} is not in an allowed range: targets are in {ranges} or in the subnet of a port");
             return Err(Error::at(Code::InvalidTarget, field, message));
         }
         Ok(())

@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
 use crate::model::{Effects, Model, RecordKey};
 use crate::resource::{Registration, TargetGroup};
-use crate::rest::{self, HealthCheck, HealthCheckPort, ModifyHealthCheck, Protocol};
+use crate::rest::{self, HealthCheck, HealthCheckPort, ModifyHealthCheck, Protocol, TargetAddressType};
 
 impl Model {
     pub(crate) fn create_target_group(
@@ -19,12 +19,17 @@ impl Model {
         let port = check::port("port", request.port)?;
         let health_check = merged(&request.health_check, None)?;
         check_attributes(request.protocol, &request.attributes)?;
+        if request.ip_address_type == TargetAddressType::Ipv6 && request.protocol.has_udp() {
+            let message = format!("a {} target group has IPv4 addresses; IPv6 needs protocol TCP", request.protocol);
+            return Err(Error::at(Code::InvalidConfigurationRequest, "ipAddressType", message));
+        }
         let group = TargetGroup {
             id,
             name: request.name,
             protocol: request.protocol,
             port,
             target_type: request.target_type,
+            ip_address_type: request.ip_address_type,
             health_check,
             attributes: request.attributes,
         };
@@ -112,7 +117,8 @@ impl Model {
 /// Whether two groups were asked for in the same way; defaults and values that say the same are the same.
 fn same_settings(a: &TargetGroup, b: &TargetGroup) -> bool {
     let attributes = |group: &TargetGroup| attributes::all(&group.attributes, group.protocol, group.target_type);
-    (a.protocol, a.port, a.target_type, a.health_check) == (b.protocol, b.port, b.target_type, b.health_check)
+    (a.protocol, a.port, a.target_type, a.ip_address_type, a.health_check)
+        == (b.protocol, b.port, b.target_type, b.ip_address_type, b.health_check)
         && attributes(a) == attributes(b)
 }
 

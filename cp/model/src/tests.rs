@@ -1,5 +1,6 @@
 //! The rules of the configuration as a whole. Those of single values are tested where they are written.
 
+mod addresses;
 mod life;
 mod random;
 mod rules;
@@ -8,7 +9,7 @@ use crate::error::{Code, Error};
 use crate::health::{Change, Health};
 use crate::ids::Id;
 use crate::model::{Command, Effects, Model, Now, Site};
-use crate::rest::{self, Attributes, Protocol, TargetSpec, TargetState};
+use crate::rest::{self, Attributes, IpAddressType, Protocol, TargetSpec, TargetState};
 use crate::{Limits, attributes};
 
 const NOW: Now = Now { wall_ms: 1_700_000_000_000, mono_ms: 5_000 };
@@ -18,8 +19,13 @@ fn later(ms: u64) -> Now {
 }
 
 fn site() -> Site {
-    let subnets = vec![("p0".into(), "10.1.0.2/24".parse().expect("a net"))];
-    Site { region: "local".into(), subnets }
+    let subnet = |port: &str, net: &str| (port.to_owned(), net.parse().expect("a net"));
+    Site {
+        region: "local".into(),
+        subnets: vec![subnet("p0", "10.1.0.2/24"), subnet("p0", "fd00:1::2/64")],
+        networks: vec!["fd00:2::/64".parse().expect("a net")],
+        ..Site::default()
+    }
 }
 
 /// A model under test, with ids drawn from a counter.
@@ -67,8 +73,14 @@ impl Bench {
     }
 
     fn load_balancer(&mut self, name: &str, address: &str) -> Command {
-        let nodes = vec![rest::NodeSpec { zone: "zone-a".into(), address: address.into() }];
-        let request = rest::CreateLoadBalancer { name: name.into(), scheme: None, nodes };
+        let request = load_balancer(name, vec![node("zone-a", address, None)]);
+        Command::CreateLoadBalancer { request, id: self.id() }
+    }
+
+    /// As [`Self::load_balancer`], dualstack.
+    fn dualstack(&mut self, name: &str, address: &str, ipv6_address: &str) -> Command {
+        let mut request = load_balancer(name, vec![node("zone-a", address, Some(ipv6_address))]);
+        request.ip_address_type = Some(IpAddressType::Dualstack);
         Command::CreateLoadBalancer { request, id: self.id() }
     }
 
@@ -78,10 +90,20 @@ impl Bench {
             protocol,
             port: 8080,
             target_type: rest::TargetType::Ip,
+            ip_address_type: rest::TargetAddressType::Ipv4,
             health_check: rest::ModifyHealthCheck::default(),
             attributes: Attributes::new(),
         };
         Command::CreateTargetGroup { request, id: self.id() }
+    }
+
+    /// As [`Self::group`], TCP to IPv6 targets.
+    fn ipv6_group(&mut self, name: &str) -> Command {
+        let mut command = self.group(name, Protocol::Tcp);
+        if let Command::CreateTargetGroup { request, .. } = &mut command {
+            request.ip_address_type = rest::TargetAddressType::Ipv6;
+        }
+        command
     }
 
     fn listener(&mut self, lb: &str, protocol: Protocol, port: i64, group: &str) -> Command {
@@ -134,6 +156,15 @@ impl Bench {
         let group = self.model.find_target_group(group).expect("the group").id;
         self.model.candidates(group).iter().map(|c| c.address.to_string()).collect()
     }
+}
+
+fn node(zone: &str, address: &str, ipv6_address: Option<&str>) -> rest::NodeSpec {
+    let ipv6_address = ipv6_address.map(str::to_owned);
+    rest::NodeSpec { zone: zone.into(), address: address.into(), ipv6_address, secondary_addresses: vec![] }
+}
+
+fn load_balancer(name: &str, nodes: Vec<rest::NodeSpec>) -> rest::CreateLoadBalancer {
+    rest::CreateLoadBalancer { name: name.into(), scheme: None, ip_address_type: None, nodes }
 }
 
 fn specs(targets: &[&str]) -> Vec<TargetSpec> {

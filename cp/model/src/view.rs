@@ -7,11 +7,14 @@ use crate::attributes;
 use crate::health::Health;
 use crate::ids;
 use crate::model::{DNS_DOMAIN, Model, Now};
-use crate::resource::{Listener, LoadBalancer, Registration, Target, TargetGroup};
+use crate::resource::{Listener, LoadBalancer, Node, Registration, Target, TargetGroup};
 use crate::rest::{self, TargetHealth, TargetState};
 
 /// For so long a new target is being registered (its first check comes within it, HC-33); then its first checks run.
 const REGISTRATION_MS: u64 = 1000;
+
+/// A shorter deregistration delay is warned of.
+const DELAY_ADVISED_MS: u64 = 120_000;
 
 fn rfc3339(ms: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp((ms / 1000).try_into().unwrap_or(i64::MAX));
@@ -30,11 +33,8 @@ impl Model {
             state: rest::LoadBalancerState { code: if lb.active { "active" } else { "provisioning" }.into() },
             created_time: rfc3339(lb.created_ms),
             dns_name: format!("{}-{}.elb.{}.{DNS_DOMAIN}", lb.name, lb.id, self.site.region),
-            ip_address_type: "ipv4".into(),
-            availability_zones: vec![rest::AvailabilityZone {
-                zone_name: lb.zone.clone(),
-                addresses: vec![lb.address],
-            }],
+            ip_address_type: lb.ip_address_type,
+            availability_zones: lb.nodes.iter().map(show_node).collect(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Model {
             protocol: group.protocol,
             port: group.port,
             target_type: group.target_type,
-            ip_address_type: "ipv4".into(),
+            ip_address_type: group.ip_address_type,
             health_check: group.health_check,
             attributes: attributes::all(&group.attributes, group.protocol, group.target_type),
             load_balancer_arns: user
@@ -90,9 +90,46 @@ impl Model {
         rest::TargetGroups { target_groups }
     }
 
-    /// The zone whose node uses a target; empty while none does.
+    /// The zone whose node uses a target, `all` for several; empty while none does.
     pub fn zone_of(&self, target: &Target) -> &str {
-        self.user_of(target.group).and_then(|user| self.load_balancers.get(&user)).map_or("", |lb| lb.zone.as_str())
+        let user = self.user_of(target.group).and_then(|user| self.load_balancers.get(&user));
+        match user.map(|lb| &lb.nodes[..]) {
+            None => "",
+            Some([node]) => &node.zone,
+            Some(_) => "all",
+        }
+    }
+
+    /// What is allowed but hardly meant.
+    pub fn warnings(&self) -> Vec<String> {
+        self.target_groups.values().flat_map(|group| self.group_warnings(group)).collect()
+    }
+
+    /// The same of one group (ATT-15, CIP-09).
+    pub fn group_warnings(&self, group: &TargetGroup) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if group.deregistration_delay_ms() < DELAY_ADVISED_MS {
+            let seconds = group.deregistration_delay_ms() / 1000;
+            let advised = DELAY_ADVISED_MS / 1000;
+            warnings.push(format!(
+                "target group {}: the deregistration delay is {seconds} s; {advised} s or more are recommended",
+                group.name
+            ));
+        }
+        for target in self.targets_of(group.id).filter(|target| target.is_registered()) {
+            let node = self.by_address.get(&target.address).and_then(|owner| self.load_balancers.get(owner));
+            let Some(lb) = node else { continue };
+            let hint = if group.preserves_client_ip() {
+                ", and with the client's address preserved its answers would go astray"
+            } else {
+                ""
+            };
+            warnings.push(format!(
+                "target group {}: {} is an address of load balancer {}; it gets no traffic{hint}",
+                group.name, target.address, lb.name
+            ));
+        }
+        warnings
     }
 
     /// A target's state, with reason code and description (HC-14).
@@ -138,6 +175,14 @@ impl Model {
                 with(TargetState::Initial, "Elb.InitialHealthChecking", description)
             }
         }
+    }
+}
+
+fn show_node(node: &Node) -> rest::AvailabilityZone {
+    rest::AvailabilityZone {
+        zone_name: node.zone.clone(),
+        addresses: node.addresses().collect(),
+        secondary_addresses: node.secondary_addresses.clone(),
     }
 }
 

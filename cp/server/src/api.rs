@@ -46,7 +46,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/status", get(observe::status))
         .route("/v1/load-balancers", get(balancers::list).post(balancers::create))
-        .route("/v1/load-balancers/{lb}", get(balancers::show).delete(balancers::delete))
+        .route("/v1/load-balancers/{lb}", get(balancers::show).patch(balancers::modify).delete(balancers::delete))
         .route("/v1/load-balancers/{lb}/listeners", get(balancers::listeners).post(balancers::create_listener))
         .route(
             "/v1/load-balancers/{lb}/listeners/{port}",

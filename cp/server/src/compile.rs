@@ -1,15 +1,17 @@
 //! Model, routes and the data plane's ports → snapshot. A pure function but for a cache of Maglev tables.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use leat_abi::flow::protocol;
-use leat_abi::snapshot::{Group, Limits, Listener, Local, LocalKind, NextHop, Snapshot, Target, TargetState};
+use leat_abi::snapshot::{
+    Endpoint, Group, Limits, Listener, Local, LocalKind, NextHop, SOURCES_MAX, Snapshot, Target, TargetState,
+};
 use leat_model::forward::Treatment;
 use leat_model::maglev::{self, Candidate};
-use leat_model::resource::TargetGroup;
-use leat_model::rest::Protocol;
+use leat_model::resource::{Node, TargetGroup};
+use leat_model::rest::{Protocol, TargetAddressType};
 use leat_model::{Id, Model};
 
 use crate::netlink::NetView;
@@ -74,32 +76,40 @@ pub fn compile(
     let port_at = |index: usize| ports.get(index).and_then(|name| port_number(name));
 
     let mut locals = Vec::new();
-    let mut seen: HashSet<Ipv4Addr> = HashSet::new();
-    let mut nodes: HashMap<Id, Ipv4Addr> = HashMap::new();
+    let mut seen: HashSet<IpAddr> = HashSet::new();
     for lb in model.load_balancers() {
-        let port = model.port_of(lb.address).or(ports.first().map(String::as_str));
-        match port.and_then(port_number) {
-            Some(port) if seen.insert(lb.address) => {
-                locals.push(Local { address: lb.address.into(), kind: LocalKind::Node, port });
-                nodes.insert(lb.id, lb.address);
+        for address in lb.nodes.iter().flat_map(Node::all_addresses) {
+            let port = model.port_of(address).or(ports.first().map(String::as_str));
+            match port.and_then(port_number) {
+                Some(port) => {
+                    if seen.insert(address) {
+                        locals.push(Local { address, kind: LocalKind::Node, port });
+                    }
+                }
+                None => problems.push(format!(
+                    "load balancer {}: the data plane has no port {} for its address {address}; start leat-dp with that \
+                     --port, or leat-cp with a --port-address whose subnet contains the address",
+                    lb.name,
+                    port.unwrap_or("at all"),
+                )),
             }
-            Some(_) => {}
-            None => problems.push(format!(
-                "load balancer {}: the data plane has no port {} for its address {}; start leat-dp with that --port, \
-                 or leat-cp with a --port-address whose subnet contains the address",
-                lb.name,
-                port.unwrap_or("at all"),
-                lb.address
-            )),
         }
     }
+    let nodes = seen.clone();
     let own = model.site().subnets.iter().map(|(port, net)| (port_number(port), net.addr()));
     let found = view.host_addresses.iter().map(|(index, address)| (port_at(*index), *address));
     for (port, address) in own.chain(found) {
         if let Some(port) = port
             && seen.insert(address)
         {
-            locals.push(Local { address: address.into(), kind: LocalKind::Host, port });
+            locals.push(Local { address, kind: LocalKind::Host, port });
+        }
+    }
+    let mut endpoints = Vec::new();
+    for (name, id) in &model.site().endpoints {
+        match port_number(name) {
+            Some(port) => endpoints.push(Endpoint { port, id: id.clone() }),
+            None => problems.push(format!("endpoint {id}: the data plane has no port {name}")),
         }
     }
 
@@ -108,43 +118,45 @@ pub fn compile(
     let mut group_numbers: BTreeMap<Id, u16> = BTreeMap::new();
     let mut listeners = Vec::new();
     for listener in model.listeners() {
-        let Some(vip) = nodes.get(&listener.load_balancer).copied() else { continue };
-        let group = *group_numbers.entry(listener.target_group).or_insert_with(|| {
-            let mut candidates = model.candidates(listener.target_group);
-            candidates.retain(|candidate| fits(candidate.slot));
-            let table = cache.table(listener.target_group, model.selection_key(), candidates);
-            let group = model.target_group(listener.target_group);
-            groups.push(Group {
-                preserve_client_ip: group.is_some_and(TargetGroup::preserves_client_ip),
-                sticky: group.is_some_and(TargetGroup::is_sticky),
-                proxy_protocol: group.is_some_and(TargetGroup::has_proxy_protocol),
-                id: listener.target_group.0,
-                table: table.to_vec(),
-            });
-            (groups.len() - 1) as u16
-        });
-        for (slot, number) in [(listener.tcp_slot, protocol::TCP), (listener.udp_slot, protocol::UDP)] {
-            match slot {
-                Some(slot) if slot < shape.limits.listeners_max => {
-                    let vip = vip.into();
-                    listeners.push(Listener {
-                        slot,
-                        vip,
-                        port: listener.port,
-                        protocol: number,
-                        group,
-                        sources: vec![vip],
-                    });
-                }
-                Some(slot) => problems.push(format!(
-                    "the {} listener on port {} has number {slot}, and the data plane has room for {}; start leat-dp with a \
-                     larger --listeners-max",
-                    if number == protocol::TCP { Protocol::Tcp } else { Protocol::Udp },
-                    listener.port,
-                    shape.limits.listeners_max
-                )),
-                None => {}
+        let Some(lb) = model.load_balancer(listener.load_balancer) else { continue };
+        let group = model.target_group(listener.target_group);
+        let kind = group.map_or(TargetAddressType::Ipv4, |group| group.ip_address_type);
+        for place in &listener.slots {
+            let node = lb.nodes.iter().find(|node| node.addresses().any(|address| address == place.address));
+            let sources = node.into_iter().flat_map(|node| node.sources(kind)).filter(|source| nodes.contains(source));
+            let sources: Vec<IpAddr> = sources.take(SOURCES_MAX).collect();
+            if sources.is_empty() || !nodes.contains(&place.address) {
+                continue;
             }
+            if place.slot >= shape.limits.listeners_max {
+                problems.push(format!(
+                    "the {} listener on {} port {} has number {}, and the data plane has room for {}; start leat-dp with a \
+                     larger --listeners-max",
+                    place.protocol, place.address, listener.port, place.slot, shape.limits.listeners_max
+                ));
+                continue;
+            }
+            let group = *group_numbers.entry(listener.target_group).or_insert_with(|| {
+                let mut candidates = model.candidates(listener.target_group);
+                candidates.retain(|candidate| fits(candidate.slot));
+                let table = cache.table(listener.target_group, model.selection_key(), candidates);
+                groups.push(Group {
+                    preserve_client_ip: group.is_some_and(TargetGroup::preserves_client_ip),
+                    sticky: group.is_some_and(TargetGroup::is_sticky),
+                    proxy_protocol: group.is_some_and(TargetGroup::has_proxy_protocol),
+                    id: listener.target_group.0,
+                    table: table.to_vec(),
+                });
+                (groups.len() - 1) as u16
+            });
+            listeners.push(Listener {
+                slot: place.slot,
+                vip: place.address,
+                port: listener.port,
+                protocol: if place.protocol == Protocol::Tcp { protocol::TCP } else { protocol::UDP },
+                group,
+                sources,
+            });
         }
     }
     cache.tables.retain(|group, _| group_numbers.contains_key(group));
@@ -167,7 +179,7 @@ pub fn compile(
                 Treatment::Terminate => TargetState::Terminate,
                 Treatment::Withdrawn => TargetState::Withdrawn,
             },
-            address: target.address.into(),
+            address: target.address,
             port: target.port,
             next_hop: next_hop.and_then(|hop| Some(NextHop { port: port_at(hop.port)?, mac: hop.mac })),
         });
@@ -185,7 +197,9 @@ pub fn compile(
         listeners,
         groups,
         targets,
-        ..Snapshot::default()
+        endpoints,
+        hairpin_next_target: model.site().hairpin_next_target,
+        sticky_by_64: model.site().sticky_by_64,
     };
     Compiled { snapshot, epoch: model.epoch(), problems }
 }

@@ -4,7 +4,7 @@
 //! All it knows can be made anew from the model, so nothing of it is stored.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use leat_abi::counters::{ListenerCounter, TargetCounter};
 use leat_model::forward::CheckPlan;
 use leat_model::health::{Cause, Change, Outcome, Runs};
-use leat_model::resource::Target;
+use leat_model::resource::{Node, Target};
 use leat_model::{Command, Error, Id, Model};
 
 use crate::netlink::{NetConfig, Network, PortConfig};
@@ -143,9 +143,10 @@ impl Worker {
         let checks = model.check_plans().iter().map(|plan| check(&model, plan, retries(plan.slot))).collect();
         self.prober.set_checks(checks, reserved_ports(&model));
         self.runs.keep(|slot| model.target(slot).is_some());
-        let node_addresses = model.load_balancers().map(|lb| lb.address).collect();
+        let nodes = model.load_balancers().flat_map(|lb| &lb.nodes);
+        let node_addresses = nodes.flat_map(Node::all_addresses).collect();
         self.network.set_config(NetConfig { ports: self.ports.clone(), node_addresses });
-        let wanted: BTreeSet<Ipv4Addr> = model.targets().map(|target| target.address).collect();
+        let wanted: BTreeSet<IpAddr> = model.targets().map(|target| target.address).collect();
         self.network.set_wanted(wanted.into_iter().collect());
     }
 
@@ -167,7 +168,8 @@ impl Worker {
             let run = self.runs.of(slot, generation, target.initial_since_epoch);
             for change in run.observe(target.health, outcome, group.thresholds()) {
                 if let Change::Health(health, _) = change {
-                    tracing::info!("target {}:{} of {} is {}", target.address, target.port, group.name, health.name());
+                    let socket = SocketAddr::new(target.address, target.port);
+                    tracing::info!("target {socket} of {} is {}", group.name, health.name());
                 }
                 changes.push((slot, generation, change));
             }
@@ -259,16 +261,21 @@ fn check(model: &Model, plan: &CheckPlan, retries: u8) -> Check {
     Check {
         id: model.target(plan.slot).map_or(0, |target| check_id(target, retries)),
         source: plan.source,
-        target: SocketAddrV4::new(plan.address, plan.port),
+        target: SocketAddr::new(plan.address, plan.port),
         interval: Duration::from_secs(plan.interval_s.into()),
         timeout: Duration::from_secs(plan.timeout_s.into()),
     }
 }
 
 /// Checks never leave from a port that a listener has on the same address.
-fn reserved_ports(model: &Model) -> HashMap<Ipv4Addr, HashSet<u16>> {
-    let ports = |lb| model.listeners_of(lb).map(|listener| listener.port).collect();
-    model.load_balancers().map(|lb| (lb.address, ports(lb.id))).collect()
+fn reserved_ports(model: &Model) -> HashMap<IpAddr, HashSet<u16>> {
+    let mut reserved: HashMap<IpAddr, HashSet<u16>> = HashMap::new();
+    for listener in model.listeners() {
+        for place in &listener.slots {
+            reserved.entry(place.address).or_default().insert(listener.port);
+        }
+    }
+    reserved
 }
 
 fn outcome(outcome: &Result<(), ProbeFailure>) -> Outcome {

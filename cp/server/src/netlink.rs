@@ -5,11 +5,14 @@
 //! neighbours, and gives each change out as a whole [`NetView`].
 //!
 //! What it touches, and nothing else:
-//! - interfaces named in [`PortConfig::tap`]: up, addresses, routes, and under `/proc/sys/net/ipv4/conf/<tap>/`:
+//! - interfaces named in [`PortConfig::tap`]: up, addresses (IPv6 ones without duplicate address detection, so that they serve
+//!   at once), routes, and under `/proc/sys/net/ipv4/conf/<tap>/`:
 //!   - `rp_filter=2` (loose): an answer to a health check may arrive on another TAP than the one Linux would send on;
 //!   - `arp_ignore=1`: a node address is answered for on its own TAP only, not on every TAP of the host;
 //!   - `arp_announce=2`: ARP requests carry the port's own address and not the node address that a health check leaves
 //!     from, which a router outside the node address's subnet would ignore.
+//! - under `/proc/sys/net/ipv6/conf/<tap>/`, where the kernel has IPv6: `accept_ra=0` and `accept_dad=0`, as addresses and routes
+//!   come from here alone, and `disable_ipv6=0` where a port has IPv6 addresses;
 //! - a default route of ours goes to the main table with metric [`METRIC`], behind any default route the host has, and
 //!   to table [`TABLE`], which two rules for each of our own source addresses make the one that health checks use:
 //!   `from A lookup main suppress_prefixlength 0`, then `from A lookup TABLE`. So checks take the way that data takes,
@@ -18,7 +21,8 @@
 //! Addresses, routes and rules are marked with protocol number [`PROTOCOL`]; only marked ones are ever removed, also by
 //! a later process. Everything stays when the control plane stops.
 //!
-//! A host with more than some hundred on-link targets needs `net.ipv4.neigh.default.gc_thresh{1,2,3}` above their number.
+//! A host with more than some hundred on-link targets needs `net.ipv4.neigh.default.gc_thresh{1,2,3}` above their number, and for
+//! IPv6 ones the same of `net.ipv6`.
 
 mod follow;
 mod kernel;
@@ -30,7 +34,7 @@ mod view;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -48,10 +52,10 @@ pub const METRIC: u32 = 9321;
 /// A route over one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Destination; 0.0.0.0/0 is the default route.
+    /// Destination; 0.0.0.0/0 and ::/0 are default routes.
     pub to: Prefix,
     /// Gateway, reachable on-link.
-    pub via: Ipv4Addr,
+    pub via: IpAddr,
 }
 
 /// What Linux shall know of one DPDK port.
@@ -72,9 +76,9 @@ pub struct PortConfig {
 pub struct NetConfig {
     /// The ports; views refer to them by index.
     pub ports: Vec<PortConfig>,
-    /// Load balancer node addresses: each a /32 on the TAP of the port whose subnet contains it (longest match), of the
-    /// first port when none does.
-    pub node_addresses: Vec<Ipv4Addr>,
+    /// Load balancer node addresses: each a /32 (IPv6: a /128) on the TAP of the port whose subnet contains it (longest match),
+    /// of the first port when none does.
+    pub node_addresses: Vec<IpAddr>,
 }
 
 /// Where packets for a destination leave.
@@ -93,9 +97,9 @@ pub struct NetView {
     pub version: u64,
     /// By wanted destination; one without a usable next hop is missing. A next hop stays while its TAP is gone and while
     /// a forgotten neighbour is being asked for again, and goes when the neighbour fails to answer or the route goes.
-    pub next_hops: HashMap<Ipv4Addr, NextHop>,
+    pub next_hops: HashMap<IpAddr, NextHop>,
     /// (port, address) of what is configured on the TAPs and is not a node address, sorted.
-    pub host_addresses: Vec<(usize, Ipv4Addr)>,
+    pub host_addresses: Vec<(usize, IpAddr)>,
     /// By port: the TAP exists, is up and has a carrier.
     pub taps_up: Vec<bool>,
 }
@@ -115,7 +119,7 @@ struct Shared {
 #[derive(Clone, Default)]
 struct Inputs {
     config: NetConfig,
-    wanted: Vec<Ipv4Addr>,
+    wanted: Vec<IpAddr>,
     stop: bool,
 }
 
@@ -137,7 +141,7 @@ impl Network {
     }
 
     /// Sets the destinations whose next hops are wanted (targets, in any order).
-    pub fn set_wanted(&self, destinations: Vec<Ipv4Addr>) {
+    pub fn set_wanted(&self, destinations: Vec<IpAddr>) {
         self.set(|inputs| inputs.wanted = destinations);
     }
 

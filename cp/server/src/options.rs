@@ -1,10 +1,11 @@
 //! The command line.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use leat_abi::snapshot::ENDPOINT_ID_MAX;
 use leat_model::Site;
 
 use crate::netlink::{PortConfig, Prefix, Route};
@@ -32,13 +33,26 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
-    /// Address of this host on a port of leat-dp, with prefix length, such as p0=10.1.0.2/24; repeat for more
+    /// Address of this host on a port of leat-dp, with prefix length, such as p0=10.1.0.2/24 or p0=fd00:1::2/64; repeat for more
     #[arg(long = "port-address", value_name = "NAME=CIDR", value_parser = port_address)]
     pub port_addresses: Vec<(String, Prefix)>,
 
-    /// Route over a port, such as p0=10.2.0.0/16,10.1.0.1 or p0=default,10.1.0.1; repeat for more
+    /// Route over a port, such as p0=10.2.0.0/16,10.1.0.1 or p0=default,fd00:1::1; repeat for more
     #[arg(long = "route", value_name = "NAME=PREFIX,GATEWAY", value_parser = route)]
     pub routes: Vec<(String, Route)>,
+
+    /// A port whose clients come through an endpoint, and the endpoint's id, such as p2=vpce-08d2bf15fac5001c9; repeat for more.
+    /// Targets see the node's address always, and PROXY headers name the endpoint
+    #[arg(long = "endpoint", value_name = "NAME=ID", value_parser = endpoint)]
+    pub endpoints: Vec<(String, String)>,
+
+    /// What becomes of a client that is itself the chosen target, and whose address is preserved
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Hairpin::Drop)]
+    pub hairpin: Hairpin,
+
+    /// How many bits of an IPv6 client's address sticky target groups look at
+    #[arg(long, value_name = "BITS", default_value_t = 128, value_parser = sticky_prefix)]
+    pub sticky_ipv6_prefix: u8,
 
     /// Region in ARNs and DNS names: 1 to 32 small letters, digits and hyphens
     #[arg(long, value_name = "NAME", default_value = "local", value_parser = region)]
@@ -51,6 +65,15 @@ pub struct Options {
     /// End when the process that started this one ends
     #[arg(long)]
     pub supervised: bool,
+}
+
+/// What becomes of packets that could never be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hairpin {
+    /// They are dropped: the client's attempt times out.
+    Drop,
+    /// The next target gets them.
+    NextTarget,
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
@@ -78,10 +101,33 @@ fn route(text: &str) -> Result<(String, Route), String> {
     const EXAMPLE: &str = "p0=10.2.0.0/16,10.1.0.1 or p0=default,10.1.0.1";
     let (name, route) = named(text, EXAMPLE)?;
     let (to, via) = route.split_once(',').ok_or_else(|| format!("write it like {EXAMPLE}"))?;
-    let to: Prefix = to.parse().map_err(|error: crate::netlink::PrefixError| error.to_string())?;
-    let via: Ipv4Addr =
-        via.parse().map_err(|_| format!("\"{via}\" is not an IPv4 address; write it like {EXAMPLE}"))?;
+    let via: IpAddr = via.parse().map_err(|_| format!("\"{via}\" is not an address; write it like {EXAMPLE}"))?;
+    let to = match to {
+        "default" => Prefix::all(via),
+        _ => to.parse().map_err(|error: crate::netlink::PrefixError| error.to_string())?,
+    };
+    if to.address.is_ipv4() != via.is_ipv4() {
+        return Err("the gateway's address must be of the network's kind".into());
+    }
     Ok((name, Route { to: to.network(), via }))
+}
+
+fn endpoint(text: &str) -> Result<(String, String), String> {
+    let (name, id) = named(text, "p2=vpce-08d2bf15fac5001c9")?;
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if id.starts_with("vpce-") && (6..=ENDPOINT_ID_MAX).contains(&id.len()) && id.bytes().all(good) {
+        Ok((name, id.to_owned()))
+    } else {
+        Err(format!("an endpoint's id is vpce- and up to {} small letters, digits and hyphens", ENDPOINT_ID_MAX - 5))
+    }
+}
+
+fn sticky_prefix(text: &str) -> Result<u8, String> {
+    match text {
+        "128" => Ok(128),
+        "64" => Ok(64),
+        _ => Err("allowed are 128 and 64".into()),
+    }
 }
 
 fn region(text: &str) -> Result<String, String> {
@@ -96,9 +142,17 @@ fn region(text: &str) -> Result<String, String> {
 impl Options {
     /// What the configuration needs to know of the flags.
     pub fn site(&self) -> Site {
-        let subnet =
-            |(name, prefix): &(String, Prefix)| Some((name.clone(), Ipv4Net::new(prefix.address, prefix.length).ok()?));
-        Site { region: self.region.clone(), subnets: self.port_addresses.iter().filter_map(subnet).collect() }
+        let net = |prefix: &Prefix| IpNet::new(prefix.address, prefix.length).ok();
+        let subnet = |(name, prefix): &(String, Prefix)| Some((name.clone(), net(prefix)?));
+        let behind = self.routes.iter().map(|(_, route)| &route.to).filter(|to| to.length > 0);
+        Site {
+            region: self.region.clone(),
+            subnets: self.port_addresses.iter().filter_map(subnet).collect(),
+            networks: behind.filter_map(net).collect(),
+            endpoints: self.endpoints.clone(),
+            hairpin_next_target: self.hairpin == Hairpin::NextTarget,
+            sticky_by_64: self.sticky_ipv6_prefix == 64,
+        }
     }
 
     /// The ports, in the order in which they are named first.
@@ -151,6 +205,30 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_endpoints_and_choices_are_of_the_site() {
+        let flags = [
+            ["--port-address", "p0=fd00:1::2/64"],
+            ["--route", "p0=fd00:3::/48,fd00:1::1"],
+            ["--route", "p0=default,fe80::1"],
+            ["--endpoint", "p2=vpce-08d2bf15fac5001c9"],
+            ["--hairpin", "next-target"],
+            ["--sticky-ipv6-prefix", "64"],
+        ];
+        let options = parse(&flags.concat()).expect("good flags");
+        let routes: Vec<String> = options.routes.iter().map(|(_, route)| route.to.to_string()).collect();
+        assert_eq!(routes, ["fd00:3::/48", "::/0"]);
+        let site = options.site();
+        assert_eq!(
+            (site.subnets[0].1.to_string(), site.networks[0].to_string()),
+            ("fd00:1::2/64".into(), "fd00:3::/48".into())
+        );
+        assert_eq!((site.networks.len(), site.endpoints.len()), (1, 1));
+        assert!(site.hairpin_next_target && site.sticky_by_64);
+        let site = parse(&[]).expect("no flags").site();
+        assert!(!site.hairpin_next_target && !site.sticky_by_64);
+    }
+
+    #[test]
     fn bad_flags_say_what_is_right() {
         for (flags, hint) in [
             (["--listen", "0.0.0.0:9321"], "loopback"),
@@ -158,7 +236,12 @@ mod tests {
             (["--port-address", "10.1.0.2/24"], "p0=10.1.0.2/24"),
             (["--port-address", "p0=10.1.0.2"], "/24"),
             (["--route", "p0=10.1.0.1"], "p0=default"),
-            (["--route", "p0=default,gw"], "not an IPv4 address"),
+            (["--route", "p0=default,gw"], "not an address"),
+            (["--route", "p0=10.0.0.0/8,fd00::1"], "kind"),
+            (["--endpoint", "p2=web"], "vpce-"),
+            (["--endpoint", "vpce-1"], "p2=vpce-"),
+            (["--hairpin", "loop"], "next-target"),
+            (["--sticky-ipv6-prefix", "56"], "64"),
             (["--region", "Here"], "small letters"),
         ] {
             let error = parse(&flags).expect_err(hint);

@@ -18,7 +18,7 @@ mod tests;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,9 +52,9 @@ pub struct Check {
     /// The caller's name for it.
     pub id: CheckId,
     /// The node address the check leaves from (HC-28).
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Where it goes.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// Time between two probes, 5–300 s by the API; applied with ±10 % of jitter.
     pub interval: Duration,
     /// A probe fails this long after its first SYN.
@@ -93,7 +93,7 @@ pub struct Prober {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-type ReservedPorts = HashMap<Ipv4Addr, HashSet<u16>>;
+type ReservedPorts = HashMap<IpAddr, HashSet<u16>>;
 
 /// What callers leave for the thread. Written by callers, emptied by the thread; the latest set wins.
 #[derive(Default)]
@@ -127,7 +127,7 @@ impl Prober {
     /// Makes `checks` the whole set of checks. New ones are probed within a second; known ones (same id, source and
     /// target) keep their rhythm; those left out are given up without a result. A check never leaves from a port in
     /// `reserved_ports` of its source address.
-    pub fn set_checks(&self, checks: Vec<Check>, reserved_ports: HashMap<Ipv4Addr, HashSet<u16>>) {
+    pub fn set_checks(&self, checks: Vec<Check>, reserved_ports: ReservedPorts) {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).checks = Some((checks, reserved_ports));
         self.wake();
     }
@@ -164,7 +164,7 @@ struct Engine {
 struct Probe {
     id: CheckId,
     stream: TcpStream,
-    source: Ipv4Addr,
+    source: IpAddr,
     port: u16,
     state: State,
     deadline: Instant,
@@ -249,7 +249,7 @@ impl Engine {
     fn start(&mut self, check: &Check, now: Instant) -> Result<(), ProbeFailure> {
         for _ in 0..PORT_TRIES_MAX {
             let Some(port) = self.ports.take(check.source, &mut rand::rng()) else { break };
-            match connect(SocketAddrV4::new(check.source, port), check.target) {
+            match connect(SocketAddr::new(check.source, port), check.target) {
                 Ok(stream) => return self.watch(check, stream, port, now),
                 Err(error) => {
                     self.ports.release(check.source, port);
@@ -343,9 +343,9 @@ enum ConnectError {
 }
 
 /// Begins a handshake without waiting for it.
-fn connect(source: SocketAddrV4, target: SocketAddrV4) -> Result<TcpStream, ConnectError> {
+fn connect(source: SocketAddr, target: SocketAddr) -> Result<TcpStream, ConnectError> {
     let local = |error: io::Error| ConnectError::Failed(ProbeFailure::Local(error.kind()));
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).map_err(local)?;
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), None).map_err(local)?;
     // Without it a port whose last connection, to whichever target, is in TIME_WAIT could not be bound.
     socket.set_reuse_address(true).map_err(local)?;
     match socket.bind(&source.into()) {
@@ -371,7 +371,7 @@ fn handshake(stream: &TcpStream) -> Option<Result<(), ProbeFailure>> {
         Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionReset => Some(Ok(())),
         Ok(Some(error)) | Err(error) => Some(Err(classify(&error))),
         Ok(None) => match stream.peer_addr() {
-            Ok(SocketAddr::V4(_) | SocketAddr::V6(_)) => Some(Ok(())),
+            Ok(_) => Some(Ok(())),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
             Err(error) => Some(Err(classify(&error))),
         },

@@ -167,7 +167,7 @@ mod tests {
     use leat_model::{Id, rest};
 
     fn site() -> Site {
-        Site { region: "local".into(), subnets: Vec::new() }
+        Site { region: "local".into(), ..Site::default() }
     }
 
     fn begin(disk: &FaultyDisk) -> State {

@@ -3,7 +3,7 @@
 use leat_abi::counters::{Counter, DropReason, ExceptionCounter, LcoreCounters, ListenerCounter, TargetCounter};
 use leat_abi::layout::PortBlock;
 use leat_model::rest::{
-    Conservation, Counters, LcoreStats, ListenerStats, PortStats, Protocol, Stats, TargetFlows, TargetStats, Totals,
+    Conservation, Counters, LcoreStats, ListenerStats, PortStats, Stats, TargetFlows, TargetStats, Totals,
 };
 use leat_model::{Model, resource};
 use std::sync::atomic::Ordering;
@@ -132,14 +132,14 @@ fn listener_stats(model: &Model, plane: Option<&Plane>) -> Vec<ListenerStats> {
     let mut all = Vec::new();
     for listener in model.listeners() {
         let name = model.load_balancer(listener.load_balancer).map(|lb| lb.name.clone()).unwrap_or_default();
-        for (protocol, slot) in [(Protocol::Tcp, listener.tcp_slot), (Protocol::Udp, listener.udp_slot)] {
-            let Some(slot) = slot else { continue };
+        for place in &listener.slots {
             all.push(ListenerStats {
                 load_balancer: name.clone(),
+                address: place.address,
                 port: listener.port,
-                protocol,
-                slot,
-                counters: ListenerCounter::ALL.iter().map(|c| (c.name().to_owned(), value(slot, *c))).collect(),
+                protocol: place.protocol,
+                slot: place.slot,
+                counters: ListenerCounter::ALL.iter().map(|c| (c.name().to_owned(), value(place.slot, *c))).collect(),
             });
         }
     }

@@ -1,7 +1,11 @@
 //! `leat load-balancer`
 
-use clap::Subcommand;
-use leat_model::rest::{CreateLoadBalancer, LoadBalancer, LoadBalancers, NodeSpec, Scheme};
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use leat_model::rest::{
+    CreateLoadBalancer, IpAddressType, LoadBalancer, LoadBalancers, ModifyLoadBalancer, NodeChange, NodeSpec, Scheme,
+};
 
 use super::word;
 use crate::client::{CallError, Client, segment};
@@ -9,17 +13,38 @@ use crate::output::{Output, fields, list};
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Create a load balancer with the address that clients connect to
-    #[command(after_help = "Example:\n  leat load-balancer create front --node zone-a=10.1.0.10")]
+    /// Create a load balancer with the addresses that clients connect to
+    #[command(
+        after_help = "\
+Examples:
+  leat load-balancer create front --node zone-a=10.1.0.10
+  leat load-balancer create front --node zone-a=10.1.0.10,2001:db8:1::10 --node zone-b=10.1.0.20,2001:db8:1::20
+  leat load-balancer create front --node zone-a=10.1.0.10 --secondary zone-a=10.1.0.11 --secondary zone-a=10.1.0.12",
+        group = clap::ArgGroup::new("clients").args(["nodes"]).required(true).multiple(true)
+    )]
     Create {
         /// 1–32 letters, digits and hyphens
         name: String,
-        /// A node: its zone and its address, in a subnet of a port
-        #[arg(long = "node", value_name = "ZONE=ADDRESS", required = true, value_parser = node)]
-        nodes: Vec<NodeSpec>,
+        #[command(flatten)]
+        nodes: NodeArgs,
         /// internet-facing or internal [default: internet-facing]
         #[arg(long, value_parser = scheme)]
         scheme: Option<Scheme>,
+    },
+    /// Change the address type, add zones, IPv6 addresses and secondary addresses
+    #[command(
+        after_help = "\
+Examples:
+  leat load-balancer modify front --node zone-a=2001:db8:1::10
+  leat load-balancer modify front --ip-address-type ipv4
+  leat load-balancer modify front --secondary zone-a=10.1.0.11 --secondary zone-a=10.1.0.12",
+        group = clap::ArgGroup::new("change").args(["nodes", "secondary", "ip_address_type"]).required(true).multiple(true)
+    )]
+    Modify {
+        /// Name or id
+        name: String,
+        #[command(flatten)]
+        nodes: NodeArgs,
     },
     /// List all load balancers
     List,
@@ -35,12 +60,69 @@ pub enum Command {
     },
 }
 
-fn node(text: &str) -> Result<NodeSpec, String> {
-    match text.split_once('=') {
-        Some((zone, address)) if !zone.is_empty() && !address.is_empty() => {
-            Ok(NodeSpec { zone: zone.into(), address: address.into() })
+#[derive(Args, Debug)]
+pub struct NodeArgs {
+    /// A node: its zone, its address in a subnet of a port, and its IPv6 address if it shall have one
+    #[arg(long = "node", value_name = "ZONE=ADDRESS[,IPV6]", value_parser = node)]
+    nodes: Vec<NodeChange>,
+    /// A further address towards targets, for more source ports; repeat for up to seven of a node
+    #[arg(long, value_name = "ZONE=ADDRESS", value_parser = secondary)]
+    secondary: Vec<(String, IpAddr)>,
+    /// ipv4 or dualstack [default: dualstack if a node has an IPv6 address]
+    #[arg(long, value_parser = ip_address_type)]
+    ip_address_type: Option<IpAddressType>,
+}
+
+impl NodeArgs {
+    fn address_type(&self) -> Option<IpAddressType> {
+        let dualstack = self.nodes.iter().any(|node| node.ipv6_address.is_some());
+        self.ip_address_type.or(dualstack.then_some(IpAddressType::Dualstack))
+    }
+
+    /// The nodes with their secondary addresses, each zone once where it was named by both options.
+    fn changes(&self) -> Vec<NodeChange> {
+        let mut changes = self.nodes.clone();
+        for (zone, address) in &self.secondary {
+            let known = changes.iter().position(|node| node.zone == *zone);
+            let at = known.unwrap_or_else(|| {
+                changes.push(NodeChange { zone: zone.clone(), ..NodeChange::default() });
+                changes.len() - 1
+            });
+            changes[at].secondary_addresses.get_or_insert_default().push(address.to_string());
         }
-        _ => Err("write ZONE=ADDRESS, for example zone-a=10.1.0.10".into()),
+        changes
+    }
+}
+
+const NODE: &str = "write ZONE=ADDRESS or ZONE=ADDRESS,IPV6, for example zone-a=10.1.0.10,2001:db8:1::10";
+
+fn node(text: &str) -> Result<NodeChange, String> {
+    let (zone, addresses) = text.split_once('=').filter(|(zone, _)| !zone.is_empty()).ok_or(NODE)?;
+    let mut node = NodeChange { zone: zone.into(), ..NodeChange::default() };
+    for text in addresses.split(',') {
+        let place = match text.parse() {
+            Ok(IpAddr::V4(_)) => &mut node.address,
+            Ok(IpAddr::V6(_)) => &mut node.ipv6_address,
+            Err(_) => return Err(NODE.into()),
+        };
+        if place.replace(text.into()).is_some() {
+            return Err("a node has one address of each kind; give others with --secondary".into());
+        }
+    }
+    Ok(node)
+}
+
+fn secondary(text: &str) -> Result<(String, IpAddr), String> {
+    let wrong = || "write ZONE=ADDRESS, for example zone-a=10.1.0.11".to_owned();
+    let (zone, address) = text.split_once('=').filter(|(zone, _)| !zone.is_empty()).ok_or_else(wrong)?;
+    Ok((zone.into(), address.parse().map_err(|_| wrong())?))
+}
+
+fn ip_address_type(text: &str) -> Result<IpAddressType, String> {
+    match text {
+        "ipv4" => Ok(IpAddressType::Ipv4),
+        "dualstack" => Ok(IpAddressType::Dualstack),
+        _ => Err("write ipv4 or dualstack".into()),
     }
 }
 
@@ -55,8 +137,23 @@ fn scheme(text: &str) -> Result<Scheme, String> {
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
     match command {
         Command::Create { name, nodes, scheme } => {
-            let body = CreateLoadBalancer { name: name.clone(), scheme: *scheme, nodes: nodes.clone() };
+            let spec = |node: NodeChange| NodeSpec {
+                zone: node.zone,
+                address: node.address.unwrap_or_default(),
+                ipv6_address: node.ipv6_address,
+                secondary_addresses: node.secondary_addresses.unwrap_or_default(),
+            };
+            let body = CreateLoadBalancer {
+                name: name.clone(),
+                scheme: *scheme,
+                ip_address_type: nodes.address_type(),
+                nodes: nodes.changes().into_iter().map(spec).collect(),
+            };
             output.show(&client.post("/v1/load-balancers", &body)?, describe);
+        }
+        Command::Modify { name, nodes } => {
+            let body = ModifyLoadBalancer { ip_address_type: nodes.address_type(), nodes: nodes.changes() };
+            output.show(&client.patch(&path(name), &body)?, describe);
         }
         Command::List => {
             output.show(&client.get::<LoadBalancers>("/v1/load-balancers")?, |answer| {
@@ -93,6 +190,14 @@ fn addresses(balancer: &LoadBalancer) -> String {
     addresses.join(" ")
 }
 
+fn secondary_addresses(balancer: &LoadBalancer) -> String {
+    let zones = balancer.availability_zones.iter();
+    let addresses: Vec<String> = zones
+        .flat_map(|zone| zone.secondary_addresses.iter().map(move |address| format!("{}={address}", zone.zone_name)))
+        .collect();
+    if addresses.is_empty() { "none".into() } else { addresses.join(" ") }
+}
+
 fn describe(balancer: &LoadBalancer) -> String {
     fields(&[
         ("name", balancer.name.clone()),
@@ -100,7 +205,9 @@ fn describe(balancer: &LoadBalancer) -> String {
         ("id", balancer.id.clone()),
         ("scheme", word(&balancer.scheme)),
         ("state", balancer.state.code.clone()),
+        ("address type", word(&balancer.ip_address_type)),
         ("nodes", addresses(balancer)),
+        ("secondary", secondary_addresses(balancer)),
         ("dns name", balancer.dns_name.clone()),
         ("created", balancer.created_time.clone()),
     ])

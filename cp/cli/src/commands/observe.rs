@@ -63,6 +63,10 @@ fn describe_status(status: &Status) -> String {
         let problems: Vec<String> = status.problems.iter().map(|problem| format!("  - {problem}")).collect();
         parts.push(format!("problems:\n{}", problems.join("\n")));
     }
+    if !status.warnings.is_empty() {
+        let warnings: Vec<String> = status.warnings.iter().map(|warning| format!("  - {warning}")).collect();
+        parts.push(format!("warnings:\n{}", warnings.join("\n")));
+    }
     let lcores = plane.lcores.iter().map(|lcore| {
         let busy = format!("{:.1}", lcore.busy_percent);
         [lcore.id.to_string(), lcore.cpu.to_string(), lcore.generation.to_string(), busy]

@@ -1,5 +1,7 @@
 //! `leat target`
 
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
 use clap::{Args, Subcommand};
 use leat_model::rest::{Applied, Target, TargetSpec, Targets, TargetsRequest};
 
@@ -32,19 +34,23 @@ pub enum Command {
 pub struct TargetsArgs {
     /// Target group: name or id
     target_group: String,
-    /// IPv4 address, with a port if it is not the group's
+    /// Address, with a port if it is not the group's; of IPv6 [ADDRESS]:PORT
     #[arg(value_name = "ADDRESS[:PORT]", required = true, value_parser = target)]
     targets: Vec<TargetSpec>,
 }
 
 fn target(text: &str) -> Result<TargetSpec, String> {
-    if text.parse::<std::net::Ipv6Addr>().is_ok() || text.starts_with('[') {
-        return Err("targets have IPv4 addresses, for example 10.2.0.11:8080".into());
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(TargetSpec { id: address.to_string(), port: None });
+    }
+    if let Ok(socket) = text.parse::<SocketAddrV6>() {
+        return Ok(TargetSpec { id: socket.ip().to_string(), port: Some(socket.port().into()) });
     }
     let Some((address, port)) = text.split_once(':') else {
         return Ok(TargetSpec { id: text.into(), port: None });
     };
-    let port = port.parse().map_err(|_| "write ADDRESS or ADDRESS:PORT, for example 10.2.0.11:8080")?;
+    let hint = "write ADDRESS or ADDRESS:PORT, for example 10.2.0.11:8080 or [2001:db8::11]:8080";
+    let port = port.parse().map_err(|_| hint)?;
     Ok(TargetSpec { id: address.into(), port: Some(port) })
 }
 
@@ -83,7 +89,8 @@ fn change(
     output.show(&answer, |answer| {
         let when = if answer.applied { "" } else { "; not every lcore works with it yet" };
         let targets = if count == 1 { "target" } else { "targets" };
-        format!("{count} {targets} {done} {group}{when}")
+        let warnings = answer.warnings.iter().map(|warning| format!("\nwarning: {warning}"));
+        format!("{count} {targets} {done} {group}{when}{}", warnings.collect::<String>())
     });
     Ok(())
 }
@@ -99,7 +106,10 @@ fn row(target: &Target) -> [String; 6] {
         (code, words) => code.clone().or_else(|| words.clone()).unwrap_or_default(),
     };
     [
-        format!("{}:{}", target.id, target.port),
+        match target.id.parse() {
+            Ok(address) => SocketAddr::new(address, target.port).to_string(),
+            Err(_) => format!("{}:{}", target.id, target.port),
+        },
         health.state.to_string(),
         target.flows.active.to_string(),
         target.flows.new.to_string(),

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use leat_model::rest::{
     Attributes, AttributesBody, CreateTargetGroup, HealthCheckPort, ModifyHealthCheck, ModifyTargetGroup, Protocol,
-    TargetGroup, TargetGroups, TargetType,
+    TargetAddressType, TargetGroup, TargetGroups, TargetType,
 };
 
 use super::{protocol, word};
@@ -17,7 +17,8 @@ pub enum Command {
 Examples:
   leat target-group create web --protocol TCP --port 8080
   leat target-group create dns --protocol UDP --port 53 --health-check-port 8053 --health-check-interval 10
-  leat target-group create api --protocol TCP --port 443 --attribute preserve_client_ip.enabled=true")]
+  leat target-group create api --protocol TCP --port 443 --attribute preserve_client_ip.enabled=true
+  leat target-group create web6 --protocol TCP --port 8080 --ip-address-type ipv6")]
     Create {
         /// 1–32 letters, digits and hyphens
         name: String,
@@ -27,6 +28,9 @@ Examples:
         /// Port of targets registered without one, 1–65535
         #[arg(long)]
         port: i64,
+        /// ipv4 or ipv6: the addresses of its targets [default: ipv4]
+        #[arg(long, value_parser = ip_address_type)]
+        ip_address_type: Option<TargetAddressType>,
         #[command(flatten)]
         health_check: HealthCheckArgs,
         /// An attribute that shall differ from its default; repeat for more (docs/api.md lists them)
@@ -114,6 +118,14 @@ fn health_check_port(text: &str) -> Result<HealthCheckPort, String> {
     }
 }
 
+fn ip_address_type(text: &str) -> Result<TargetAddressType, String> {
+    match text {
+        "ipv4" => Ok(TargetAddressType::Ipv4),
+        "ipv6" => Ok(TargetAddressType::Ipv6),
+        _ => Err("write ipv4 or ipv6".into()),
+    }
+}
+
 fn attribute(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, for example preserve_client_ip.enabled=true")?;
     Ok((key.into(), value.into()))
@@ -121,12 +133,13 @@ fn attribute(text: &str) -> Result<(String, String), String> {
 
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
     match command {
-        Command::Create { name, protocol, port, health_check, attributes } => {
+        Command::Create { name, protocol, port, ip_address_type, health_check, attributes } => {
             let body = CreateTargetGroup {
                 name: name.clone(),
                 protocol: *protocol,
                 port: *port,
                 target_type: TargetType::Ip,
+                ip_address_type: ip_address_type.unwrap_or_default(),
                 health_check: health_check.body(),
                 attributes: attributes.iter().cloned().collect(),
             };
@@ -196,6 +209,7 @@ fn describe(group: &TargetGroup) -> String {
         ("id", group.id.clone()),
         ("protocol", group.protocol.to_string()),
         ("port", group.port.to_string()),
+        ("address type", word(&group.ip_address_type)),
         ("health check", check_port(group)),
         ("  interval", format!("{} s", check.interval_seconds)),
         ("  timeout", format!("{} s", check.timeout_seconds)),

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     fn port(device: &str) -> Port {
-        Port { name: "p0".into(), device: device.into(), addresses: vec![], routes: vec![] }
+        Port { name: "p0".into(), device: device.into(), addresses: vec![], routes: vec![], endpoint: None }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What can be watched: statistics, live flows, traces.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +107,8 @@ pub struct TargetStats {
 pub struct ListenerStats {
     /// Name of its load balancer.
     pub load_balancer: String,
+    /// Address of the node; a listener is listed for each, of both kinds.
+    pub address: IpAddr,
     /// Port.
     pub port: u16,
     /// `TCP` or `UDP`; a TCP_UDP listener is listed twice.

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 enum Step {
     LoadBalancer(u8),
     DeleteLoadBalancer(u8),
+    AddressType(u8, bool),
+    AddZone(u8),
     Listener(u8, u8, u8, u8),
     ModifyListener(u8, u8, u8, u8),
     DeleteListener(u8, u8),
@@ -31,6 +33,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..3u8).prop_map(Step::LoadBalancer),
         (0..3u8).prop_map(Step::DeleteLoadBalancer),
+        (0..3u8, any::<bool>()).prop_map(|(a, b)| Step::AddressType(a, b)),
+        (0..3u8).prop_map(Step::AddZone),
         (0..3u8, 0..3u8, 0..3u8, 0..4u8).prop_map(|(a, b, c, d)| Step::Listener(a, b, c, d)),
         (0..3u8, 0..3u8, 0..3u8, 0..4u8).prop_map(|(a, b, c, d)| Step::ModifyListener(a, b, c, d)),
         (0..3u8, 0..3u8).prop_map(|(a, b)| Step::DeleteListener(a, b)),
@@ -61,6 +65,28 @@ fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
     let command = match step.clone() {
         Step::LoadBalancer(n) => bench.load_balancer(&name(n), &format!("10.1.0.{}", 10 + n)),
         Step::DeleteLoadBalancer(n) => Command::DeleteLoadBalancer { load_balancer: name(n) },
+        Step::AddressType(n, dualstack) => {
+            let ip_address_type = Some(if dualstack { IpAddressType::Dualstack } else { IpAddressType::Ipv4 });
+            let node = |(zone, last): (&str, u8)| rest::NodeChange {
+                zone: zone.into(),
+                ipv6_address: dualstack.then(|| format!("fd00:1::{last}")),
+                ..Default::default()
+            };
+            let zones = [("zone-a", 10 + n), ("zone-b", 20 + n)].map(node).into_iter();
+            let known = bench.model.find_load_balancer(&name(n)).map_or(0, |lb| lb.nodes.len());
+            let request = rest::ModifyLoadBalancer { ip_address_type, nodes: zones.take(known).collect() };
+            Command::ModifyLoadBalancer { load_balancer: name(n), request }
+        }
+        Step::AddZone(n) => {
+            let node = rest::NodeChange {
+                zone: "zone-b".into(),
+                address: Some(format!("10.1.0.{}", 20 + n)),
+                ipv6_address: None,
+                secondary_addresses: Some(vec![format!("10.1.0.{}", 30 + n)]),
+            };
+            let request = rest::ModifyLoadBalancer { ip_address_type: None, nodes: vec![node] };
+            Command::ModifyLoadBalancer { load_balancer: name(n), request }
+        }
         Step::Listener(lb, protocol, at, group) => {
             bench.listener(&name(lb), PROTOCOLS[usize::from(protocol)], port(at), &name(group))
         }
@@ -135,7 +161,7 @@ proptest! {
     fn invariants_hold(steps in proptest::collection::vec(step(), 1..60)) {
         let mut bench = Bench::new();
         for step in &steps {
-            let holders = |model: &Model| -> BTreeMap<u16, (Id, std::net::Ipv4Addr, u16, u8)> {
+            let holders = |model: &Model| -> BTreeMap<u16, (Id, std::net::IpAddr, u16, u8)> {
                 model.targets().map(|t| (t.slot, (t.group, t.address, t.port, t.generation))).collect()
             };
             let (before, epoch) = (holders(&bench.model), bench.model.epoch());

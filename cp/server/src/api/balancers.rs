@@ -24,6 +24,16 @@ pub(super) async fn show(State(app): State<App>, Params(lb): Params<String>) -> 
     ok(model.show_load_balancer(model.find_load_balancer(&lb)?))
 }
 
+pub(super) async fn modify(
+    State(app): State<App>,
+    Params(load_balancer): Params<String>,
+    Body(request): Body<rest::ModifyLoadBalancer>,
+) -> Answer<rest::LoadBalancer> {
+    let changed = app.change(Command::ModifyLoadBalancer { load_balancer, request }).await?;
+    let id = changed.effects.id.unwrap_or(Id(0)).to_string();
+    ok(changed.model.show_load_balancer(changed.model.find_load_balancer(&id)?))
+}
+
 pub(super) async fn delete(State(app): State<App>, Params(load_balancer): Params<String>) -> Answer<Nothing> {
     app.change(Command::DeleteLoadBalancer { load_balancer }).await?;
     ok(Nothing {})

@@ -1,6 +1,6 @@
 //! Target groups, their attributes and targets.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Json;
@@ -72,16 +72,19 @@ pub(super) async fn modify_attributes(
     ok(show_attributes(changed_group(&changed)?))
 }
 
-/// `address` or `address:port`.
-fn socket(text: &str, default_port: u16) -> Result<(Ipv4Addr, u16), Error> {
-    let (address, port) = match text.rsplit_once(':') {
+/// `address` or `address:port`, of IPv6 `[address]:port`.
+fn socket(text: &str, default_port: u16) -> Result<(IpAddr, u16), Error> {
+    if let Ok(socket) = text.parse::<SocketAddr>().as_ref() {
+        return Ok((socket.ip(), check::port("target", socket.port().into())?));
+    }
+    match text.rsplit_once(':').filter(|(address, _)| !address.contains(':') || address.ends_with(']')) {
         Some((address, port)) => {
             let number = port.parse().map_err(|_| super::body::port(port).err());
-            (address, check::port("target", number.unwrap_or(0))?)
+            let port = check::port("target", number.unwrap_or(0))?;
+            Ok((check::address(Code::InvalidTarget, "target", address)?, port))
         }
-        None => (text, default_port),
-    };
-    Ok((check::ipv4(Code::InvalidTarget, "target", address)?, port))
+        None => Ok((check::address(Code::InvalidTarget, "target", text)?, default_port)),
+    }
 }
 
 pub(super) async fn targets(
@@ -135,7 +138,8 @@ pub(super) async fn register(
 ) -> Answer<rest::Applied> {
     let command = Command::RegisterTargets { target_group, targets: request.targets };
     let changed = app.change_and_wait(command, patience(query)?).await?;
-    ok(rest::Applied { applied: changed.applied })
+    let warnings = changed_group(&changed).map_or_else(|_| Vec::new(), |group| changed.model.group_warnings(group));
+    ok(rest::Applied { applied: changed.applied, warnings })
 }
 
 /// 200 when every lcore has the new tables, 202 when they follow.
@@ -148,5 +152,5 @@ pub(super) async fn deregister(
     let command = Command::DeregisterTargets { target_group, targets: request.targets };
     let Changed { applied, .. } = app.change_and_wait(command, patience(query)?).await?;
     let status = if applied { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(rest::Applied { applied })))
+    Ok((status, Json(rest::Applied { applied, warnings: Vec::new() })))
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use leat_abi::flow::protocol;
 use leat_abi::message::{ANY_PORT, Filter, TRACE_PACKETS_MAX};
 use leat_model::error::Shown;
+use leat_model::resource::ListenerSlot;
 use leat_model::rest::{self, Protocol};
 use leat_model::{Code, Error, Model, check};
 use tokio::sync::oneshot;
@@ -23,6 +24,7 @@ pub(super) async fn status(State(app): State<App>) -> Answer<rest::Status> {
         epoch: app.state.model().epoch(),
         applied_epoch: progress.applied_epoch,
         problems: app.publisher.problems(),
+        warnings: app.state.model().warnings(),
         data_plane: app.publisher.plane().map(|plane| plane.status()).unwrap_or_default(),
     })
 }
@@ -133,9 +135,8 @@ fn listener_names(model: &Model) -> HashMap<u16, String> {
     let mut names = HashMap::new();
     for listener in model.listeners() {
         let balancer = model.load_balancer(listener.load_balancer).map_or("", |balancer| &balancer.name);
-        for (protocol, slot) in [(Protocol::Tcp, listener.tcp_slot), (Protocol::Udp, listener.udp_slot)] {
-            names.extend(slot.map(|slot| (slot, format!("{balancer} {protocol} {}", listener.port))));
-        }
+        let name = |place: &ListenerSlot| (place.slot, format!("{balancer} {} {}", place.protocol, listener.port));
+        names.extend(listener.slots.iter().map(name));
     }
     names
 }

@@ -9,7 +9,7 @@ const NOW: Now = Now { wall_ms: 0, mono_ms: 0 };
 
 fn model(subnets: &[(&str, &str)]) -> Model {
     let subnets = subnets.iter().map(|(port, net)| ((*port).to_owned(), net.parse().expect("a net"))).collect();
-    Model::new(Site { region: "local".into(), subnets }, Quotas::default(), [7, 8])
+    Model::new(Site { region: "local".into(), subnets, ..Site::default() }, Quotas::default(), [7, 8])
 }
 
 fn request<T: serde::de::DeserializeOwned>(value: Value) -> T {
@@ -135,6 +135,73 @@ fn attributes_become_switches_of_the_group() {
     let command = Command::ModifyAttributes { target_group: "web".into(), attributes: request(attributes) };
     apply(&mut model, command);
     assert_eq!(switches(&model), (true, true, true));
+}
+
+/// req: IPT-07, IPT-08, ZN-01, S9.7, S17.1
+#[test]
+fn listeners_stand_on_every_address_and_speak_to_targets_from_addresses_of_their_kind() {
+    let subnets = [("p0", "10.1.0.2/24"), ("p0", "fd00:1::2/64"), ("p1", "10.2.0.2/24"), ("p1", "fd00:2::2/64")];
+    let mut model = model(&subnets);
+    let nodes = json!([
+        {"zone": "a", "address": "10.1.0.10", "ipv6Address": "fd00:1::10", "secondaryAddresses": ["10.1.0.12", "fd00:1::12", "10.1.0.11"]},
+        {"zone": "b", "address": "10.1.0.20", "ipv6Address": "fd00:1::20"},
+    ]);
+    let lb = json!({"name": "web", "ipAddressType": "dualstack", "nodes": nodes});
+    apply(&mut model, Command::CreateLoadBalancer { request: request(lb), id: Id(1) });
+    for (name, kind, port, id) in [("four", "ipv4", 80, 2), ("six", "ipv6", 81, 4)] {
+        let group = json!({"name": name, "protocol": "TCP", "port": 8080, "ipAddressType": kind});
+        apply(&mut model, Command::CreateTargetGroup { request: request(group), id: Id(id) });
+        let listener = request(json!({"protocol": "TCP", "port": port, "targetGroup": name}));
+        apply(&mut model, Command::CreateListener { load_balancer: "web".into(), request: listener, id: Id(id + 1) });
+    }
+    let target = |group: &str, id: &str| Command::RegisterTargets {
+        target_group: group.into(),
+        targets: vec![request(json!({"id": id}))],
+    };
+    apply(&mut model, target("four", "10.2.0.11"));
+    apply(&mut model, target("six", "fd00:2::11"));
+    let mut view = view();
+    view.next_hops.insert("fd00:2::11".parse().expect("an address"), netlink::NextHop { port: 1, mac: [2; 6] });
+    let compiled = compile(&model, &view, &ports(), &shape(), 5, &mut TableCache::default());
+    assert_eq!(compiled.problems, [""; 0]);
+    let snapshot = compiled.snapshot;
+    let shown: Vec<String> = snapshot
+        .listeners
+        .iter()
+        .map(|l| {
+            let sources: Vec<String> = l.sources.iter().map(ToString::to_string).collect();
+            format!("{} {} {}: {}", l.slot, l.vip, l.port, sources.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "0 10.1.0.10 80: 10.1.0.10 10.1.0.12 10.1.0.11",
+            "1 fd00:1::10 80: 10.1.0.10 10.1.0.12 10.1.0.11",
+            "2 10.1.0.20 80: 10.1.0.20",
+            "3 fd00:1::20 80: 10.1.0.20",
+            "4 10.1.0.10 81: fd00:1::10 fd00:1::12",
+            "5 fd00:1::10 81: fd00:1::10 fd00:1::12",
+            "6 10.1.0.20 81: fd00:1::20",
+            "7 fd00:1::20 81: fd00:1::20",
+        ]
+    );
+    let nodes = snapshot.locals.iter().filter(|local| local.kind == LocalKind::Node);
+    assert_eq!(nodes.map(|local| local.port).collect::<Vec<_>>(), [1; 7]);
+    assert!(snapshot.targets[1].next_hop.is_some());
+    assert_eq!(Snapshot::decode(&snapshot.encode(), 5, shape().limits), Ok(snapshot));
+}
+
+/// req: CIP-06, PP2-06, S12.3, S14.4
+#[test]
+fn choices_of_the_site_are_in_every_snapshot() {
+    let subnets = vec![("p0".to_owned(), "10.1.0.2/24".parse().expect("a net"))];
+    let endpoints = vec![("p1".to_owned(), "vpce-1".to_owned()), ("p7".to_owned(), "vpce-2".to_owned())];
+    let site = Site { subnets, endpoints, hairpin_next_target: true, sticky_by_64: true, ..Site::default() };
+    let Compiled { snapshot, problems, .. } = compiled(&Model::new(site, Quotas::default(), [7, 8]));
+    assert!(snapshot.hairpin_next_target && snapshot.sticky_by_64);
+    assert_eq!(snapshot.endpoints, [Endpoint { port: 0, id: "vpce-1".into() }]);
+    assert!(problems[0].contains("no port p7"), "{problems:?}");
 }
 
 #[test]

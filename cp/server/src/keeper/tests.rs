@@ -74,11 +74,11 @@ fn checks_follow_the_targets() {
         model.check_plans().iter().map(|plan| check(&model, plan, 0)).collect()
     };
     let first = checks(&bench);
-    assert_eq!(first[0].source, Ipv4Addr::new(10, 1, 0, 10));
+    assert_eq!(first[0].source, IpAddr::from([10, 1, 0, 10]));
     assert_eq!((first[0].interval, first[0].timeout), (Duration::from_secs(30), Duration::from_secs(10)));
     assert_eq!(slot_of(first[0].id), (0, 0));
     let reserved = reserved_ports(&bench.state.model());
-    assert_eq!(reserved[&Ipv4Addr::new(10, 1, 0, 10)], HashSet::from([2000]));
+    assert_eq!(reserved[&IpAddr::from([10, 1, 0, 10])], HashSet::from([2000]));
     // Draining it is the same check; registered again it is a new one.
     change(&bench, Command::DeregisterTargets { target_group: "a".into(), targets: target("10.2.0.11") });
     assert_eq!(checks(&bench), first);

@@ -65,6 +65,9 @@ impl Follower {
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv6Rule,
         ];
         let (mut listener, _listener_handle, mut events) = rtnetlink::new_multicast_connection(&groups)?;
         let _ = listener.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BYTES);
@@ -184,7 +187,7 @@ impl Follower {
         self.prepared.retain(|index| observed.taps.iter().flatten().any(|tap| tap.index == *index));
         for (port, tap) in config.ports.iter().zip(&observed.taps) {
             if tap.is_some_and(|tap| self.prepared.insert(tap.index))
-                && let Err(error) = kernel::set_sysctls(&port.tap)
+                && let Err(error) = kernel::set_sysctls(port)
             {
                 self.complain(format!("cannot set {error}"));
             }

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::stream::{Stream, TryStreamExt};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -19,7 +19,7 @@ use rtnetlink::{AddressMessageBuilder, Error, Handle, IpVersion, LinkUnspec, Rou
 
 use super::plan::{Address, Change, MAIN, Observed, Rule, Tap, TapRoute};
 use super::view::{Neighbour, Neighbours, Unresolved};
-use super::{NetConfig, PROTOCOL, Prefix, TABLE};
+use super::{NetConfig, PROTOCOL, PortConfig, Prefix, TABLE, prefix};
 
 /// Linux's table of its own addresses; routes there lead to nobody.
 const LOCAL: u32 = 255;
@@ -51,22 +51,32 @@ pub async fn observe(handle: &Handle, config: &NetConfig, added: &Added) -> Resu
             observed.addresses.push(Address { port, prefix, ours });
         }
     }
-    let filter = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    for route in all(handle.route().get(filter).execute()).await? {
-        observed.routes.extend(read_route(&route, &ports));
+    let ipv4 = (RouteMessageBuilder::<Ipv4Addr>::new().build(), IpVersion::V4);
+    let ipv6 = (RouteMessageBuilder::<Ipv6Addr>::new().build(), IpVersion::V6);
+    for (filter, version) in [Some(ipv4), has_ipv6().then_some(ipv6)].into_iter().flatten() {
+        for route in all(handle.route().get(filter).execute()).await? {
+            observed.routes.extend(read_route(&route, &ports));
+        }
+        // A kernel without policy routing has no rules; adding one will tell.
+        let rules = all(handle.rule().get(version).execute()).await.unwrap_or_default();
+        observed.rules.extend(rules.iter().filter_map(read_rule));
     }
-    // A kernel without policy routing has no rules; adding one will tell.
-    let rules = all(handle.rule().get(IpVersion::V4).execute()).await.unwrap_or_default();
-    observed.rules = rules.iter().filter_map(read_rule).collect();
     Ok(observed)
+}
+
+/// Whether the kernel has IPv6 at all.
+fn has_ipv6() -> bool {
+    std::path::Path::new("/proc/sys/net/ipv6").exists()
 }
 
 /// Reads the neighbours on our TAPs.
 pub async fn neighbours(handle: &Handle, observed: &Observed) -> Result<Neighbours, Error> {
     let mut table = Neighbours::new();
-    let request = handle.neighbours().get().set_address_family(AddressFamily::Inet);
-    for message in all(request.execute()).await? {
-        take_neighbour(&mut table, observed, &message, true);
+    for (family, there) in [(AddressFamily::Inet, true), (AddressFamily::Inet6, has_ipv6())] {
+        let request = handle.neighbours().get().set_address_family(family);
+        for message in if there { all(request.execute()).await? } else { Vec::new() } {
+            take_neighbour(&mut table, observed, &message, true);
+        }
     }
     Ok(table)
 }
@@ -78,7 +88,8 @@ pub fn take_neighbour(table: &mut Neighbours, observed: &Observed, message: &Nei
         return false;
     }
     let address = message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     });
     let mac = message.attributes.iter().find_map(|attribute| match attribute {
@@ -116,8 +127,12 @@ pub async fn apply(handle: &Handle, observed: &Observed, added: &mut Added, chan
         }
         Change::AddAddress(port, prefix) => {
             let index = index(port)?;
-            let mut request = handle.address().add(index, IpAddr::V4(prefix.address), prefix.length);
-            request.message_mut().attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
+            let mut request = handle.address().add(index, prefix.address, prefix.length);
+            let attributes = &mut request.message_mut().attributes;
+            attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
+            if prefix.address.is_ipv6() {
+                attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            }
             let result = request.execute().await;
             if result.is_ok() {
                 added.insert((index, prefix));
@@ -126,9 +141,16 @@ pub async fn apply(handle: &Handle, observed: &Observed, added: &mut Added, chan
         }
         Change::DeleteAddress(port, prefix) => {
             let index = index(port)?;
-            let builder = AddressMessageBuilder::<Ipv4Addr>::new().index(index);
             added.remove(&(index, prefix));
-            handle.address().del(builder.address(prefix.address, prefix.length).build()).execute().await
+            let message = match prefix.address {
+                IpAddr::V4(v4) => {
+                    AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(v4, prefix.length).build()
+                }
+                IpAddr::V6(v6) => {
+                    AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(v6, prefix.length).build()
+                }
+            };
+            handle.address().del(message).execute().await
         }
         // Never replaces: a route of somebody else's to the same network stays, and ours is refused.
         Change::AddRoute(route) => handle.route().add(route_message(&route, index(route.port)?)).execute().await,
@@ -143,18 +165,29 @@ pub async fn apply(handle: &Handle, observed: &Observed, added: &mut Added, chan
     result.map_err(into_io)
 }
 
-/// Has Linux send ARP requests for a neighbour, as a packet to it would (`ip neigh replace … use`).
+/// Has Linux send ARP requests or neighbour solicitations for a neighbour, as a packet to it would (`ip neigh replace … use`).
 pub async fn ask_for(handle: &Handle, (index, address): Unresolved) -> io::Result<()> {
-    let request = handle.neighbours().add(index, IpAddr::V4(address));
+    let request = handle.neighbours().add(index, address);
     let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
     request.execute().await.map_err(into_io)
 }
 
-/// Sets what [`super`] lists for a TAP.
-pub fn set_sysctls(tap: &str) -> io::Result<()> {
+/// Sets what [`super`] lists for a port's TAP.
+pub fn set_sysctls(port: &PortConfig) -> io::Result<()> {
+    let set = |version: &str, name: &str, value: &str| {
+        let path = format!("/proc/sys/net/{version}/conf/{}/{name}", port.tap);
+        std::fs::write(&path, value).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+    };
     for (name, value) in [("rp_filter", "2"), ("arp_ignore", "1"), ("arp_announce", "2")] {
-        let path = format!("/proc/sys/net/ipv4/conf/{tap}/{name}");
-        std::fs::write(&path, value).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+        set("ipv4", name, value)?;
+    }
+    if has_ipv6() {
+        for name in ["accept_ra", "accept_dad"] {
+            set("ipv6", name, "0")?;
+        }
+    }
+    if port.addresses.iter().any(|prefix| prefix.address.is_ipv6()) {
+        set("ipv6", "disable_ipv6", "0")?;
     }
     Ok(())
 }
@@ -200,13 +233,18 @@ async fn all<T>(stream: impl Stream<Item = Result<T, Error>>) -> Result<Vec<T>, 
 }
 
 fn read_address(message: &AddressMessage) -> Option<(Prefix, bool)> {
-    if message.header.family != AddressFamily::Inet {
-        return None;
-    }
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+    // IPv4 has both, the peer's address as the other one; IPv6 has no local one unless there is a peer.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
         _ => None,
-    })?;
+    });
+    let only = || {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(*address),
+            _ => None,
+        })
+    };
+    let address = local.or_else(only)?;
     let mark = AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL));
     Some((Prefix { address, length: message.header.prefix_len }, message.attributes.contains(&mark)))
 }
@@ -214,17 +252,20 @@ fn read_address(message: &AddressMessage) -> Option<(Prefix, bool)> {
 /// A unicast route over one of our TAPs; of several next hops, the first that is.
 fn read_route(message: &RouteMessage, ports: &HashMap<u32, usize>) -> Option<(TapRoute, bool)> {
     let header = &message.header;
-    if header.address_family != AddressFamily::Inet
-        || header.kind != RouteType::Unicast
-        || header.flags.intersects(RouteFlags::Dead | RouteFlags::Cloned)
-    {
+    let mut to: IpAddr = match header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
+    if header.kind != RouteType::Unicast || header.flags.intersects(RouteFlags::Dead | RouteFlags::Cloned) {
         return None;
     }
     let mut table = u32::from(header.table);
-    let (mut to, mut metric, mut hop) = (Ipv4Addr::UNSPECIFIED, 0, None);
+    let (mut metric, mut hop) = (0, None);
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => to = *address,
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => to = IpAddr::V4(*address),
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => to = IpAddr::V6(*address),
             RouteAttribute::Priority(priority) => metric = *priority,
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::MultiPath(hops) => {
@@ -245,39 +286,45 @@ fn read_route(message: &RouteMessage, ports: &HashMap<u32, usize>) -> Option<(Ta
     (table != LOCAL).then_some((TapRoute { port, to, via, metric, table }, ours))
 }
 
-fn gateway(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
+        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     })
 }
 
 fn route_message(route: &TapRoute, index: u32) -> RouteMessage {
-    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(route.to.address, route.to.length)
-        .output_interface(index)
-        .table_id(route.table)
-        .protocol(RouteProtocol::Other(PROTOCOL));
-    if let Some(via) = route.via {
-        builder = builder.gateway(via);
-    }
+    let on_wire = |address| match address {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    };
+    let mut message = if route.to.address.is_ipv4() {
+        RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index).table_id(route.table).build()
+    } else {
+        RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index).table_id(route.table).build()
+    };
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.destination_prefix_length = route.to.length;
+    message.attributes.push(RouteAttribute::Destination(on_wire(route.to.address)));
+    message.attributes.extend(route.via.map(|via| RouteAttribute::Gateway(on_wire(via))));
     if route.metric != 0 {
-        builder = builder.priority(route.metric);
+        message.attributes.push(RouteAttribute::Priority(route.metric));
     }
-    builder.build()
+    message
 }
 
 fn rule_message(rule: Rule) -> RuleMessage {
     let mut message = RuleMessage::default();
-    message.header.family = AddressFamily::Inet;
-    message.header.action = RuleAction::ToTable;
-    message.header.src_len = 32;
     let (source, table, priority) = match rule {
         Rule::MainButDefault(source) => (source, MAIN, PRIORITY_MAIN),
         Rule::Ours(source) => (source, TABLE, PRIORITY_OURS),
     };
+    message.header.family = if source.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.action = RuleAction::ToTable;
+    message.header.src_len = prefix::bits(source);
     message.attributes = vec![
-        RuleAttribute::Source(IpAddr::V4(source)),
+        RuleAttribute::Source(source),
         RuleAttribute::Table(table),
         RuleAttribute::Priority(priority),
         RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
@@ -291,7 +338,7 @@ fn rule_message(rule: Rule) -> RuleMessage {
 fn read_rule(message: &RuleMessage) -> Option<Rule> {
     let has = |attribute: RuleAttribute| message.attributes.contains(&attribute);
     let source = message.attributes.iter().find_map(|attribute| match attribute {
-        RuleAttribute::Source(IpAddr::V4(source)) => Some(*source),
+        RuleAttribute::Source(source) => Some(*source),
         _ => None,
     })?;
     if !has(RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL))) {

@@ -1,12 +1,14 @@
 //! What must change in Linux. Pure: configuration and what is observed go in, changes come out.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{METRIC, NetConfig, Prefix, TABLE};
 
 /// The main routing table.
 pub const MAIN: u32 = 254;
+/// What IPv6 makes of a route without a metric.
+const IPV6_METRIC: u32 = 1024;
 
 /// One of our TAPs as Linux has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct Address {
 pub struct TapRoute {
     pub port: usize,
     pub to: Prefix,
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     pub metric: u32,
     pub table: u32,
 }
@@ -42,9 +44,9 @@ pub struct TapRoute {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// Every route of the main table but the default.
-    MainButDefault(Ipv4Addr),
+    MainButDefault(IpAddr),
     /// Our table.
-    Ours(Ipv4Addr),
+    Ours(IpAddr),
 }
 
 /// What Linux has, as far as it concerns us.
@@ -113,7 +115,7 @@ pub fn plan(config: &NetConfig, observed: &Observed) -> Vec<Change> {
 }
 
 /// The port that holds a node address: the one whose subnet contains it, longest match first.
-pub fn node_port(config: &NetConfig, node: Ipv4Addr) -> Option<usize> {
+pub fn node_port(config: &NetConfig, node: IpAddr) -> Option<usize> {
     let subnets =
         config.ports.iter().enumerate().flat_map(|(port, config)| config.addresses.iter().map(move |a| (port, a)));
     subnets
@@ -147,7 +149,8 @@ fn wanted_routes(config: &NetConfig) -> Vec<TapRoute> {
     for (port, ports) in config.ports.iter().enumerate() {
         for route in &ports.routes {
             let to = route.to.network();
-            let route = TapRoute { port, to, via: Some(route.via), metric: 0, table: MAIN };
+            let metric = if to.address.is_ipv4() { 0 } else { IPV6_METRIC };
+            let route = TapRoute { port, to, via: Some(route.via), metric, table: MAIN };
             if to.length == 0 {
                 let metric = METRIC + u32::try_from(port).unwrap_or(u32::MAX - METRIC);
                 wanted.push(TapRoute { metric, ..route });
@@ -161,15 +164,12 @@ fn wanted_routes(config: &NetConfig) -> Vec<TapRoute> {
 }
 
 fn wanted_rules(config: &NetConfig) -> HashSet<Rule> {
-    let mut wanted = HashSet::new();
-    if config.ports.iter().flat_map(|port| &port.routes).any(|route| route.to.length == 0) {
-        let own = config.ports.iter().flat_map(|port| port.addresses.iter().map(|prefix| prefix.address));
-        for source in own.chain(config.node_addresses.iter().copied()) {
-            wanted.insert(Rule::MainButDefault(source));
-            wanted.insert(Rule::Ours(source));
-        }
-    }
-    wanted
+    let mut defaults = config.ports.iter().flat_map(|port| &port.routes).filter(|route| route.to.length == 0);
+    let kinds = [defaults.clone().any(|route| route.via.is_ipv4()), defaults.any(|route| route.via.is_ipv6())];
+    let own = config.ports.iter().flat_map(|port| port.addresses.iter().map(|prefix| prefix.address));
+    let sources = own.chain(config.node_addresses.iter().copied());
+    let steered = sources.filter(|source| kinds[usize::from(source.is_ipv6())]);
+    steered.flat_map(|source| [Rule::MainButDefault(source), Rule::Ours(source)]).collect()
 }
 
 #[cfg(test)]
@@ -181,7 +181,7 @@ mod tests {
         text.parse().expect(text)
     }
 
-    fn ip(text: &str) -> Ipv4Addr {
+    fn ip(text: &str) -> IpAddr {
         text.parse().expect(text)
     }
 
@@ -265,10 +265,11 @@ mod tests {
     #[test]
     fn a_default_route_brings_a_table_and_rules() {
         let mut config = config();
-        config.ports[0].routes.push(Route { to: prefix("default"), via: ip("10.1.0.1") });
+        config.ports[0].routes.push(Route { to: prefix("0.0.0.0/0"), via: ip("10.1.0.1") });
         let mut observed = Observed { taps: taps(), ..Observed::default() };
         let changes = plan(&config, &observed);
-        let route = TapRoute { port: 0, to: prefix("default"), via: Some(ip("10.1.0.1")), metric: METRIC, table: MAIN };
+        let route =
+            TapRoute { port: 0, to: prefix("0.0.0.0/0"), via: Some(ip("10.1.0.1")), metric: METRIC, table: MAIN };
         assert!(changes.contains(&Change::AddRoute(route)));
         assert!(changes.contains(&Change::AddRoute(TapRoute { table: TABLE, ..route })));
         for source in ["10.1.0.2", "10.1.7.2", "10.1.7.10", "10.1.0.10", "192.0.2.1"] {
@@ -281,5 +282,31 @@ mod tests {
         let changes = plan(&config, &observed);
         carry_out(&mut observed, &changes);
         assert!(observed.rules.is_empty() && observed.routes.is_empty());
+    }
+
+    #[test]
+    fn ipv6_has_routes_and_rules_of_its_own() {
+        let mut config = config();
+        config.ports[0].addresses.push(prefix("fd00:1::2/64"));
+        config.node_addresses.push(ip("fd00:1::10"));
+        config.ports[0].routes.push(Route { to: prefix("fd00:9::/48"), via: ip("fd00:1::1") });
+        config.ports[0].routes.push(Route { to: prefix("::/0"), via: ip("fe80::1") });
+        let mut observed = Observed { taps: taps(), ..Observed::default() };
+        let changes = plan(&config, &observed);
+        assert!(changes.contains(&Change::AddAddress(0, prefix("fd00:1::10/128"))));
+        let to = |to, via, metric, table| TapRoute { port: 0, to: prefix(to), via: Some(ip(via)), metric, table };
+        for route in [
+            to("fd00:9::/48", "fd00:1::1", IPV6_METRIC, MAIN),
+            to("::/0", "fe80::1", METRIC, MAIN),
+            to("::/0", "fe80::1", METRIC, TABLE),
+        ] {
+            assert!(changes.contains(&Change::AddRoute(route)), "{route:?}");
+        }
+        for source in ["fd00:1::2", "fd00:1::10"] {
+            assert!(changes.contains(&Change::AddRule(Rule::Ours(ip(source)))), "{source}");
+        }
+        assert!(!changes.contains(&Change::AddRule(Rule::Ours(ip("10.1.0.2")))), "IPv4 has no default route here");
+        carry_out(&mut observed, &changes);
+        assert_eq!(plan(&config, &observed), []);
     }
 }

@@ -69,7 +69,7 @@ fn add_link(outside: &str) {
     ip_line(&format!("-n {outside} addr add 10.1.0.1/24 dev far"));
 }
 
-fn address(text: &str) -> Ipv4Addr {
+fn address(text: &str) -> IpAddr {
     text.parse().expect(text)
 }
 
@@ -82,7 +82,7 @@ fn config(nodes: &[&str]) -> NetConfig {
         name: "p0".into(),
         tap: "leat-p0".into(),
         addresses: vec![prefix("10.1.0.2/24")],
-        routes: vec![Route { to: prefix("default"), via: address("10.1.0.1") }],
+        routes: vec![Route { to: prefix("0.0.0.0/0"), via: address("10.1.0.1") }],
     };
     NetConfig { ports: vec![port], node_addresses: nodes.iter().map(|node| address(node)).collect() }
 }
@@ -121,6 +121,11 @@ impl Follower {
     }
 }
 
+/// Without the link-local ones that Linux makes by itself.
+fn ipv4_hosts(view: &NetView) -> Vec<(usize, IpAddr)> {
+    view.host_addresses.iter().copied().filter(|(_, address)| address.is_ipv4()).collect()
+}
+
 /// Waits for something that no view tells.
 fn eventually(what: &str, condition: impl Fn() -> bool) {
     let end = std::time::Instant::now() + PATIENCE;
@@ -142,7 +147,7 @@ fn configures_a_tap_whenever_it_appears() {
         for _ in 0..2 {
             add_link(outside);
             let own = [(0, address("10.1.0.2"))];
-            follower.until("the TAP is configured", |view| view.taps_up == [true] && view.host_addresses == own);
+            follower.until("the TAP is configured", |view| view.taps_up == [true] && ipv4_hosts(view) == own);
             eventually("its routes are there", || ip_line("route show default").contains("via 10.1.0.1 dev leat-p0"));
             let addresses = addresses();
             for expected in ["10.1.0.2/24", "10.1.0.10/32", "10.1.0.11/32"] {
@@ -153,7 +158,7 @@ fn configures_a_tap_whenever_it_appears() {
                 assert_eq!(std::fs::read_to_string(&path).expect(&path).trim(), value, "{name}");
             }
             ip_line("link del leat-p0");
-            follower.until("the TAP is gone", |view| view.taps_up == [false] && view.host_addresses.is_empty());
+            follower.until("the TAP is gone", |view| view.taps_up == [false] && ipv4_hosts(view).is_empty());
         }
     });
 }
@@ -164,7 +169,7 @@ fn repairs_and_removes_only_what_is_its_own() {
         add_link(outside);
         ip_line("addr add 10.7.0.1/24 dev leat-p0");
         let follower = Follower::start(config(&["10.1.0.10"]));
-        follower.until("it is configured", |view| view.host_addresses.len() == 2);
+        follower.until("it is configured", |view| ipv4_hosts(view).len() == 2);
         eventually("the node address is there", || addresses().contains("10.1.0.10/32"));
         ip_line("addr del 10.1.0.10/32 dev leat-p0");
         eventually("it is put back", || addresses().contains("10.1.0.10/32"));
@@ -244,5 +249,53 @@ fn follows_neighbours_and_routes() {
         follower.until_hop("10.1.0.1", None);
         ip_line(&format!("-n {outside} addr add 10.1.0.1/24 dev far"));
         follower.until("it is still asked for", both(MAC_A));
+    });
+}
+
+/// req: IPT-06, IPT-14
+#[test]
+fn does_the_same_with_ipv6() {
+    in_namespaces("does_the_same_with_ipv6", |outside| {
+        add_link(outside);
+        ip_line(&format!("-n {outside} addr add fd00:1::1/64 dev far nodad"));
+        let mut config = config(&["10.1.0.10", "fd00:1::10"]);
+        let port = &mut config.ports[0];
+        port.addresses.push(prefix("fd00:1::2/64"));
+        port.routes.push(Route { to: prefix("fd00:9::/48"), via: address("fd00:1::1") });
+        port.routes.push(Route { to: prefix("::/0"), via: address("fd00:1::1") });
+        let follower = Follower::start(config.clone());
+        let wanted = ["fd00:1::1", "fd00:9::7", "2001:db8::7", "fd00:1::99", "10.1.0.1"];
+        follower.network.set_wanted(wanted.iter().map(|text| address(text)).collect());
+        let hop = Some(NextHop { port: 0, mac: MAC_A });
+        let view = follower.until("all but one have a way", |view| {
+            wanted.iter().filter(|text| view.next_hops.get(&address(text)).copied() == hop).count() == 4
+        });
+        assert!(!view.next_hops.contains_key(&address("fd00:1::99")), "nobody has that address");
+        let own: Vec<_> = view.host_addresses.iter().map(|(_, address)| address.to_string()).collect();
+        assert!(own.iter().any(|address| address == "fd00:1::2") && !own.iter().any(|address| address == "fd00:1::10"));
+        assert!(own.iter().any(|address| address.starts_with("fe80:")), "neighbours answer to it: {own:?}");
+        let addresses = ip_line("-o -6 addr show dev leat-p0");
+        assert!(addresses.contains("fd00:1::10/128") && !addresses.contains("tentative"), "{addresses}");
+        eventually("checks leave by the TAP", || {
+            let route = Command::new("ip").args(["-6", "route", "get", "2001:db8::9", "from", "fd00:1::10"]).output();
+            String::from_utf8_lossy(&route.expect("ip").stdout).contains("via fd00:1::1 dev leat-p0")
+        });
+        eventually("a rule says so", || ip_line("-6 rule show").contains("from fd00:1::10 lookup 9321"));
+
+        ip_line("addr del fd00:1::10/128 dev leat-p0");
+        eventually("it is put back", || ip_line("-6 addr show dev leat-p0").contains("fd00:1::10/128"));
+        config.node_addresses.truncate(1);
+        config.ports[0].routes.truncate(1);
+        follower.network.set_config(config);
+        eventually("nothing is left of it", || {
+            let gone = |text: String| !text.contains("fd00:1::10") && !text.contains("fd00:9::/48");
+            gone(ip_line("-6 addr show dev leat-p0")) && gone(ip_line("-6 route show")) && gone(ip_line("-6 rule show"))
+        });
+        // It falls silent, and comes back.
+        ip_line(&format!("-n {outside} addr del fd00:1::1/64 dev far"));
+        ip_line("neigh del fd00:1::1 dev leat-p0");
+        follower.until_hop("fd00:1::1", None);
+        ip_line(&format!("-n {outside} addr add fd00:1::1/64 dev far nodad"));
+        follower.until_hop("fd00:1::1", Some(MAC_A));
     });
 }

@@ -1,7 +1,7 @@
 //! From routes and neighbours to next hops. Pure.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::plan::{Observed, TapRoute};
 use super::{NetView, NextHop, Prefix};
@@ -16,10 +16,10 @@ pub enum Neighbour {
 }
 
 /// By interface index and address.
-pub type Neighbours = HashMap<(u32, Ipv4Addr), Neighbour>;
+pub type Neighbours = HashMap<(u32, IpAddr), Neighbour>;
 
 /// A neighbour that Linux should ask for: interface index and address.
-pub type Unresolved = (u32, Ipv4Addr);
+pub type Unresolved = (u32, IpAddr);
 
 /// Computes the view (`version` as in `previous`) and the neighbours to ask for.
 ///
@@ -27,8 +27,8 @@ pub type Unresolved = (u32, Ipv4Addr);
 /// over it keep their next hop: a data plane that restarts finds its TAPs come back one by one, and none of its flows
 /// shall be sent elsewhere meanwhile.
 pub fn compute(
-    wanted: &[Ipv4Addr],
-    node_addresses: &[Ipv4Addr],
+    wanted: &[IpAddr],
+    node_addresses: &[IpAddr],
     observed: &Observed,
     settled: &[bool],
     neighbours: &Neighbours,
@@ -60,7 +60,7 @@ pub fn compute(
             next_hops.insert(destination, hop);
         }
     }
-    let mut host_addresses: Vec<(usize, Ipv4Addr)> = observed
+    let mut host_addresses: Vec<(usize, IpAddr)> = observed
         .addresses
         .iter()
         .map(|address| (address.port, address.prefix.address))
@@ -72,11 +72,11 @@ pub fn compute(
     (NetView { version: previous.version, next_hops, host_addresses, taps_up }, unresolved)
 }
 
-/// Routes over our TAPs by network: at most 33 look-ups find the longest match.
+/// Routes over our TAPs by network: at most 33 look-ups, of IPv6 129, find the longest match.
 struct RouteTable<'a> {
     routes: HashMap<Prefix, &'a TapRoute>,
-    /// The prefix lengths there are, longest first.
-    lengths: Vec<u8>,
+    /// The prefix lengths there are, of IPv4 and of IPv6, longest first.
+    lengths: [Vec<u8>; 2],
 }
 
 impl<'a> RouteTable<'a> {
@@ -89,15 +89,20 @@ impl<'a> RouteTable<'a> {
                 *slot = route;
             }
         }
-        let mut lengths: Vec<u8> = table.keys().map(|prefix| prefix.length).collect();
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        lengths.dedup();
+        let lengths = [false, true].map(|ipv6| {
+            let of_kind = table.keys().filter(|prefix| prefix.address.is_ipv6() == ipv6);
+            let mut lengths: Vec<u8> = of_kind.map(|prefix| prefix.length).collect();
+            lengths.sort_unstable_by(|a, b| b.cmp(a));
+            lengths.dedup();
+            lengths
+        });
         Self { routes: table, lengths }
     }
 
     /// The port and the neighbour on it that packets to `destination` go to.
-    fn lookup(&self, destination: Ipv4Addr) -> Option<(usize, Ipv4Addr)> {
-        let networks = self.lengths.iter().map(|&length| Prefix { address: destination, length }.network());
+    fn lookup(&self, destination: IpAddr) -> Option<(usize, IpAddr)> {
+        let lengths = &self.lengths[usize::from(destination.is_ipv6())];
+        let networks = lengths.iter().map(|&length| Prefix { address: destination, length }.network());
         let route = networks.filter_map(|network| self.routes.get(&network)).next()?;
         Some((route.port, route.via.unwrap_or(destination)))
     }
@@ -111,7 +116,7 @@ mod tests {
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
     const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-    fn ip(text: &str) -> Ipv4Addr {
+    fn ip(text: &str) -> IpAddr {
         text.parse().expect(text)
     }
 
@@ -157,6 +162,21 @@ mod tests {
         assert_eq!(world.look("192.0.2.9"), (Some(NextHop { port: 0, mac: MAC }), vec![]));
         assert_eq!(world.look("10.2.9.9"), (Some(NextHop { port: 1, mac: OTHER }), vec![]));
         assert_eq!(world.look("10.1.0.77"), (None, vec![(7, ip("10.1.0.77"))]), "on-link: asked for itself");
+    }
+
+    #[test]
+    fn each_kind_has_its_routes() {
+        let mut world = World::new(vec![
+            route(0, "0.0.0.0/0", Some("10.1.0.1"), 0),
+            route(1, "fd00:2::/64", None, 256),
+            route(0, "fd00:2::/48", Some("fe80::1"), 1024),
+        ]);
+        world.knows(7, "fe80::1", Neighbour::Mac(MAC));
+        world.knows(8, "fd00:2::11", Neighbour::Mac(OTHER));
+        assert_eq!(world.look("fd00:2::11"), (Some(NextHop { port: 1, mac: OTHER }), vec![]));
+        assert_eq!(world.look("fd00:2:0:9::11"), (Some(NextHop { port: 0, mac: MAC }), vec![]));
+        assert_eq!(world.look("fd00:2::12"), (None, vec![(8, ip("fd00:2::12"))]));
+        assert_eq!(world.look("fd00:3::1"), (None, vec![]), "the other kind's default route is of no use");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! used again. A port that is reserved (a listener of that node) or held by a running check is never given out.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use rand::Rng;
 
@@ -17,8 +17,8 @@ pub const LAST: u16 = 9999;
 /// Which source ports are free, by source address.
 #[derive(Default)]
 pub struct SourcePorts {
-    sources: HashMap<Ipv4Addr, Source>,
-    reserved: HashMap<Ipv4Addr, HashSet<u16>>,
+    sources: HashMap<IpAddr, Source>,
+    reserved: HashMap<IpAddr, HashSet<u16>>,
 }
 
 struct Source {
@@ -28,13 +28,13 @@ struct Source {
 
 impl SourcePorts {
     /// Replaces the reserved ports, and forgets addresses that are neither in `sources` nor in use.
-    pub fn set_reserved(&mut self, reserved: HashMap<Ipv4Addr, HashSet<u16>>, sources: &HashSet<Ipv4Addr>) {
+    pub fn set_reserved(&mut self, reserved: HashMap<IpAddr, HashSet<u16>>, sources: &HashSet<IpAddr>) {
         self.reserved = reserved;
         self.sources.retain(|address, source| sources.contains(address) || !source.in_use.is_empty());
     }
 
     /// Takes the next free port of `source`; `None` when all are reserved or in use.
-    pub fn take(&mut self, source: Ipv4Addr, rng: &mut impl Rng) -> Option<u16> {
+    pub fn take(&mut self, source: IpAddr, rng: &mut impl Rng) -> Option<u16> {
         let reserved = self.reserved.get(&source);
         let state = self
             .sources
@@ -52,7 +52,7 @@ impl SourcePorts {
     }
 
     /// Gives a port back.
-    pub fn release(&mut self, source: Ipv4Addr, port: u16) {
+    pub fn release(&mut self, source: IpAddr, port: u16) {
         if let Some(state) = self.sources.get_mut(&source) {
             state.in_use.remove(&port);
         }
@@ -63,7 +63,7 @@ impl SourcePorts {
 mod tests {
     use super::*;
 
-    const NODE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
+    const NODE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 1, 0, 10));
 
     #[test]
     fn every_port_once_then_none() {
@@ -87,7 +87,7 @@ mod tests {
         got.sort_unstable();
         assert_eq!(got, [2000, 3000]);
         assert_eq!(ports.take(NODE, &mut rng), None);
-        assert!(ports.take(Ipv4Addr::new(10, 1, 0, 11), &mut rng).is_some());
+        assert!(ports.take([10, 1, 0, 11].into(), &mut rng).is_some());
     }
 
     #[test]

@@ -140,15 +140,15 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
-    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::net::SocketAddr;
 
     const INTERVAL: Duration = Duration::from_secs(30);
 
     fn check(id: CheckId) -> Check {
         Check {
             id,
-            source: Ipv4Addr::new(10, 1, 0, 10),
-            target: SocketAddrV4::new(Ipv4Addr::new(10, 2, 0, 1), 80),
+            source: [10, 1, 0, 10].into(),
+            target: ([10, 2, 0, 1], 80).into(),
             interval: INTERVAL,
             timeout: Duration::from_secs(10),
         }
@@ -224,7 +224,7 @@ mod tests {
         schedule.apply(vec![check(1), check(2)], begin, &mut rng);
         let later = begin + Duration::from_secs(1);
         while schedule.start_next(later, &mut rng).is_some() {}
-        let moved = Check { target: SocketAddrV4::new(Ipv4Addr::new(10, 2, 0, 9), 80), ..check(1) };
+        let moved = Check { target: SocketAddr::from(([10, 2, 0, 9], 80)), ..check(1) };
         let mut abandoned = schedule.apply(vec![moved], later, &mut rng);
         abandoned.sort_unstable();
         assert_eq!(abandoned, [1, 2]);

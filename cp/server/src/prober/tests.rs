@@ -1,28 +1,28 @@
 use super::*;
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 
 use crossbeam_channel::Receiver;
 
 /// Only there so that a broken test ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const NODE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 10);
+const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
 
 fn start() -> (Prober, Receiver<ProbeResult>) {
     let (sender, receiver) = crossbeam_channel::unbounded();
     (Prober::start(sender).expect("the prober starts"), receiver)
 }
 
-fn check(id: CheckId, target: SocketAddrV4) -> Check {
+fn check(id: CheckId, target: SocketAddr) -> Check {
     let (interval, timeout) = (Duration::from_millis(50), Duration::from_secs(10));
     Check { id, source: NODE, target, interval, timeout }
 }
 
-fn listen(address: [u8; 4]) -> (TcpListener, SocketAddrV4) {
-    let listener = TcpListener::bind((Ipv4Addr::from(address), 0)).expect("a listener");
-    let SocketAddr::V4(local) = listener.local_addr().expect("its address") else { panic!("not IPv4") };
+fn listen(address: impl Into<IpAddr>) -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((address.into(), 0)).expect("a listener");
+    let local = listener.local_addr().expect("its address");
     (listener, local)
 }
 
@@ -51,6 +51,23 @@ fn passes_from_the_reserved_range_and_closes_with_fin() {
     }
 }
 
+/// req: IPT-14
+#[test]
+fn ipv6_targets_are_checked_over_ipv6() {
+    let loopback = std::net::Ipv6Addr::LOCALHOST;
+    let Ok(listener) = TcpListener::bind((loopback, 0)) else {
+        return eprintln!("skipped: no IPv6 here");
+    };
+    let target = listener.local_addr().expect("its address");
+    let (prober, results) = start();
+    prober.set_checks(vec![Check { source: loopback.into(), ..check(1, target) }], HashMap::new());
+    let (_stream, peer) = listener.accept().expect("a probe");
+    assert!(peer.is_ipv6() && (ports::FIRST..=ports::LAST).contains(&peer.port()), "{peer}");
+    assert_eq!(next(&results).outcome, Ok(()));
+    drop(listener);
+    assert_eq!(next(&results).outcome, Err(ProbeFailure::Refused));
+}
+
 #[test]
 fn a_closed_port_is_refused() {
     let (listener, target) = listen([127, 0, 1, 2]);
@@ -65,9 +82,9 @@ fn a_closed_port_is_refused() {
 fn a_target_that_does_not_answer_times_out() {
     // A full accept queue drops SYNs, as a black hole does.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, 3), 0).into()).expect("bind");
+    socket.bind(&SocketAddr::from(([127, 0, 1, 3], 0)).into()).expect("bind");
     socket.listen(0).expect("listen");
-    let target = socket.local_addr().expect("address").as_socket_ipv4().expect("IPv4");
+    let target = socket.local_addr().expect("address").as_socket().expect("an IP address");
     let _queued = std::net::TcpStream::connect(target).expect("the one place in the queue");
     let (prober, results) = start();
     let hole = Check { timeout: Duration::from_millis(200), ..check(3, target) };
@@ -79,7 +96,7 @@ fn a_target_that_does_not_answer_times_out() {
 fn an_address_that_is_not_ours_is_a_local_failure() {
     let (_listener, target) = listen([127, 0, 1, 4]);
     let (prober, results) = start();
-    let foreign = Check { source: Ipv4Addr::new(192, 0, 2, 77), ..check(4, target) };
+    let foreign = Check { source: [192, 0, 2, 77].into(), ..check(4, target) };
     prober.set_checks(vec![foreign], HashMap::new());
     assert_eq!(next(&results).outcome, Err(ProbeFailure::Local(io::ErrorKind::AddrNotAvailable)));
 }
@@ -94,7 +111,7 @@ fn no_free_port_is_a_local_failure() {
 
 #[test]
 fn a_port_held_by_somebody_else_is_passed_over() {
-    let node = Ipv4Addr::new(127, 0, 0, 11);
+    let node = IpAddr::from([127, 0, 0, 11]);
     let _held = TcpListener::bind((node, 2000)).expect("hold one port");
     let (listener, target) = listen([127, 0, 1, 6]);
     let (prober, results) = start();
@@ -127,7 +144,7 @@ fn many_targets_at_once_and_none_after_removal() {
     assert!(results.try_recv().is_err(), "the thread is gone and its sender with it");
     // Ends the acceptor.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddrV4::new(*up.ip(), 0).into()).expect("bind");
+    socket.bind(&SocketAddr::new(up.ip(), 0).into()).expect("bind");
     socket.connect(&up.into()).expect("connect");
     acceptor.join().expect("the acceptor ends");
 }

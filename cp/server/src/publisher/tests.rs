@@ -80,7 +80,8 @@ impl Bench {
     pub fn new() -> Self {
         let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in tmpfs");
         let store = FaultyDisk::default().store().expect("a store");
-        let site = Site { region: "local".into(), subnets: vec![("p0".into(), "10.1.0.2/24".parse().expect("a net"))] };
+        let subnets = vec![("p0".into(), "10.1.0.2/24".parse().expect("a net"))];
+        let site = Site { region: "local".into(), subnets, ..Site::default() };
         let state = Arc::new(State::begin(Box::new(store), site, Limits::default()).expect("a state"));
         let segment = directory.path().join("segment");
         let publisher = Publisher::start(segment, state.clone(), vec!["p0".into()]).expect("a thread");
