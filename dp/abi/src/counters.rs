@@ -262,10 +262,12 @@ impl<'m> LcoreCounters<'m> {
 
     /// Packets that came and of which nothing is counted yet: those in hand, or lost with a process that was killed.
     pub fn in_hand(&self) -> u64 {
-        use Counter::{AnsweredPackets, ForwardedPackets, HandedIn, HandedOut, PuntedPackets, RxPackets};
+        use Counter::{
+            AnsweredPackets, ConsumedPackets, ForwardedPackets, HandedIn, HandedOut, PuntedPackets, RxPackets,
+        };
         let sum = |counters: &[Counter]| counters.iter().fold(0u64, |sum, c| sum.wrapping_add(self.get(*c)));
         let came = sum(&[RxPackets, HandedIn]);
-        let went = sum(&[ForwardedPackets, PuntedPackets, AnsweredPackets, HandedOut]);
+        let went = sum(&[ForwardedPackets, PuntedPackets, AnsweredPackets, HandedOut, ConsumedPackets]);
         came.saturating_sub(went.wrapping_add(self.dropped_total()))
     }
 

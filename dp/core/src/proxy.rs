@@ -281,47 +281,15 @@ impl Pipeline<'_> {
         true
     }
 
-    /// The target has not acknowledged the header for too long: both ends are reset.
+    /// The target has not acknowledged the header for too long: both ends are reset. If too many resets are due already, they are
+    /// when they send something.
     fn give_up(&mut self, at: u32, now: Now) {
         self.counters.add(Counter::ProxyUnacked, 1);
-        self.reset_one(at, Side::Client);
-        self.reset_one(at, Side::Target);
-        let entry = self.flows.table.entry_mut(at);
-        entry.state = FlowState::ResetLinger as u8;
-        entry.touched_s = now.stamp();
-        self.flows.changed(at, now);
-    }
-
-    fn reset_one(&mut self, at: u32, to: Side) {
-        let entry = self.flows.table.entry(at);
-        let ends = Ends::of(entry, self.flows.table.addresses(at));
-        let (port, mac, source, destination, numbers) = match to {
-            Side::Client => (
-                entry.client_side_port,
-                entry.client_mac,
-                (ends.vip, entry.vport),
-                (ends.client, entry.client_port),
-                [entry.client_ack, entry.target_end],
-            ),
-            Side::Target => {
-                let target = self.forwarding.target(entry.target_slot, entry.target_generation);
-                let Some(hop) = target.and_then(|target| target.next_hop) else { return };
-                let ends = ((ends.nat, entry.nat_port), (ends.target, entry.target_port));
-                (hop.port, hop.mac, ends.0, ends.1, [entry.target_ack, entry.client_end.wrapping_add(shift_of(entry))])
-            }
-        };
-        let egress = Egress { destination_mac: mac, source_mac: self.forwarding.port_mac(port) };
-        for seq in numbers.into_iter().take(if numbers[0] == numbers[1] { 1 } else { 2 }) {
-            let (options, payload) = (&[], &[]);
-            let segment =
-                Segment { egress, source, destination, seq, ack: 0, flags: tcp::RST, window: 0, options, payload };
-            let verdict = Verdict::Originate { port };
-            match self.originated.frame(verdict, segment.length()) {
-                Some(frame) => segment.write(frame),
-                None => Pipeline::refused(&self.counters, verdict),
-            }
-            self.counters.add(Counter::ResetsSent, 1);
+        if self.resets.take(now) {
+            self.reset_end(at, Side::Client);
+            self.reset_end(at, Side::Target);
         }
+        self.flows.terminate(at, now);
     }
 
     /// Gives the flows of an earlier process whose header was not acknowledged their places.

@@ -143,7 +143,7 @@ impl Pipeline<'_> {
     }
 
     /// Resets one end of a connection.
-    fn reset_end(&mut self, at: u32, to: Side) {
+    pub(crate) fn reset_end(&mut self, at: u32, to: Side) {
         let Self { forwarding, flows, originated, counters, .. } = self;
         let entry = flows.table.entry(at);
         let (port, mac) = match to {

@@ -4,6 +4,7 @@
 
 pub mod conversation;
 pub mod harness;
+pub mod header;
 pub mod memory;
 pub mod moves;
 pub mod packet;

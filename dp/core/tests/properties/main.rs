@@ -6,4 +6,5 @@ mod common;
 mod conversations;
 mod distribution;
 mod peer;
+mod proxied;
 mod rewriting;
