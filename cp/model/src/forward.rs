@@ -51,6 +51,8 @@ pub struct CheckPlan {
     pub interval_s: u32,
     /// Seconds after which a check fails.
     pub timeout_s: u32,
+    /// It begins with a PROXY header, as the group's connections do (PP2-05).
+    pub proxy_protocol: bool,
 }
 
 impl Model {
@@ -131,6 +133,7 @@ impl Model {
                     port,
                     interval_s: check.interval_seconds,
                     timeout_s: check.timeout_seconds,
+                    proxy_protocol: group.has_proxy_protocol(),
                 });
             }
         }

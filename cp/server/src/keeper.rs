@@ -264,6 +264,7 @@ fn check(model: &Model, plan: &CheckPlan, retries: u8) -> Check {
         target: SocketAddr::new(plan.address, plan.port),
         interval: Duration::from_secs(plan.interval_s.into()),
         timeout: Duration::from_secs(plan.timeout_s.into()),
+        proxy_protocol: plan.proxy_protocol,
     }
 }
 

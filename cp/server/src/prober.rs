@@ -3,12 +3,12 @@
 //! A check opens a TCP connection from the node address to the target through the kernel and thus over the TAP twin, the
 //! way that data takes. It passes when the handshake completes before the timeout, counted from the first SYN. The
 //! connection is closed with FIN (S16.6): what the target says first is read and dropped, so that closing does not turn
-//! into a reset.
+//! into a reset. Where the target expects PROXY headers, the connection begins with one that names nobody (PP2-05).
 //!
 //! Work per turn of the loop is bounded: at most [`STARTS_MAX`] probes start, then sockets are looked after again.
 //! Every running probe holds one file descriptor, so [`Prober::start`] raises the soft limit to the hard one.
 //!
-//! Requirements: HC-02, HC-04, HC-05, HC-16, HC-28, HC-33; semantics S9.1, S16.5, S16.6.
+//! Requirements: HC-02, HC-04, HC-05, HC-16, HC-28, HC-33, PP2-05; semantics S9.1, S16.5, S16.6.
 
 mod ports;
 mod schedule;
@@ -17,7 +17,7 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -42,6 +42,8 @@ const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// What is read from a target while its connection closes, in chunks of [`READ_BYTES`].
 const READS_MAX: usize = 16;
 const READ_BYTES: usize = 4096;
+/// A PROXY protocol v2 header of a connection that is the proxy's own: version 2, command LOCAL, no addresses.
+const PROXY_LOCAL: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 /// Names a check; chosen by the caller, the same for a target as long as the target is registered.
 pub type CheckId = u64;
@@ -59,6 +61,8 @@ pub struct Check {
     pub interval: Duration,
     /// A probe fails this long after its first SYN.
     pub timeout: Duration,
+    /// The connection begins with a PROXY protocol v2 header.
+    pub proxy_protocol: bool,
 }
 
 /// Why a probe failed.
@@ -168,6 +172,7 @@ struct Probe {
     port: u16,
     state: State,
     deadline: Instant,
+    proxy_protocol: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -271,7 +276,8 @@ impl Engine {
             return Err(ProbeFailure::Local(error.kind()));
         }
         let deadline = now + check.timeout;
-        let probe = Probe { id: check.id, stream, source: check.source, port, state: State::Connecting, deadline };
+        let (source, proxy_protocol) = (check.source, check.proxy_protocol);
+        let probe = Probe { id: check.id, stream, source, port, state: State::Connecting, deadline, proxy_protocol };
         self.probes.insert(token, probe);
         self.deadlines.push(Reverse((deadline, token)));
         Ok(())
@@ -283,6 +289,10 @@ impl Engine {
         if probe.state == State::Connecting {
             let Some(outcome) = handshake(&probe.stream) else { return };
             let id = probe.id;
+            if outcome.is_ok() && probe.proxy_protocol {
+                // Fits into the empty send buffer, or the target has hung up and does not want it.
+                let _ = probe.stream.write_all(&PROXY_LOCAL);
+            }
             if outcome.is_ok() && probe.stream.shutdown(Shutdown::Write).is_ok() {
                 probe.state = State::Closing;
                 probe.deadline = Instant::now() + CLOSE_WAIT_MAX;

@@ -151,6 +151,7 @@ mod tests {
             target: ([10, 2, 0, 1], 80).into(),
             interval: INTERVAL,
             timeout: Duration::from_secs(10),
+            proxy_protocol: false,
         }
     }
 

@@ -1,6 +1,5 @@
 use super::*;
 
-use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 
 use crossbeam_channel::Receiver;
@@ -17,7 +16,7 @@ fn start() -> (Prober, Receiver<ProbeResult>) {
 
 fn check(id: CheckId, target: SocketAddr) -> Check {
     let (interval, timeout) = (Duration::from_millis(50), Duration::from_secs(10));
-    Check { id, source: NODE, target, interval, timeout }
+    Check { id, source: NODE, target, interval, timeout, proxy_protocol: false }
 }
 
 fn listen(address: impl Into<IpAddr>) -> (TcpListener, SocketAddr) {
@@ -48,6 +47,21 @@ fn passes_from_the_reserved_range_and_closes_with_fin() {
         assert_eq!(stream.read(&mut [0; 16]).expect("FIN, not RST"), 0, "req: HC-16");
         let result = next(&results);
         assert_eq!((result.id, result.outcome), (1, Ok(())));
+    }
+}
+
+/// req: PP2-05
+#[test]
+fn a_header_that_names_nobody_comes_first_where_headers_are_expected() {
+    let (listener, target) = listen([127, 0, 1, 14]);
+    let (prober, results) = start();
+    prober.set_checks(vec![Check { proxy_protocol: true, ..check(1, target) }], HashMap::new());
+    for _ in 0..3 {
+        let (mut stream, _) = listener.accept().expect("a probe");
+        let mut sent = Vec::new();
+        stream.read_to_end(&mut sent).expect("FIN, not RST");
+        assert_eq!(sent, [13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10, 0x20, 0, 0, 0]);
+        assert_eq!(next(&results).outcome, Ok(()));
     }
 }
 
