@@ -73,6 +73,12 @@ impl Model {
         if healthy == 0 || self.target_groups.get(&group).is_some_and(too_few) { Mode::All } else { Mode::Healthy }
     }
 
+    /// How many targets a group can have in its table in any mode: what the table's size depends on, so that health does not
+    /// change it.
+    pub fn usable_count(&self, group: Id) -> usize {
+        self.usable(group).count()
+    }
+
     /// The targets that the Maglev table of a group is made of (S2.7).
     pub fn candidates(&self, group: Id) -> Vec<Candidate> {
         let mode = self.mode(group);

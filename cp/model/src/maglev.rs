@@ -11,8 +11,11 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-/// Table sizes: primes, of which the first that is at least [`PLACES_PER_TARGET`] times the number of targets is taken.
+/// Table sizes: primes, of which the first that is at least [`PLACES_PER_TARGET`] times the number of targets is taken. Few sizes, as
+/// another size moves every choice.
 pub const SIZES: [usize; 3] = [65_537, 131_071, 655_373];
+/// The sizes for configurations of so many groups that tables of [`SIZES`] would take too much memory.
+pub const COMPACT_SIZES: [usize; 10] = [211, 503, 1009, 2003, 4001, 8009, 16_001, 32_003, 65_537, 131_071];
 /// Places for each target at the least, so that the shares differ by at most 1 %.
 pub const PLACES_PER_TARGET: usize = 100;
 
@@ -27,16 +30,20 @@ pub struct Candidate {
     pub slot: u16,
 }
 
-/// The table size for a number of targets. More targets than the quota allows get the largest.
-pub fn size(targets: usize) -> usize {
+/// The table size for a number of targets; one target needs one place. More targets than the quota allows get the largest.
+pub fn size(targets: usize, compact: bool) -> usize {
+    let sizes = if compact { &COMPACT_SIZES[..] } else { &SIZES[..] };
     let wanted = targets * PLACES_PER_TARGET;
-    SIZES.into_iter().find(|size| *size >= wanted).unwrap_or(SIZES[SIZES.len() - 1])
+    if targets <= 1 {
+        targets
+    } else {
+        sizes.iter().copied().find(|size| *size >= wanted).unwrap_or(sizes[sizes.len() - 1])
+    }
 }
 
-/// Builds the table: the slots of the targets that each place selects. Empty without targets. The order of `targets` does not
-/// matter.
-pub fn build(key: [u64; 2], targets: &[Candidate]) -> Vec<u16> {
-    let size = size(targets.len());
+/// Builds a table of a size, which is prime or 1: the slots of the targets that each place selects. Empty without targets. The
+/// order of `targets` does not matter.
+pub fn build(key: [u64; 2], targets: &[Candidate], size: usize) -> Vec<u16> {
     // One target needs no permutation; every place is its own.
     if let [only] = targets {
         return vec![only.slot; size];
@@ -104,6 +111,10 @@ mod tests {
         (0..count as u16).map(target).collect()
     }
 
+    fn full(key: [u64; 2], targets: &[Candidate]) -> Vec<u16> {
+        build(key, targets, size(targets.len(), false))
+    }
+
     fn moved(before: &[u16], after: &[u16]) -> f64 {
         assert_eq!(before.len(), after.len());
         before.iter().zip(after).filter(|(a, b)| a != b).count() as f64 / before.len() as f64
@@ -111,32 +122,33 @@ mod tests {
 
     #[test]
     fn sizes_are_primes_and_large_enough() {
-        for size in SIZES {
+        for size in SIZES.into_iter().chain(COMPACT_SIZES) {
             assert!((2..).take_while(|n| n * n <= size).all(|n| !size.is_multiple_of(n)), "{size} is not prime");
         }
-        assert_eq!(
-            [0, 1, 655, 656, 1310, 1311, 3000].map(size),
-            [65_537, 65_537, 65_537, 131_071, 131_071, 655_373, 655_373]
-        );
+        let counts = [0, 1, 2, 655, 656, 1310, 1311, 3000];
+        let large = counts.map(|count| size(count, false));
+        assert_eq!(large, [0, 1, 65_537, 65_537, 131_071, 131_071, 655_373, 655_373]);
+        assert_eq!([0, 1, 2, 3, 655, 1310].map(|count| size(count, true)), [0, 1, 211, 503, 65_537, 131_071]);
     }
 
     #[test]
     fn no_target_no_table() {
-        assert_eq!(build([1, 2], &[]), Vec::<u16>::new());
-        assert_eq!(build([1, 2], &candidates(1)), vec![0; 65_537]);
+        assert_eq!(full([1, 2], &[]), Vec::<u16>::new());
+        assert_eq!(full([1, 2], &candidates(1)), [0]);
+        assert_eq!(build([1, 2], &candidates(1), 211), vec![0; 211], "one of several is left");
     }
 
     /// S2.3: any order of API calls ends in the same table.
     #[test]
     fn the_order_of_targets_does_not_matter() {
         let mut targets = candidates(20);
-        let table = build([1, 2], &targets);
+        let table = full([1, 2], &targets);
         for turn in 0..50 {
             targets.rotate_left(7);
             targets.swap(0, turn % 20);
-            assert!(build([1, 2], &targets) == table);
+            assert!(full([1, 2], &targets) == table);
         }
-        assert!(build([1, 3], &targets) != table, "the key counts");
+        assert!(full([1, 3], &targets) != table, "the key counts");
     }
 
     /// S2.3: the slot numbers do not influence which target a place selects.
@@ -144,14 +156,14 @@ mod tests {
     fn slots_do_not_matter() {
         let targets = candidates(9);
         let renumbered: Vec<Candidate> = targets.iter().map(|t| Candidate { slot: 100 - t.slot, ..*t }).collect();
-        let (a, b) = (build([1, 2], &targets), build([1, 2], &renumbered));
+        let (a, b) = (full([1, 2], &targets), full([1, 2], &renumbered));
         assert!(a.iter().zip(&b).all(|(a, b)| 100 - a == *b));
     }
 
     /// A known table: a change of the algorithm would move every choice when a control plane is upgraded.
     #[test]
     fn the_table_is_the_same_for_ever() {
-        let table = build([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210], &candidates(7));
+        let table = full([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210], &candidates(7));
         let digest = table.iter().fold(0u64, |sum, slot| sum.wrapping_mul(31).wrapping_add(u64::from(*slot)));
         assert_eq!(digest, KNOWN_DIGEST);
     }
@@ -162,8 +174,8 @@ mod tests {
 
         /// S2.4, RT-09: shares differ by at most 1 %.
         #[test]
-        fn shares_are_equal(count in 2..400usize, key: [u64; 2]) {
-            let table = build(key, &candidates(count));
+        fn shares_are_equal(count in 2..400usize, compact: bool, key: [u64; 2]) {
+            let table = if compact { build(key, &candidates(count), size(count, true)) } else { full(key, &candidates(count)) };
             let mut shares: HashMap<u16, usize> = HashMap::new();
             table.iter().for_each(|slot| *shares.entry(*slot).or_default() += 1);
             prop_assert_eq!(shares.len(), count);
@@ -178,14 +190,15 @@ mod tests {
             let gone = gone.index(count);
             let mut fewer = all.clone();
             fewer.remove(gone);
-            let share = moved(&build(key, &all), &build(key, &fewer));
+            let size = size(count, false);
+            let share = moved(&build(key, &all, size), &build(key, &fewer, size));
             prop_assert!(share <= 1.0 / count as f64 + 0.02, "{share} of the table moved with {count} targets");
         }
     }
 
     #[test]
     fn three_thousand_targets_have_equal_shares() {
-        let table = build([5, 6], &candidates(3000));
+        let table = full([5, 6], &candidates(3000));
         assert_eq!(table.len(), 655_373);
         let mut shares = vec![0; 3000];
         table.iter().for_each(|slot| shares[usize::from(*slot)] += 1);

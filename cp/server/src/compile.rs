@@ -1,6 +1,6 @@
 //! Model, routes and the data plane's ports → snapshot. A pure function but for a cache of Maglev tables.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,8 +25,12 @@ pub struct Shape {
     pub limits: Limits,
 }
 
-/// The Maglev tables that were built last. A table is a pure function of its candidates and the key, so a kept one is as good as a
-/// new one.
+/// Places in all tables together, at the most: 8 MiB of a snapshot, 64 tables of groups with up to 655 targets. With more groups than
+/// fit, all tables are compact.
+const PLACES_MAX: usize = 4 << 20;
+
+/// The Maglev tables that were built last. A table is a pure function of its candidates, its size and the key, so a kept one is as
+/// good as a new one.
 #[derive(Debug, Default)]
 pub struct TableCache {
     tables: HashMap<Id, Table>,
@@ -35,18 +39,20 @@ pub struct TableCache {
 #[derive(Debug)]
 struct Table {
     key: [u64; 2],
+    size: usize,
     candidates: Vec<Candidate>,
     slots: Arc<Vec<u16>>,
 }
 
 impl TableCache {
-    fn table(&mut self, group: Id, key: [u64; 2], candidates: Vec<Candidate>) -> Arc<Vec<u16>> {
-        let known = self.tables.get(&group).filter(|table| (table.key, &table.candidates) == (key, &candidates));
+    fn table(&mut self, group: Id, key: [u64; 2], candidates: Vec<Candidate>, size: usize) -> Arc<Vec<u16>> {
+        let wanted = (key, size, &candidates);
+        let known = self.tables.get(&group).filter(|table| (table.key, table.size, &table.candidates) == wanted);
         if let Some(table) = known {
             return table.slots.clone();
         }
-        let slots = Arc::new(maglev::build(key, &candidates));
-        self.tables.insert(group, Table { key, candidates, slots: slots.clone() });
+        let slots = Arc::new(maglev::build(key, &candidates, size));
+        self.tables.insert(group, Table { key, size, candidates, slots: slots.clone() });
         slots
     }
 }
@@ -114,6 +120,9 @@ pub fn compile(
     }
 
     let fits = |slot: u16| slot < shape.limits.targets_max;
+    let used: BTreeSet<Id> = model.listeners().map(|listener| listener.target_group).collect();
+    let places = used.iter().map(|group| maglev::size(model.usable_count(*group), false)).sum::<usize>();
+    let compact = places > PLACES_MAX;
     let mut groups = Vec::new();
     let mut group_numbers: BTreeMap<Id, u16> = BTreeMap::new();
     let mut listeners = Vec::new();
@@ -139,7 +148,8 @@ pub fn compile(
             let group = *group_numbers.entry(listener.target_group).or_insert_with(|| {
                 let mut candidates = model.candidates(listener.target_group);
                 candidates.retain(|candidate| fits(candidate.slot));
-                let table = cache.table(listener.target_group, model.selection_key(), candidates);
+                let size = maglev::size(model.usable_count(listener.target_group), compact);
+                let table = cache.table(listener.target_group, model.selection_key(), candidates, size);
                 groups.push(Group {
                     preserve_client_ip: group.is_some_and(TargetGroup::preserves_client_ip),
                     sticky: group.is_some_and(TargetGroup::is_sticky),

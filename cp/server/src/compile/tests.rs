@@ -266,3 +266,57 @@ proptest! {
         prop_assert_eq!(Snapshot::decode(&words, 9, limits), Ok(compiled.snapshot));
     }
 }
+
+/// 50 load balancers with 50 listeners each; `groups` groups with `each` targets.
+fn large(groups: u32, each: u32) -> Model {
+    let mut model = model(&[("p0", "10.1.0.2/16"), ("p1", "10.2.0.2/16")]);
+    let mut id = 0;
+    let mut next = || {
+        id += 1;
+        Id(id)
+    };
+    for n in 0..groups {
+        let group = json!({"name": format!("g{n}"), "protocol": "TCP", "port": 8080});
+        apply(&mut model, Command::CreateTargetGroup { request: request(group), id: next() });
+        let target = |t: u32| {
+            let n = n * each + t;
+            request(json!({"id": format!("10.2.{}.{}", 1 + n / 250, 1 + n % 250)}))
+        };
+        let targets = (0..each).map(target).collect();
+        apply(&mut model, Command::RegisterTargets { target_group: format!("g{n}"), targets });
+    }
+    for lb in 0..50 {
+        let name = format!("lb{lb}");
+        let nodes = json!([{"zone": "zone-a", "address": format!("10.1.1.{}", lb + 1)}]);
+        let body = json!({"name": name, "nodes": nodes});
+        apply(&mut model, Command::CreateLoadBalancer { request: request(body), id: next() });
+        let own = groups / 50;
+        for n in 0..50 {
+            let group = format!("g{}", lb * own + n % own);
+            let listener = json!({"protocol": "TCP", "port": 1000 + n, "targetGroup": group});
+            let load_balancer = name.clone();
+            apply(&mut model, Command::CreateListener { load_balancer, request: request(listener), id: next() });
+        }
+    }
+    model
+}
+
+/// req: QTA-02, QTA-04, QTA-07, QTA-14
+#[test]
+fn what_the_quotas_allow_fits_into_the_arena() {
+    let shape = Shape { ports: ports(), limits: Limits { targets_max: 4096, listeners_max: 4096, ports: 2 } };
+    // leat-dp's default: 32 MiB.
+    let arena_words = 4 << 20;
+    for (groups, each, size) in [(50, 60, 65_537), (1000, 3, 503), (2500, 1, 1)] {
+        let model = large(groups, each);
+        let Compiled { snapshot, problems, .. } =
+            compile(&model, &view(), &ports(), &shape, 7, &mut TableCache::default());
+        assert_eq!(problems, [""; 0]);
+        let counts = (snapshot.listeners.len(), snapshot.groups.len(), snapshot.targets.len());
+        assert_eq!(counts, (2500, groups as usize, (groups * each) as usize));
+        assert!(snapshot.groups.iter().all(|group| group.table.len() == size));
+        let words = snapshot.encode();
+        assert!(words.len() < arena_words, "{} words", words.len());
+        assert_eq!(Snapshot::decode(&words, 7, shape.limits), Ok(snapshot));
+    }
+}
