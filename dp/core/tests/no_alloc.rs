@@ -144,3 +144,49 @@ fn a_running_pipeline_allocates_nothing() {
     }
     assert!(counters.dropped(DropReason::FlowTableFull) > 0 && counters.get(Counter::HandedOut) > 0);
 }
+
+/// PROXY headers are made, repeated and given up, without allocating anything. req: GEN-04, S8.3
+#[test]
+fn headers_are_made_without_an_allocation() {
+    let mut memory = Memory::new(64, 16);
+    let (counters, events) = (memory.counters, memory.producer());
+    let place = Place { lcore: 0, lcores: 1, owner_key: 5, table_key: [2, 3] };
+    let mut now = Now { ms: 1_000_000 };
+    let mut world = snapshot();
+    world.groups.iter_mut().for_each(|group| group.proxy_protocol = true);
+    let forwarding = Arc::new(Forwarding::new(&world, &common::world::ports(), common::world::OWNER_KEY));
+    let ports = Arc::new(SourcePorts::new(1, 64));
+    ports.configure(&forwarding, true);
+    let mut pipeline = Pipeline::new(place, memory.flows(), counters, events, ports, now);
+    pipeline.install(forwarding);
+    let mut step = |port, packet: &Packet, pass_ms| {
+        let mut frames = [Buffer::new(port, packet.bytes())];
+        let mut verdicts: ArrayVec<Verdict, BURST> = ArrayVec::new();
+        let count = calls(|| {
+            pipeline.process(now, Arrival::Wire, &mut frames, &mut verdicts);
+            pipeline.originated(|bytes, verdict| Pipeline::sent(&counters, verdict, bytes.len()));
+            now.ms += pass_ms;
+            pipeline.housekeeping(now);
+            pipeline.originated(|bytes, verdict| Pipeline::sent(&counters, verdict, bytes.len()));
+        });
+        assert_eq!(count, 0, "{packet:?}");
+        let [frame] = frames;
+        frame.bytes
+    };
+    for n in 0..20 {
+        let mut s = Stream::new(std::net::SocketAddr::new(CLIENT.ip(), 700 + n), [WEB, DIRECT][usize::from(n % 2)], 9);
+        let syn = Packet::read(&step(CLIENT_SIDE, &s.syn(), 0)).expect("a packet");
+        (s.nat, s.target) = (syn.source, syn.destination);
+        step(TARGET_SIDE, &s.syn_ack(), 0);
+        step(CLIENT_SIDE, &s.from_client(ACK, b"data"), 0);
+        step(TARGET_SIDE, &s.from_target(ACK, b"data"), 0);
+        if n % 4 < 2 {
+            step(TARGET_SIDE, &s.at_target(ACK, s.t, s.c.wrapping_add(100)), 0);
+        }
+    }
+    let nothing = Packet::icmp(CLIENT, WEB, 8, 0).macs(ROUTER_MAC, PORTS[0]);
+    (0..300).for_each(|_| drop(step(CLIENT_SIDE, &nothing, 100)));
+    use leat_abi::Counter;
+    assert_eq!(counters.get(Counter::ProxyHeadersSent), 20 + 10 * 6);
+    assert_eq!(counters.get(Counter::ProxyUnacked), 10);
+}
