@@ -11,6 +11,7 @@
 //! network had lost it, and the ends repeat themselves. A flow of an earlier process takes a place with any of its packets.
 
 use leat_abi::flow::{FlowAddresses, FlowEntry, FlowState, flag};
+use leat_abi::message::{Made, Step};
 use leat_abi::{Counter, DropReason};
 
 use crate::address::Address;
@@ -134,6 +135,7 @@ impl Pipeline<'_> {
         };
         if ends_here && outcome == Outcome::Forward {
             self.counters.add(Counter::ConsumedPackets, 1);
+            self.tracer.step(|| Step::Consume);
             return Verdict::Consume;
         }
         self.tracked(frame, meta, found, outcome, arrival, now)
@@ -264,6 +266,7 @@ impl Pipeline<'_> {
             (seq, rest) = (seq.wrapping_add(payload.len() as u32), more);
         }
         self.counters.add(Counter::ProxyHeadersSent, 1);
+        self.tracer.step(|| Step::Originate { port: hop.port, made: Made::ProxyHeader });
     }
 
     /// Sends the headers again that are due, but not more than a turn's worth. Returns whether there may be more.

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use leat_abi::flow::FlowState;
-use leat_abi::snapshot::Endpoint;
+use leat_abi::message::{ANY_PORT, Command, Event, Filter, Made, Step};
+use leat_abi::snapshot::{Endpoint, TargetState};
 use leat_abi::{Counter, DropReason};
 use leat_core::Verdict;
 
@@ -620,6 +621,45 @@ fn nothing_is_shifted_before_the_header() {
         let ack = p.s.from_client(ACK, &[]);
         p.completes(&ack);
     }
+}
+
+/// Resets made here have the numbers of the end they go to, whether the header was acknowledged or not. req: S5.3, S5.4
+#[test]
+fn a_lost_target() {
+    for (vip, length) in VIPS {
+        for acknowledged in [false, true] {
+            let mut p = if acknowledged { Proxied::open(vip, 77) } else { Proxied::sent(vip, 77) };
+            p.client_sends(ACK, b"data");
+            let slot = p.s.slot();
+            let target = p.h.world.targets.iter_mut().find(|target| target.slot == slot);
+            target.expect("its target").state = TargetState::Unhealthy;
+            p.h.publish();
+            let packet = p.s.from_client(ACK, b"more");
+            assert_eq!(p.s.feed_client(&mut p.h, &packet).answered().1.numbers(), (p.s.t, 0, RST));
+            let made = p.h.made();
+            let numbers: Vec<_> = made.iter().map(|(_, b)| Packet::read(b).expect("a packet").numbers()).collect();
+            let next = p.first() + if acknowledged { length } else { 0 };
+            assert_eq!(numbers, [(next, 0, RST), (p.s.c + length, 0, RST)]);
+            p.h.pass(29_000);
+            p.made(&[]);
+        }
+    }
+}
+
+/// A trace shows that a header was made, and that its acknowledgement ended here. req: PP2-01
+#[test]
+fn traced() {
+    let mut p = Proxied::answered(WEB, 77);
+    p.h.pipeline(0).command(Command::TraceStart { id: 3, count: 9, port: ANY_PORT, filter: Filter::default() });
+    let ack = p.s.from_client(ACK, &[]);
+    p.completes(&ack);
+    let of_header = p.of_target(ACK, &[], p.first() + 100);
+    p.ends_here(&of_header);
+    let steps: Vec<Step> = (p.h.events(0).into_iter())
+        .filter_map(|event| if let Event::Trace { step, .. } = event { Some(step) } else { None })
+        .collect();
+    assert!(steps.contains(&Step::Originate { port: TARGET_SIDE, made: Made::ProxyHeader }), "{steps:?}");
+    assert_eq!(steps.last(), Some(&Step::Consume));
 }
 
 /// Connections keep what they began with; new ones have what is said then. req: PP2-08
