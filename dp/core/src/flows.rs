@@ -12,7 +12,7 @@ use leat_abi::flow::{FlowState, flag};
 use leat_abi::{DropReason, FlowAddresses, FlowEntry, FlowMemory};
 
 use crate::frame::Now;
-use crate::source_ports::{self, SourcePorts};
+use crate::source_ports::SourcePorts;
 use crate::table::{FlowTable, Full, Side, tuple_of};
 use crate::timer::{Class, Wheel};
 use crate::track;
@@ -26,7 +26,7 @@ const HALF_OPEN_PATIENCE_S: u16 = 2;
 /// Timers that have come up and flows whose timer has moved that are looked at in search of room for one flow.
 const ROOM_TRIES: usize = 16;
 /// Source ports whose holders are looked at in search of one for one flow.
-const PORT_TRIES: u32 = 8;
+const PORT_TRIES: usize = 8;
 
 /// The flows of one lcore.
 #[derive(Debug)]
@@ -178,7 +178,8 @@ impl<'m> Flows<'m> {
             };
             usable(port).then_some((age_ms, port, found.entry))
         };
-        let (_, port, at) = (0..PORT_TRIES).filter_map(|n| holder(source_ports::port(choice, n))).max()?;
+        let owned = self.ports.owned(flow, choice, self.lcore).take(PORT_TRIES);
+        let (_, port, at) = owned.filter_map(holder).max()?;
         if self.table.entry(at).state() == Some(FlowState::SynSent) {
             self.discard(at, Counter::HalfOpenEvicted);
         } else {

@@ -37,6 +37,8 @@ const WORDS: usize = COUNT.div_ceil(u64::BITS) as usize;
 const SUMMARY: usize = WORDS.div_ceil(u64::BITS as usize);
 /// Ports that are passed over for one flow at the most, because a listener stands on them.
 const SKIPS_MAX: u32 = 64;
+/// Ports whose owner is looked at in search of an lcore's own.
+const OWNERS_MAX: u32 = 512;
 /// Places in which a fingerprint may lie, and places of the directory per pool: a quarter full at the most.
 const WINDOW: usize = 16;
 const PLACES_PER_POOL: usize = 4;
@@ -283,6 +285,18 @@ impl SourcePorts {
         None
     }
 
+    /// Ports between the flow's pair that this lcore's flows have, from the one on that `choice` leads to, among some hundred. Network order.
+    pub(crate) fn owned(&self, flow: &FlowEntry, choice: u32, lcore: u16) -> impl Iterator<Item = u16> {
+        let pool = self.pool(fingerprint(&pair_of(flow)));
+        let is_own = move |port: &u32| match pool.map(|pool| &pool.owners) {
+            Some(owners) if owners.is_empty() => true,
+            Some(owners) => owners.get(*port as usize).is_some_and(|o| o.load(Ordering::Relaxed) == lcore as u8 + 1),
+            None => false,
+        };
+        let ports = (0..OWNERS_MAX).map(move |n| (start(choice) + n) % COUNT).filter(is_own);
+        ports.map(|port| (NAT_PORTS.start() + port as u16).to_be())
+    }
+
     /// Takes the very port that a flow names. Returns whether it was free.
     pub(crate) fn claim_this(&self, flow: &FlowEntry, lcore: u16) -> bool {
         let (Some(port), Some(pool)) = (index(flow.nat_port), self.pool(fingerprint(&pair_of(flow)))) else {
@@ -380,11 +394,6 @@ fn pair_of(flow: &FlowEntry) -> Tuple {
 fn start(choice: u32) -> u32 {
     // Multiply and shift: the range without a division.
     ((u64::from(choice) * u64::from(COUNT)) >> 32) as u32
-}
-
-/// The `n`-th port that a choice leads to, whether it is free or not. Network order.
-pub(crate) fn port(choice: u32, n: u32) -> u16 {
-    (NAT_PORTS.start() + ((start(choice) + n) % COUNT) as u16).to_be()
 }
 
 /// The distance of a port, in network order, from the first of the pool.

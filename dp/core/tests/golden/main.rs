@@ -18,6 +18,7 @@ mod ipv6;
 mod lcores;
 mod linux;
 mod observe;
+mod pressure;
 mod proxy;
 mod resets;
 mod rewrite;
