@@ -16,6 +16,8 @@ OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (0x11223344, 0)), ("NOP
 OPTIONS_ANSWER = [("MSS", 1400), ("SAckOK", b""), ("Timestamp", (0x55667788, 0x11223344)), ("NOP", None), ("WScale", 5)]
 SOURCE_PORTS = range(10_000, 65_000)
 MODULUS = 2**32
+# States of a flow that the load balancer has ended.
+ENDED = ("reset", "terminated")
 
 
 class Connection:
@@ -146,20 +148,19 @@ class Connection:
         self.case.send(self.case.inside, sent, self.target_mac)
         self.case.expect_reset(self.case.inside, self.target_mac, sent)
 
-    def expect_end_of_client(self, *numbers):
-        """The client gets resets that the load balancer has made by itself, with these sequence numbers: those it must accept (S5.3)."""
-        self._expect_end(self.link, self.host.mac, self.node, self.client, numbers or (self.next_target,))
+    def end_of_client(self, *numbers):
+        """The resets that the client gets when the load balancer ends the connection: with the sequence numbers given, or the next one (S5.3)."""
+        return self._end(self.node, self.client, self.host.mac, numbers or (self.next_target,))
 
-    def expect_end_of_target(self, *numbers):
-        """The target gets such resets."""
-        self._expect_end(self.case.inside, self.target_mac, self.seen, self.target, numbers or (self.next_client,))
+    def end_of_target(self, *numbers):
+        """The resets that the target gets."""
+        return self._end(self.seen, self.target, self.target_mac, numbers or (self.next_client,))
 
-    def _expect_end(self, link, mac, source, destination, numbers):
-        for number in numbers:
-            header = TCP(sport=source[1], dport=destination[1], flags="R", seq=number % MODULUS, window=0)
-            base = ip(source[0], destination[0], **RESET_IP[is_v6(destination[0])])
-            self.case.expect(link, base / header, mac, "the reset of the load balancer")
-            self.case.count(originated_packets=1, resets_sent=1)
+    @staticmethod
+    def _end(source, destination, mac, numbers):
+        base = ip(source[0], destination[0], **RESET_IP[is_v6(destination[0])])
+        ports = {"sport": source[1], "dport": destination[1]}
+        return [(base / TCP(**ports, flags="R", seq=number % MODULUS, window=0), mac) for number in numbers]
 
     def state(self):
         """What the appliance says of the flow, or None if it has none."""

@@ -8,6 +8,7 @@ import ipaddress
 import struct
 
 from scapy.layers.inet import TCP
+from scapy.layers.l2 import Ether
 
 from case import ip, is_v6
 from connection import MODULUS, OPTIONS_ANSWER, Connection
@@ -67,6 +68,7 @@ class ProxiedConnection(Connection):
         sent = self.client_segment(flags, data, **fields)
         self.case.send(self.link, sent, self.host.mac)
         self.expect_header()
+        self.case.headers.append(self.header)
         self.ahead = len(self.header)
         self.case.expect(self.case.inside, self._inwards(sent), self.target_mac, "what the client sent")
         self._count_in(sent)
@@ -75,7 +77,9 @@ class ProxiedConnection(Connection):
     def expect_header(self):
         """The header comes out at the target, in a segment of its own."""
         first = (self.isn + 1) % MODULUS
-        got = self.case.receive(self.case.inside, "the header")
+        frame = self.case.inside.receive()
+        self.case.assertIsNotNone(frame, "no header came")
+        got = Ether(frame)
         segment = got[TCP]
         self.case.assertEqual(bytes(segment.payload), self.header)
         self.case.assertEqual((segment.seq, segment.ack), (first, (self.isn_target + 1) % MODULUS))
@@ -94,6 +98,8 @@ class ProxiedConnection(Connection):
         """The target acknowledges it, which is not the client's business."""
         self.case.send(self.case.inside, self.target_segment("A", ack=self.isn + 1 + self.ahead), self.target_mac)
         self.case.count(consumed_packets=1)
+        # Nothing that the client sends now is to be seen before it.
+        self.case.pace()
 
     def target_segment(self, flags, data=b"", seq=None, ack=None, **fields):
         """A segment of the target: it acknowledges the header as well."""

@@ -1,8 +1,8 @@
 """Deregistered targets: semantics §15 and §5.3."""
 
 import bed as beds
-from case import WireCase, not_yet
-from connection import Connection
+from case import WireCase
+from connection import ENDED, Connection
 from datagrams import Datagrams
 
 TARGET = beds.TARGETS[2]
@@ -14,6 +14,8 @@ TERMINATE = "deregistration_delay.connection_termination.enabled"
 
 class Deregistered(WireCase):
     """Groups of one target, made for these tests."""
+
+    targets_leave = True
 
     @classmethod
     def setUpClass(cls):
@@ -34,7 +36,7 @@ class Deregistered(WireCase):
     def deregister(self, **attributes):
         """Ends the registration; keys of the attributes are those of the API."""
         for name in GROUPS:
-            self.bed.attributes(name, attributes)
+            self.bed.attributes(name, {TERMINATE: "false", **attributes})
             self.bed.deregister(name, [TARGET.ip])
 
     def opened(self):
@@ -69,43 +71,44 @@ class Deregistered(WireCase):
     # req: DRN-04
     def test_registered_again(self):
         """S15.4: flows that are open then belong to it again."""
-        full_nat, keep, flow = self.opened()
+        full_nat, keep = Connection(self, TCP_FULL_NAT).open(), Connection(self, TCP_KEEP).open()
         self.deregister(**{DELAY: "60"})
         self.bed.register("drain-full-nat", [TARGET.ip])
         self.bed.register("drain-keep", [TARGET.ip])
         full_nat.client_says(b"still here")
         keep.client_says(b"still here")
-        flow.from_client(b"draining")
+        for connection in (full_nat, keep):
+            connection.close()
 
-    @not_yet("connection termination")
     # req: DRN-05, ATT-02
     def test_with_termination(self):
         """S15.3, S5.3: when the delay is over, both ends of every open connection get a reset that they accept, also of silent ones."""
-        full_nat, keep, flow = self.opened()
+        full_nat, keep, _ = self.opened()
         full_nat.client_says(b"request")
         full_nat.target_says(b"answer")
         self.deregister(**{DELAY: "1", TERMINATE: "true"})
-        full_nat.client_says(b"while it drains")
-        keep.client_says(b"while it drains")
-        flow.from_client(b"while it drains")
-        for connection in self.in_order_of_resets(full_nat, keep):
-            connection.expect_end_of_client()
-            connection.expect_end_of_target()
-            self.assertEqual(connection.state(), "reset")
+        self.expect_ends(full_nat.end_of_client() + keep.end_of_client(), full_nat.end_of_target() + keep.end_of_target())
+        for connection in (full_nat, keep):
+            self.assertIn(connection.state(), ENDED)
             # A challenge, as any packet after that, is answered.
-            connection.resets_client(connection.client_segment("A"))
-            self.count(listener__resets=0)
-            connection.resets_target(connection.target_segment("A"))
+            connection.resets_client(connection.client_segment("A", seq=connection.next_client + 7))
+            connection.resets_target(connection.target_segment("A", seq=connection.next_target + 7))
+            self.count(listener__resets=1)
 
-    @not_yet("connection termination")
     # req: DRN-05
     def test_with_termination_and_data_under_way(self):
-        """S5.3: what the client has not acknowledged may have arrived or not: two resets, one of which is right."""
-        full_nat, _, _ = self.opened()
+        """S5.3: what has been sent and not acknowledged may have arrived or not: two resets, one of which is right."""
+        full_nat, keep, _ = self.opened()
         full_nat.from_target("PA", b"unacknowledged")
-        full_nat.from_client("PA", b"this neither")
+        full_nat.from_client("PA", b"neither is this")
+        keep.from_client("PA", b"nor this")
         self.deregister(**{DELAY: "1", TERMINATE: "true"})
+        outside = full_nat.end_of_client(full_nat.next_target, full_nat.next_target + 14) + keep.end_of_client()
+        inside = full_nat.end_of_target(full_nat.next_client, full_nat.next_client + 15)
+        self.expect_ends(outside, inside + keep.end_of_target(keep.next_client, keep.next_client + 8))
 
-    def in_order_of_resets(self, *connections):
-        """The connections as the sweep finds them: any order."""
-        return connections
+    def expect_ends(self, outside, inside):
+        """Resets on both links, two TCP connections and one flow of UDP being ended."""
+        self.expect_made(self.outside, outside, listener__resets=len(outside))
+        self.expect_made(self.inside, inside, listener__resets=len(inside))
+        self.count(flows_terminated=3)

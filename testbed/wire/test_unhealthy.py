@@ -5,8 +5,8 @@ unhealthy, and some to become healthy again.
 """
 
 import bed as beds
-from case import WireCase, not_yet
-from connection import OPTIONS_ANSWER, Connection
+from case import WireCase
+from connection import ENDED, OPTIONS_ANSWER, Connection
 from datagrams import Datagrams
 
 # The only target of some groups: they fail open.
@@ -62,18 +62,22 @@ class Unhealthy(WireCase):
         # TCP is reset at the client's next packet, not before.
         for connection in speaking:
             self.assertEqual(connection.state(), "established")
-            self.count(flows_closed=1)
-            self.speak(connection)
-            self.assertEqual(connection.state(), "reset")
-            # Whatever the client says after that is answered too.
+            connection.resets_client(connection.client_segment("PA", b"are you there?"))
+            # The target gets one as well, which it accepts, so that it frees the socket (S5.4).
+            self.expect_made(self.inside, connection.end_of_target(), listener__resets=1)
+            self.count(flows_terminated=1)
+            self.assertIn(connection.state(), ENDED)
+            # Whatever they say after that is answered too.
             connection.resets_client(connection.client_segment("A"))
+            connection.resets_target(connection.target_segment("A"))
+            self.count(listener__resets=1)
         # A client that begins anew does so elsewhere.
         again = Connection(self, beds.KEEP, client=restarted.client, isn=restarted.isn + 500_000).open()
         self.count(flows_closed=1)
         self.assertNotEqual(again.target[0], SICK.ip)
         # UDP chooses again at once (S7.4).
         moved = Datagrams(self, beds.UDP, client=datagrams.client).open(b"still there?")
-        self.count(flows_closed=1)
+        self.count(flows_terminated=1)
         self.assertNotEqual(moved.target[0], SICK.ip)
         for _ in range(20):
             self.assertNotEqual(Connection(self, beds.FULL_NAT).open().target[0], SICK.ip)
@@ -85,16 +89,3 @@ class Unhealthy(WireCase):
             connection.target_says(b"I am")
         open_datagrams.from_client(b"still there?")
         Connection(self, beds.ONE_FULL_NAT).open().client_says(b"new")
-
-    def speak(self, connection):
-        """The client says something to a target that is unhealthy."""
-        connection.resets_client(connection.client_segment("PA", b"are you there?"))
-
-
-@not_yet("resets to both ends")
-class BothEnds(Unhealthy):
-    """S5.4: the target gets a reset too, which it accepts, so that it frees the socket."""
-
-    def speak(self, connection):
-        super().speak(connection)
-        connection.expect_end_of_target()
