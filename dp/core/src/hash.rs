@@ -54,10 +54,9 @@ pub const fn digest(key: u64, source: Address, destination: Address) -> u64 {
 #[inline(always)]
 pub const fn owner(key: u64, ip: Address, port: u16, lcores: u16) -> u16 {
     let [high, low] = ip.words();
-    let hash = fold(
-        low ^ (port as u64) << 48 ^ key,
-        0x9e37_79b9_7f4a_7c15 ^ key.rotate_left(32) ^ high.wrapping_mul(0x8ebc_6af0_9c88_c6e3),
-    );
+    // The port on the side of what a client cannot choose as it likes: else its last 64 bits could make up for it.
+    let rest = (high ^ port as u64).wrapping_mul(0x8ebc_6af0_9c88_c6e3);
+    let hash = fold(low ^ key, 0x9e37_79b9_7f4a_7c15 ^ key.rotate_left(32) ^ rest);
     // Multiply and shift: the range without a division.
     (((hash >> 32) * lcores as u64) >> 32) as u16
 }

@@ -8,7 +8,7 @@
 //! | find the flow | [`table`] |
 //! | follow its state | [`track`] |
 //! | begin a flow: listener, target, source port | `miss`, [`source_ports`] |
-//! | change the packet | [`rewrite`], [`checksum`] |
+//! | change the packet | [`rewrite`], [`checksum`]; with IPv6 on a side [`wide`], `translate`, `mss` |
 //! | put a PROXY header first | [`proxy`] |
 //! | answer with a reset, and reset both ends | [`reset`], [`resets`] |
 //! | timers and counters of flows | [`flows`], [`timer`] |
@@ -25,6 +25,7 @@ pub mod hash;
 mod icmp;
 mod limit;
 mod miss;
+mod mss;
 pub mod originate;
 pub mod parse;
 pub mod pipeline;
@@ -40,6 +41,7 @@ pub mod table;
 pub mod timer;
 pub mod trace;
 pub mod track;
+mod translate;
 pub mod wide;
 
 pub use address::Address;

@@ -42,11 +42,11 @@ pub mod tcp {
 }
 
 /// IPv6 extension headers (RFC 8200).
-mod extension {
-    pub(super) const HOP_BY_HOP: u8 = 0;
-    pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
-    pub(super) const DESTINATION: u8 = 60;
+pub(crate) mod extension {
+    pub(crate) const HOP_BY_HOP: u8 = 0;
+    pub(crate) const ROUTING: u8 = 43;
+    pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const DESTINATION: u8 = 60;
 }
 
 /// Bit of [`Tuple::protocol`]: the addresses are IPv6.
@@ -312,10 +312,10 @@ fn ipv6(bytes: &[u8], group: bool, digest_key: u64) -> Parsed {
     let Some(header) = bytes.get(ETHERNET..).and_then(|b| b.first_chunk::<40>()) else {
         return Parsed::Bad(DropReason::ShortFrame);
     };
-    if header[0] >> 4 != 6 {
+    let total = 40 + usize::from(u16::from_be_bytes([header[4], header[5]]));
+    if header[0] >> 4 != 6 || total > usize::from(u16::MAX) {
         return Parsed::Bad(DropReason::IpHeader);
     }
-    let total = 40 + usize::from(u16::from_be_bytes([header[4], header[5]]));
     let Some(packet) = bytes.get(..ETHERNET + total) else { return Parsed::Bad(DropReason::ShortFrame) };
     let address = |at: usize| {
         let octets = header[at..].first_chunk::<16>();
@@ -327,9 +327,11 @@ fn ipv6(bytes: &[u8], group: bool, digest_key: u64) -> Parsed {
         Err(reason) => return Parsed::Bad(reason),
     };
     let (next, l4) = (extensions.next, packet.get(extensions.l4..).unwrap_or_default());
-    // Neighbour discovery, which a router never passes on (RFC 4861 §6.1), also from the unspecified address.
-    if next == protocol::ICMPV6 && matches!(l4.first(), Some(133..=137)) && header[7] == 255 {
-        return Parsed::Neighbour;
+    // Neighbour discovery, which a router never passes on (RFC 4861 §6.1), also from the unspecified address. And who asks which
+    // groups are listened to (RFC 3810 §5.1), without whom a switch forgets where neighbours are to be sought.
+    match (next, l4.first(), header[7]) {
+        (protocol::ICMPV6, Some(133..=137), 255) | (protocol::ICMPV6, Some(130), 1) => return Parsed::Neighbour,
+        _ => {}
     }
     let [first, second] = [header[8], header[9]];
     let other = |reason| Parsed::Other { destination, reason };
@@ -347,22 +349,22 @@ fn ipv6(bytes: &[u8], group: bool, digest_key: u64) -> Parsed {
     if first == 0xfe && second & 0xc0 == 0x80 {
         return other(DropReason::IpSource);
     }
+    let has_udp = next == protocol::UDP && extensions.place.is_none_or(|place| place.offset == 0);
+    if has_udp && l4.get(6..8) == Some(&[0, 0]) {
+        return Parsed::Bad(DropReason::UdpChecksum);
+    }
     let mut meta = Meta {
         tuple: Tuple { addresses: hash::digest(digest_key, source, destination), ports: 0, protocol: next | V6 },
-        ip_len: total.min(usize::from(u16::MAX)) as u16,
+        ip_len: total as u16,
         l4: extensions.l4 as u16,
         ttl: header[7],
         ..Meta::default()
     };
-    if total > usize::from(u16::MAX) {
-        return Parsed::Bad(DropReason::IpHeader);
-    }
     if let Some(place) = extensions.place {
         return fragment(&mut meta, place, false, l4, destination);
     }
     match next {
         protocol::TCP => tcp_segment(&mut meta, l4),
-        protocol::UDP if l4.get(6..8) == Some(&[0, 0]) => Parsed::Bad(DropReason::UdpChecksum),
         protocol::UDP => udp_datagram(&mut meta, l4),
         protocol::ICMPV6 if matches!(l4.first(), Some(1..=4)) => Parsed::IcmpError(meta),
         protocol::ICMPV6 => other(DropReason::Icmp),
@@ -377,15 +379,14 @@ pub struct Extensions {
     pub next: u8,
     /// Where it begins in the frame.
     pub l4: usize,
-    /// Where the fragment header begins in the frame, if there is one.
-    pub fragment_header: Option<usize>,
-    /// Which fragment it is; none if the packet is whole, also if a fragment header says so (RFC 6946).
+    /// Which fragment it is; none if the packet is whole, also if a fragment header says so (RFC 6946). Layer 4 then follows the
+    /// fragment header.
     pub place: Option<Place>,
 }
 
 /// Walks the extension headers of a frame that ends with its IPv6 packet. `next` is the next header of the fixed one.
 pub fn extensions(packet: &[u8], mut next: u8) -> Result<Extensions, DropReason> {
-    let (mut l4, mut fragment_header, mut place) = (L4_V6, None, None);
+    let (mut l4, mut has_fragment_header, mut place) = (L4_V6, false, None);
     for count in 0.. {
         let is_extension = match next {
             // It must come first.
@@ -394,10 +395,12 @@ pub fn extensions(packet: &[u8], mut next: u8) -> Result<Extensions, DropReason>
             extension::ROUTING | extension::FRAGMENT | extension::DESTINATION => true,
             _ => false,
         };
-        // What follows the fragment header of a later fragment is not its header.
-        let is_later = place.is_some_and(|place: Place| place.offset > 0);
-        if !is_extension || is_later {
+        if !is_extension {
             break;
+        }
+        // Only the first fragment would have it, and it would count among what the offsets count (RFC 7915 §5.1.1).
+        if place.is_some() {
+            return Err(DropReason::Ipv6Extension);
         }
         let Some(header) = packet.get(l4..).and_then(|rest| rest.first_chunk::<8>()) else {
             return Err(DropReason::ShortFrame);
@@ -408,7 +411,7 @@ pub fn extensions(packet: &[u8], mut next: u8) -> Result<Extensions, DropReason>
             return Err(DropReason::Ipv6Extension);
         }
         if next == extension::FRAGMENT {
-            if fragment_header.replace(l4).is_some() {
+            if std::mem::replace(&mut has_fragment_header, true) {
                 return Err(DropReason::Ipv6Extension);
             }
             let field = u16::from_be_bytes([header[2], header[3]]);
@@ -422,7 +425,7 @@ pub fn extensions(packet: &[u8], mut next: u8) -> Result<Extensions, DropReason>
         next = header[0];
         l4 += length;
     }
-    if l4 > packet.len() { Err(DropReason::ShortFrame) } else { Ok(Extensions { next, l4, fragment_header, place }) }
+    if l4 > packet.len() { Err(DropReason::ShortFrame) } else { Ok(Extensions { next, l4, place }) }
 }
 
 /// A fragment: of what a flow can be, with a length that can be, the first one with the whole fixed header (RFC 1858, 3128).

@@ -364,6 +364,9 @@ impl<'m> Pipeline<'m> {
             }
         };
         let Some(info) = self.forwarding.port(port) else { return self.drop(DropReason::NoNextHop) };
+        if entry.is_wide() && meta.has(tcp::SYN) && wide::translates(entry) {
+            self.clamp_mss(frame, meta, entry);
+        }
         let growth = if entry.is_wide() { wide::growth(entry, found.side, meta) } else { 0 };
         if i32::from(meta.ip_len) + growth > info.mtu.into() {
             return self.too_big(frame, meta, found, port, now);
@@ -372,9 +375,12 @@ impl<'m> Pipeline<'m> {
             proxy::shift(frame, entry, found.side, meta);
         }
         let egress = Egress { destination_mac, source_mac: info.mac };
-        if let (true, addresses) = (entry.is_wide(), self.flows.table.addresses(found.entry)) {
-            if !addresses.is_some_and(|addresses| wide::apply(frame, entry, addresses, found.side, meta, egress)) {
-                return self.drop(DropReason::NotLinear);
+        if entry.is_wide() {
+            let Some(addresses) = self.flows.table.addresses(found.entry) else {
+                return self.drop(DropReason::TupleConflict);
+            };
+            if let Err(reason) = wide::apply(frame, entry, addresses, found.side, meta, egress) {
+                return self.drop(reason);
             }
         } else {
             rewrite::apply(frame, entry, found.side, meta.ip_len, egress);

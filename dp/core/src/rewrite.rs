@@ -61,14 +61,20 @@ pub fn apply<F: Frame>(frame: &mut F, entry: &FlowEntry, side: Side, ip_len: u16
     headers[ETHERNET + 12..ETHERNET + 16].copy_from_slice(&source_ip.to_ne_bytes());
     headers[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&destination_ip.to_ne_bytes());
 
-    if entry.is_tcp() {
-        let Some(tcp) = rest.first_chunk_mut::<20>() else { return };
+    apply_to_l4(rest, entry.is_tcp(), source_port, destination_port, delta);
+}
+
+/// Gives a TCP or UDP header other ports, and its checksum what changed.
+#[inline(always)]
+pub(crate) fn apply_to_l4(segment: &mut [u8], is_tcp: bool, source_port: u16, destination_port: u16, delta: u16) {
+    if is_tcp {
+        let Some(tcp) = segment.first_chunk_mut::<20>() else { return };
         tcp[0..2].copy_from_slice(&source_port.to_ne_bytes());
         tcp[2..4].copy_from_slice(&destination_port.to_ne_bytes());
         let sum = checksum::apply(u16::from_ne_bytes([tcp[16], tcp[17]]), delta.into());
         tcp[16..18].copy_from_slice(&sum.to_ne_bytes());
     } else {
-        let Some(udp) = rest.first_chunk_mut::<8>() else { return };
+        let Some(udp) = segment.first_chunk_mut::<8>() else { return };
         udp[0..2].copy_from_slice(&source_port.to_ne_bytes());
         udp[2..4].copy_from_slice(&destination_port.to_ne_bytes());
         let old = u16::from_ne_bytes([udp[6], udp[7]]);

@@ -26,4 +26,5 @@ mod sticky;
 mod targets;
 mod tcp;
 mod timers;
+mod translation;
 mod udp;
