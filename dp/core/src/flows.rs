@@ -355,3 +355,91 @@ fn activate(counters: &LcoreCounters<'_>, entry: &FlowEntry, n: u64) {
     counters.target(entry.target_slot, TargetCounter::ActiveFlows, n);
     counters.listener(entry.listener_slot, ListenerCounter::ActiveFlows, n);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leat_abi::counters::{LCORE_WORDS, LISTENER_WORDS, TARGET_WORDS};
+    use leat_abi::flow::{family, protocol};
+    use std::sync::atomic::AtomicU64;
+
+    const NOW: Now = Now { ms: 70_000_000 };
+    const ADDRESSES: FlowAddresses = FlowAddresses { client: [1; 16], vip: [2; 16], target: [3; 16], nat: [4; 16] };
+
+    fn words(count: usize) -> &'static [AtomicU64] {
+        Vec::leak((0..count).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Eight entries, the last four with a second line.
+    fn flows() -> Flows<'static> {
+        let entries = Vec::leak(vec![FlowEntry::default(); 8]);
+        let addresses = Vec::leak(vec![FlowAddresses::default(); 4]);
+        let counters = LcoreCounters::new(words(LCORE_WORDS), words(TARGET_WORDS), words(LISTENER_WORDS));
+        let ports = Arc::new(SourcePorts::new(1, 1));
+        Flows::new(FlowMemory { entries, addresses }, [1, 2], counters, (ports, 0), NOW)
+    }
+
+    fn flow(n: u16, protocol: u8, state: FlowState) -> FlowEntry {
+        FlowEntry {
+            client_port: n,
+            nat_port: n,
+            protocol,
+            state: state as u8,
+            touched_s: NOW.stamp(),
+            client_isn: NOW.stamp().into(),
+            ..FlowEntry::default()
+        }
+    }
+
+    fn create(flows: &mut Flows<'_>, flow: &FlowEntry, now: Now) -> Result<u32, DropReason> {
+        flows.create(flow, flow.is_wide().then_some(&ADDRESSES), now)
+    }
+
+    const WIDE_UDP: u8 = protocol::UDP | family::CLIENT_V6;
+    const WIDE_TCP: u8 = protocol::TCP | family::CLIENT_V6 | family::TARGET_V6;
+
+    /// Who needs a second line gets an entry that has one, or is refused; who needs none gets any. req: S13.3
+    #[test]
+    fn an_entry_of_the_kind_needed() {
+        let mut f = flows();
+        let one_way = |f: &mut Flows<'_>, n, protocol| create(f, &flow(n, protocol, FlowState::Established), NOW);
+        // Four without, three with a second line, of which none may go; the last one may.
+        (0..4).for_each(|n| assert!(one_way(&mut f, n, protocol::UDP).expect("room") < 4));
+        (4..7).for_each(|n| assert!(one_way(&mut f, n, WIDE_TCP).expect("room") >= 4));
+        let last = one_way(&mut f, 7, WIDE_UDP).expect("room");
+        assert_eq!(one_way(&mut f, 8, WIDE_TCP), Ok(last), "the only one of its kind that may go");
+        assert_eq!(one_way(&mut f, 9, WIDE_TCP), Err(DropReason::FlowTableFull), "though others may");
+        assert_eq!(one_way(&mut f, 9, WIDE_UDP), Err(DropReason::FlowTableFull));
+        for n in 10..14 {
+            assert!(one_way(&mut f, n, protocol::TCP).expect("room") < 4);
+        }
+        assert_eq!(one_way(&mut f, 14, protocol::TCP), Err(DropReason::FlowTableFull));
+        // Closed ones of either kind make way for those that need no second line, the oldest first.
+        for (at, state) in [(6, FlowState::TimeWait), (2, FlowState::ResetLinger)] {
+            let entry = f.table.entry_mut(at);
+            (entry.state, entry.touched_s) = (state as u8, NOW.stamp());
+            f.changed(at, NOW);
+        }
+        assert_eq!(one_way(&mut f, 15, protocol::TCP), Ok(2), "what lingers after a reset ends first");
+        assert_eq!(one_way(&mut f, 16, protocol::TCP), Ok(6));
+        assert_eq!(f.counters.get(Counter::TimeWaitEvicted), 2);
+        assert_eq!(f.counters.get(Counter::OneWayUdpEvicted), 1 + 4);
+    }
+
+    /// Many flows whose timers have moved are in the way: each new flow clears some of it, none without bound. req: S13.6
+    #[test]
+    fn the_search_for_room_is_bounded() {
+        let entries = Vec::leak(vec![FlowEntry::default(); 64]);
+        let counters = LcoreCounters::new(words(LCORE_WORDS), words(TARGET_WORDS), words(LISTENER_WORDS));
+        let memory = FlowMemory { entries, addresses: &mut [] };
+        let mut f = Flows::new(memory, [1, 2], counters, (Arc::new(SourcePorts::new(1, 1)), 0), NOW);
+        for n in 0..64 {
+            create(&mut f, &flow(n, protocol::UDP, FlowState::Established), NOW).expect("room");
+        }
+        let later = Now { ms: NOW.ms + 10_000 };
+        (0..64).for_each(|at| f.table.entry_mut(at).touched_s = later.stamp());
+        let new = FlowEntry { touched_s: later.stamp(), ..flow(100, protocol::TCP, FlowState::SynSent) };
+        let refused = (0..10).take_while(|_| create(&mut f, &new, later).is_err()).count();
+        assert_eq!(refused, 64 / ROOM_TRIES, "each time so many are put where they belong");
+    }
+}

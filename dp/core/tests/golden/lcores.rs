@@ -186,3 +186,39 @@ fn lcores_adopt_their_own() {
     }
     h.check_flows();
 }
+
+/// A client whose source socket is a target's own: its packets find their flow on every lcore, also when a listener stands on a port of
+/// full NAT, or when the listener is gone; and so do the answers. req: CIP-11, S12.4, S1.2
+#[test]
+fn a_target_s_socket_as_a_client() {
+    for port in [80, 20_000] {
+        let mut h = Harness::new(4, 256);
+        let vip = SocketAddr::new(NODE, port);
+        h.world.listeners[0].port = port;
+        h.publish();
+        let mut streams: Vec<Stream> =
+            (0..8).map(|slot| Stream::open(&mut h, target(slot % 4 + 4 * (slot / 4)), vip, slot.into())).collect();
+        let mut flows: Vec<Datagrams> = (0..4).map(|slot| Datagrams::open(&mut h, target(slot), LOG)).collect();
+        for round in 0..2 {
+            for lcore in 0..4 {
+                for s in &mut streams {
+                    s.lcore = lcore;
+                    s.works(&mut h);
+                }
+                for d in &mut flows {
+                    d.lcore = lcore;
+                    let before = (d.nat, d.target);
+                    d.client_sends(&mut h, b"x");
+                    assert_eq!((d.nat, d.target), before);
+                    d.target_sends(&mut h, b"y");
+                }
+            }
+            if round == 0 {
+                h.world.listeners.clear();
+                h.publish();
+            }
+        }
+        assert_eq!(h.total(Counter::FlowsCreated), 12);
+        h.check_flows();
+    }
+}
