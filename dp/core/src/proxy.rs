@@ -188,13 +188,9 @@ impl Pipeline<'_> {
         }
         let first = first(entry);
         let acknowledged = meta.ack.wrapping_sub(first);
-        let in_flight = entry.client_end.wrapping_sub(first).wrapping_add(shift);
         let unacked = is_unacked(entry);
-        // More than that was never sent.
-        if unacked && acknowledged > in_flight {
-            return false;
-        }
-        let completes = unacked && acknowledged >= shift;
+        // Whether so much was ever sent is for who keeps track of it to say.
+        let completes = unacked && acknowledged >= shift && for_client(entry, meta.ack) == entry.target_ack;
         if completes {
             entry.flags |= flag::PROXY_ACKED;
             self.unacked.acknowledged(at, now);
@@ -381,4 +377,39 @@ fn without_fast_open<F: Frame>(frame: &mut F, meta: &Meta) -> Meta {
     }
     frame.truncate(ETHERNET + usize::from(ip_len));
     Meta { ip_len, payload_len: 0, ..*meta }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leat_abi::flow::{family, protocol};
+
+    /// Wherever numbers begin and however often they come round: what the target says of a byte of the client is that byte's number;
+    /// what it says of the header is the first one's. req: S8.2, S8.11
+    #[test]
+    fn numbers_come_round() {
+        for (protocol, length) in [(protocol::TCP, 100u32), (protocol::TCP | family::CLIENT_V6, 124)] {
+            for client_isn in [0, 77, u32::MAX, u32::MAX - length, u32::MAX - 50, 1 << 31, (1 << 31) - length] {
+                let flags = flag::PROXY | flag::ANSWERED;
+                let first = client_isn.wrapping_add(1);
+                let mut entry = FlowEntry { protocol, flags, client_isn, target_ack: first, ..FlowEntry::default() };
+                assert_eq!(shift_of(&entry), length);
+                for of_header in 0..=length {
+                    assert_eq!(for_client(&entry, first.wrapping_add(of_header)), first);
+                }
+                let mut sent = 0u64;
+                while sent < 3 << 32 {
+                    // Around each lap's beginning step by step, else far.
+                    let is_near = (sent + 300) & 0xffff_ffff < 600;
+                    sent += if is_near { 1 } else { (1 << 22) - (sent & 0xff) };
+                    let number = first.wrapping_add(sent as u32);
+                    // With all acknowledged until then, and with a window's worth on its way.
+                    for on_its_way in [0, 1, 1 << 16, 1 << 30] {
+                        entry.target_ack = first.wrapping_add(sent.saturating_sub(on_its_way) as u32);
+                        assert_eq!(for_client(&entry, number.wrapping_add(length)), number, "{sent} {on_its_way}");
+                    }
+                }
+            }
+        }
+    }
 }
