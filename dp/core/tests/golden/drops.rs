@@ -171,7 +171,14 @@ fn provoke(reason: DropReason) -> Option<Case> {
             });
             case(h, &to_host)
         }
-        DropReason::Ipv6Extension | DropReason::UdpChecksum => return None,
+        DropReason::Ipv6Extension => {
+            let routes_on = vec![(43, vec![0, 0, 0, 0, 0, 0, 0])];
+            case(h, &Packet { extensions: routes_on, ..Stream::new(CLIENT_6, WEB_6, 1).syn() })
+        }
+        DropReason::UdpChecksum => {
+            let datagram = Packet::udp(CLIENT_6, DNS_6, b"x").macs(ROUTER_MAC, PORTS[0]);
+            case(h, &Packet { l4: L4::Udp { checksum: false }, ..datagram })
+        }
         DropReason::FragmentOverlap | DropReason::FragmentTimeout | DropReason::FragmentsFull => return None,
         DropReason::IcmpBad | DropReason::IcmpNoFlow | DropReason::IcmpRate | DropReason::TooBig => return None,
         DropReason::Withdrawn => {
