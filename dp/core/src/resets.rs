@@ -12,6 +12,7 @@ use arrayvec::ArrayVec;
 use leat_abi::DropReason;
 use leat_abi::counters::{Counter, ListenerCounter, TargetCounter};
 use leat_abi::flow::{FlowEntry, FlowState, flag};
+use leat_abi::message::{Made, Step};
 use leat_abi::snapshot::TargetState;
 
 use crate::address::Address;
@@ -144,7 +145,7 @@ impl Pipeline<'_> {
 
     /// Resets one end of a connection.
     pub(crate) fn reset_end(&mut self, at: u32, to: Side) {
-        let Self { forwarding, flows, originated, counters, .. } = self;
+        let Self { forwarding, flows, originated, counters, tracer, .. } = self;
         let entry = flows.table.entry(at);
         let (port, mac) = match to {
             Side::Client => (entry.client_side_port, entry.client_mac),
@@ -173,6 +174,7 @@ impl Pipeline<'_> {
                 return;
             };
             reset.write(frame, mac, info.mac);
+            tracer.step(|| Step::Originate { port, made: Made::Reset });
             counters.add(Counter::ResetsSent, 1);
             counters.listener(entry.listener_slot, ListenerCounter::Resets, 1);
         }

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use leat_abi::Counter;
-use leat_abi::message::{ANY_PORT, Command, Event, Filter, FlowRow, Part, Stage, Step};
+use leat_abi::flow::flag;
+use leat_abi::message::{ANY_PORT, Command, Event, Filter, FlowRow, Made, Part, Stage, Step};
 
 use crate::common::*;
 
@@ -174,4 +175,34 @@ fn dumps_end() {
     assert_eq!(dump(&mut h, 5, Filter::default()), (vec![], 0));
     h.pipeline(0).command(Command::FlowDump { id: 1, limit: 5, filter: Filter::default() });
     assert_eq!(dump(&mut h, 5, Filter::default()), (vec![], 0));
+}
+
+/// A header that is sent beside a packet, an acknowledgement that ends here, and how far a flow is with its header.
+#[test]
+fn proxy_headers_are_shown() {
+    use Stage::{Consume, Lookup, Originate, Parse, Rewrite, Rx, Transmit};
+    let mut h = Harness::default();
+    h.world.groups.iter_mut().for_each(|group| group.proxy_protocol = true);
+    h.publish();
+    let mut s = Stream::new(CLIENT, WEB, 1);
+    s.send_syn(&mut h);
+    s.feed_target(&mut h, &s.syn_ack()).forwarded();
+    start(&mut h, 100, ANY_PORT, Filter::default());
+    s.feed_client(&mut h, &s.from_client(ACK, &[])).forwarded();
+    let header = Step::Originate { port: TARGET_SIDE, made: Made::ProxyHeader };
+    let steps = traced(&mut h);
+    assert!(steps.contains(&(0, header)), "{steps:?}");
+    assert_eq!(
+        steps.iter().map(|(_, s)| s.stage()).collect::<Vec<_>>(),
+        [Rx, Parse, Lookup, Originate, Rewrite, Transmit]
+    );
+    let flags = |h: &mut Harness| dump(h, 1, Filter::default()).0[0].flags & (flag::PROXY | flag::PROXY_ACKED);
+    h.pipeline(0).command(Command::TraceStop { id: 5 });
+    assert_eq!(flags(&mut h), flag::PROXY);
+    start(&mut h, 100, ANY_PORT, Filter::default());
+    let acknowledged = s.at_target(ACK, s.t, s.c.wrapping_add(100));
+    assert_eq!(s.feed_target(&mut h, &acknowledged).verdict, leat_core::Verdict::Consume);
+    assert_eq!(stages(&mut h), [Rx, Parse, Lookup, Consume]);
+    h.pipeline(0).command(Command::TraceStop { id: 5 });
+    assert_eq!(flags(&mut h), flag::PROXY | flag::PROXY_ACKED);
 }
