@@ -235,6 +235,7 @@ impl<'m> LcoreCounters<'m> {
 
     /// Sets every gauge to 0: before flows are adopted and counted anew.
     pub fn clear_gauges(&self) {
+        self.global[Counter::HeldPackets as usize].store(0, Ordering::Relaxed);
         for slot in self.targets.chunks_exact(TARGET_WORDS) {
             slot[TargetCounter::ActiveFlows as usize].store(0, Ordering::Relaxed);
             slot[TargetCounter::FlowRefs as usize].store(0, Ordering::Relaxed);
@@ -262,12 +263,11 @@ impl<'m> LcoreCounters<'m> {
 
     /// Packets that came and of which nothing is counted yet: those in hand, or lost with a process that was killed.
     pub fn in_hand(&self) -> u64 {
-        use Counter::{
-            AnsweredPackets, ConsumedPackets, ForwardedPackets, HandedIn, HandedOut, PuntedPackets, RxPackets,
-        };
+        use Counter::{AnsweredPackets, ConsumedPackets, ForwardedPackets, HandedIn, HandedOut, HeldPackets};
+        use Counter::{PuntedPackets, RxPackets};
         let sum = |counters: &[Counter]| counters.iter().fold(0u64, |sum, c| sum.wrapping_add(self.get(*c)));
         let came = sum(&[RxPackets, HandedIn]);
-        let went = sum(&[ForwardedPackets, PuntedPackets, AnsweredPackets, HandedOut, ConsumedPackets]);
+        let went = sum(&[ForwardedPackets, PuntedPackets, AnsweredPackets, HandedOut, ConsumedPackets, HeldPackets]);
         came.saturating_sub(went.wrapping_add(self.dropped_total()))
     }
 

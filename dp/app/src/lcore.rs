@@ -108,7 +108,7 @@ impl Exits {
             }
             Some(EgressPort { way: Egress::Via(lcore), .. }) => {
                 let lcore = *lcore;
-                self.hand_over(packet, lcore, Errand::Transmit(verdict), Verdict::HandOver { lcore, ports: 0 });
+                self.hand_over(packet, lcore, Errand::Transmit(verdict), Verdict::HandOver { lcore, port, ports: 0 });
             }
             Some(EgressPort { way: Egress::Tagged { parent, tag }, .. }) => {
                 let (parent, tag) = (*parent, *tag);
@@ -325,7 +325,7 @@ impl Lcore {
                 Verdict::Forward { port } | Verdict::Answer { port, .. } | Verdict::Originate { port } => {
                     self.exits.transmit(packet, port, verdict);
                 }
-                Verdict::HandOver { lcore, ports } => {
+                Verdict::HandOver { lcore, ports, .. } => {
                     self.exits.hand_over(packet, lcore, Errand::Process { ports }, verdict);
                 }
                 Verdict::Punt { port } => {
@@ -351,13 +351,20 @@ impl Lcore {
         let mut any = false;
         pipeline.originated(|bytes, verdict| {
             any = true;
-            let (Verdict::Forward { port } | Verdict::Originate { port }) = verdict else { return };
-            match pool.alloc().and_then(|mut mbuf| {
+            let (Verdict::Forward { port } | Verdict::Originate { port } | Verdict::HandOver { port, .. }) = verdict else {
+                return;
+            };
+            let Some(mut mbuf) = pool.alloc().and_then(|mut mbuf| {
                 mbuf.append(bytes.len())?.copy_from_slice(bytes);
                 Some(mbuf)
-            }) {
-                Some(mbuf) => exits.transmit(mbuf.into(), port, verdict),
-                None => Pipeline::refused(&exits.counters, verdict),
+            }) else {
+                return Pipeline::refused(&exits.counters, verdict);
+            };
+            if let Verdict::HandOver { lcore, ports, .. } = verdict {
+                mbuf.set_port(port.into());
+                exits.hand_over(mbuf.into(), lcore, Errand::Process { ports }, verdict);
+            } else {
+                exits.transmit(mbuf.into(), port, verdict);
             }
         });
         any

@@ -54,10 +54,12 @@ pub enum Verdict {
         /// The port whose TAP twin gets it.
         port: u8,
     },
-    /// Give it, unchanged, to the lcore that owns its flow.
+    /// Give it to the lcore that owns its flow, unchanged.
     HandOver {
-        /// The owner.
+        /// The owner. Of a fragment first the lcore that keeps its datagram's, then the owner: at most two in a row, never back.
         lcore: u16,
+        /// The port that it came in by.
+        port: u8,
         /// What the frame does not say and the other lcore needs ([`Frame::handed_ports`]): the ports of a fragment that is not the
         /// first of its datagram, source port in the low half, as loaded. Else 0.
         ports: u32,

@@ -49,11 +49,12 @@ impl Pipeline<'_> {
             if owner != self.lcore {
                 self.tracer.step(|| Step::Handover { lcore: owner as u8 });
                 let ports = if meta.piece == Piece::Later { tuple.ports } else { 0 };
-                return Verdict::HandOver { lcore: owner, ports };
+                return Verdict::HandOver { lcore: owner, port: frame.in_port(), ports };
             }
         }
         if meta.piece == Piece::Later {
-            return self.drop(DropReason::NoFlow);
+            let is_ours = listener.is_some() || is_target;
+            return self.drop(if is_ours { DropReason::NoFlow } else { DropReason::NoListener });
         }
         if !from_target && listener.is_some() {
             return self.listened(frame, meta, &ends, now);
@@ -88,7 +89,7 @@ impl Pipeline<'_> {
 
     /// Whether a segment to a node's address may belong to a health check. Anybody else's is unintended traffic, to which Linux would
     /// not be silent.
-    fn answers_check(&self, tuple: &Tuple, ends: &Ends) -> bool {
+    pub(crate) fn answers_check(&self, tuple: &Tuple, ends: &Ends) -> bool {
         tuple.is_tcp()
             && NODE_PORTS.contains(&u16::from_be(tuple.destination_port()))
             && self.forwarding.is_target_address(ends.source)

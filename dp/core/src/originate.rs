@@ -34,7 +34,8 @@ impl Originated {
     }
 
     /// Room for a frame of `length` bytes, all zero, that goes where the verdict says: [`Verdict::Originate`], or
-    /// [`Verdict::Forward`] if it was received and is counted as forwarded when it goes. `None`: there is none; the caller counts that.
+    /// [`Verdict::Forward`] if it was received and is counted as forwarded when it goes, or [`Verdict::HandOver`]. `None`: there is none;
+    /// the caller counts that.
     pub(crate) fn frame(&mut self, verdict: Verdict, length: usize) -> Option<&mut [u8]> {
         let start = self.used;
         let bytes = self.bytes.get_mut(start..start + length)?;
@@ -42,6 +43,11 @@ impl Originated {
         self.used += length;
         bytes.fill(0);
         Some(bytes)
+    }
+
+    /// Whether so many frames of so many bytes together have room.
+    pub(crate) fn has_room(&self, frames: usize, bytes: usize) -> bool {
+        frames <= self.packets.remaining_capacity() && bytes <= self.bytes.len() - self.used
     }
 
     /// Gives every waiting frame to `send`, in order.

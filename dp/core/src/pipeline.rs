@@ -20,10 +20,12 @@ use leat_abi::{DropReason, FlowEntry, FlowMemory};
 use crate::dump::Dump;
 use crate::flows::Flows;
 use crate::forwarding::Forwarding;
+use crate::fragments::Fragments;
 use crate::frame::{Answer, BURST, Frame, Now, Verdict};
+use crate::icmp;
 use crate::limit::Limit;
 use crate::originate::Originated;
-use crate::parse::{self, Meta, Parsed, tcp};
+use crate::parse::{self, Ends, Meta, Parsed, Piece, tcp};
 use crate::proxy;
 use crate::refusals::Refusals;
 use crate::resets::Sweep;
@@ -80,7 +82,10 @@ pub struct Pipeline<'m> {
     pub(crate) tracer: Tracer<'m>,
     pub(crate) resets: Limit,
     pub(crate) punts: Limit,
+    pub(crate) icmp_answers: Limit,
+    pub(crate) icmp_errors: Limit,
     pub(crate) refusals: Refusals,
+    pub(crate) fragments: Fragments,
     pub(crate) sweep: Sweep,
     arps: Limit,
     dump: Option<Dump>,
@@ -110,7 +115,10 @@ impl<'m> Pipeline<'m> {
             tracer: Tracer::new(events, counters),
             resets: Limit::new(RESETS_PER_S.0, RESETS_PER_S.1),
             punts: Limit::new(PUNTS_PER_S.0, PUNTS_PER_S.1),
+            icmp_answers: Limit::new(icmp::ERRORS_PER_S.0, icmp::ERRORS_PER_S.1),
+            icmp_errors: Limit::new(icmp::ERRORS_PER_S.0, icmp::ERRORS_PER_S.1),
             refusals: Refusals::new(),
+            fragments: Fragments::new(place.table_key, place.lcore, place.lcores),
             sweep: Sweep::new(),
             arps: Limit::new(ARP_PER_S.0, ARP_PER_S.1),
             dump: None,
@@ -121,8 +129,9 @@ impl<'m> Pipeline<'m> {
     /// was killed are counted as dropped. Every lcore does so before the first one handles a packet: else it could give a source port
     /// away that another one's flow has.
     pub fn adopt(&mut self, now: Now) -> usize {
-        self.counters.drop(DropReason::Restart, self.counters.in_hand());
         let adopted = self.flows.adopt(now);
+        // Gauges are counted anew by now: what was held is lost, too.
+        self.counters.drop(DropReason::Restart, self.counters.in_hand());
         self.adopt_headers(now);
         adopted
     }
@@ -233,7 +242,7 @@ impl<'m> Pipeline<'m> {
             state: found.map_or(0, |f| self.flows.table.entry(f.entry).state),
         });
         match found {
-            Some(found) if meta.tuple.is_v6() && !self.is_between(found, meta, frame) => {
+            Some(found) if meta.tuple.is_v6() && !self.is_between(found, &meta.ends(frame.bytes())) => {
                 self.drop(DropReason::TupleConflict)
             }
             Some(found) => self.known_packet(frame, meta, found, arrival, now),
@@ -241,10 +250,9 @@ impl<'m> Pipeline<'m> {
         }
     }
 
-    /// Whether a packet with IPv6 has the very addresses of the flow that was found by their digest.
+    /// Whether these are the very addresses of the flow that was found by the digest of IPv6 addresses.
     #[inline]
-    fn is_between<F: Frame>(&self, found: Found, meta: &Meta, frame: &F) -> bool {
-        let ends = meta.ends(frame.bytes());
+    pub(crate) fn is_between(&self, found: Found, ends: &Ends) -> bool {
         let ends = (ends.source.octets(), ends.destination.octets());
         self.flows.table.addresses(found.entry).is_some_and(|a| match found.side {
             Side::Client => ends == (a.client, a.vip),
@@ -368,22 +376,20 @@ impl<'m> Pipeline<'m> {
             self.clamp_mss(frame, meta, entry);
         }
         let growth = if entry.is_wide() { wide::growth(entry, found.side, meta) } else { 0 };
-        if i32::from(meta.ip_len) + growth > info.mtu.into() {
-            return self.too_big(frame, meta, found, port, now);
-        }
-        if entry.has(flag::PROXY) {
-            proxy::shift(frame, entry, found.side, meta);
-        }
-        let egress = Egress { destination_mac, source_mac: info.mac };
-        if entry.is_wide() {
-            let Some(addresses) = self.flows.table.addresses(found.entry) else {
-                return self.drop(DropReason::TupleConflict);
-            };
-            if let Err(reason) = wide::apply(frame, entry, addresses, found.side, meta, egress) {
-                return self.drop(reason);
+        let (mtu, egress) = (info.mtu, Egress { destination_mac, source_mac: info.mac });
+        if i32::from(meta.ip_len) + growth > mtu.into() {
+            match self.too_big(frame, meta, found, (port, mtu, egress), now) {
+                // The first piece of it.
+                Verdict::Forward { .. } => {}
+                verdict => return verdict,
             }
         } else {
-            rewrite::apply(frame, entry, found.side, meta.ip_len, egress);
+            if meta.piece != Piece::Whole {
+                self.set_fragment_id(frame, meta, found);
+            }
+            if let Err(reason) = self.rewrite(frame, meta, found, egress) {
+                return self.drop(reason);
+            }
         }
         self.counters.target(slot, packets, 1);
         self.counters.target(slot, bytes, meta.ip_len.into());
@@ -397,6 +403,31 @@ impl<'m> Pipeline<'m> {
         });
         self.tracer.step(|| Step::Transmit { port });
         Verdict::Forward { port }
+    }
+
+    /// Rewrites a packet of a flow. An error says why it cannot become what it would have to.
+    #[inline(always)]
+    pub(crate) fn rewrite<F: Frame>(
+        &self,
+        frame: &mut F,
+        meta: &Meta,
+        found: Found,
+        egress: Egress,
+    ) -> Result<(), DropReason> {
+        let entry = self.flows.table.entry(found.entry);
+        if entry.has(flag::PROXY) {
+            proxy::shift(frame, entry, found.side, meta);
+        }
+        if entry.is_wide() {
+            let addresses = self.flows.table.addresses(found.entry).ok_or(DropReason::TupleConflict)?;
+            return wide::apply(frame, entry, addresses, found.side, meta, egress);
+        }
+        if meta.piece == Piece::Later {
+            rewrite::apply_to_later_fragment(frame, entry, found.side, meta.ip_len, egress);
+        } else {
+            rewrite::apply(frame, entry, found.side, meta.ip_len, egress);
+        }
+        Ok(())
     }
 
     /// Gives the frames that were made here to `send`, each with its verdict ([`Verdict::Originate`] or [`Verdict::Forward`]), in order.
@@ -417,18 +448,19 @@ impl<'m> Pipeline<'m> {
         }
     }
 
-    /// Does a bounded piece of what is not packets: timers that have come up, a sweep or a flow dump under way. Returns whether there may
-    /// be more to do at once.
+    /// Does a bounded piece of what is not packets: timers that have come up, fragments, a sweep or a flow dump under way. Returns
+    /// whether there may be more to do at once.
     pub fn housekeeping(&mut self, now: Now) -> bool {
         let more_timers = self.flows.tick(now, TIMERS_PER_TURN) == TIMERS_PER_TURN;
         let more_to_sweep = self.sweep(now);
+        let more_fragments = self.look_after_fragments(now);
         if let Some(dump) = &mut self.dump
             && !dump.turn(&self.flows.table, &mut self.tracer, now)
         {
             self.dump = None;
         }
         let more_headers = self.repeat_headers(now);
-        more_timers || more_to_sweep || more_headers || self.dump.is_some()
+        more_timers || more_to_sweep || more_fragments || more_headers || self.dump.is_some()
     }
 
     /// Flow entries in use, in any state.

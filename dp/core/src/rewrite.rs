@@ -45,21 +45,7 @@ pub fn apply<F: Frame>(frame: &mut F, entry: &FlowEntry, side: Side, ip_len: u16
     };
     frame.truncate(ETHERNET + usize::from(ip_len));
     let Some((headers, rest)) = frame.bytes_mut().split_first_chunk_mut::<L4>() else { return };
-    headers[0..6].copy_from_slice(&egress.destination_mac);
-    headers[6..12].copy_from_slice(&egress.source_mac);
-
-    let word = |h: &[u8; L4], at: usize| u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]);
-    // The TTL is at least 2, so that taking 1 off changes no other byte of its word.
-    let ttl = headers[ETHERNET + 8];
-    let one_less = !u16::from_ne_bytes([1, 0]);
-    let ip_change =
-        checksum::change([word(headers, ETHERNET + 12), word(headers, ETHERNET + 16)], [source_ip, destination_ip])
-            + u64::from(one_less);
-    let ip_checksum = u16::from_ne_bytes([headers[ETHERNET + 10], headers[ETHERNET + 11]]);
-    headers[ETHERNET + 8] = ttl.wrapping_sub(1);
-    headers[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&checksum::apply(ip_checksum, ip_change).to_ne_bytes());
-    headers[ETHERNET + 12..ETHERNET + 16].copy_from_slice(&source_ip.to_ne_bytes());
-    headers[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&destination_ip.to_ne_bytes());
+    rewrite_ip(headers, source_ip, destination_ip, egress);
 
     apply_to_l4(rest, entry.is_tcp(), source_port, destination_port, delta);
 }
@@ -84,4 +70,35 @@ pub(crate) fn apply_to_l4(segment: &mut [u8], is_tcp: bool, source_port: u16, de
             udp[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_ne_bytes());
         }
     }
+}
+
+/// As [`apply`], for a fragment that is not the first one: it has neither ports nor a checksum over the addresses (S10.6).
+pub fn apply_to_later_fragment<F: Frame>(frame: &mut F, entry: &FlowEntry, side: Side, ip_len: u16, egress: Egress) {
+    let (source_ip, destination_ip) = match side {
+        Side::Client => (entry.nat_ip, entry.target_ip),
+        Side::Target => (entry.vip, entry.client_ip),
+    };
+    frame.truncate(ETHERNET + usize::from(ip_len));
+    if let Some(headers) = frame.bytes_mut().first_chunk_mut::<L4>() {
+        rewrite_ip(headers, source_ip, destination_ip, egress);
+    }
+}
+
+#[inline(always)]
+fn rewrite_ip(headers: &mut [u8; L4], source_ip: u32, destination_ip: u32, egress: Egress) {
+    headers[0..6].copy_from_slice(&egress.destination_mac);
+    headers[6..12].copy_from_slice(&egress.source_mac);
+
+    let word = |h: &[u8; L4], at: usize| u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]);
+    // The TTL is at least 2, so that taking 1 off changes no other byte of its word.
+    let ttl = headers[ETHERNET + 8];
+    let one_less = !u16::from_ne_bytes([1, 0]);
+    let ip_change =
+        checksum::change([word(headers, ETHERNET + 12), word(headers, ETHERNET + 16)], [source_ip, destination_ip])
+            + u64::from(one_less);
+    let ip_checksum = u16::from_ne_bytes([headers[ETHERNET + 10], headers[ETHERNET + 11]]);
+    headers[ETHERNET + 8] = ttl.wrapping_sub(1);
+    headers[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&checksum::apply(ip_checksum, ip_change).to_ne_bytes());
+    headers[ETHERNET + 12..ETHERNET + 16].copy_from_slice(&source_ip.to_ne_bytes());
+    headers[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&destination_ip.to_ne_bytes());
 }

@@ -235,6 +235,20 @@ fn window(entry: &FlowEntry, side: Side) -> (u32, u32) {
     (acknowledged, if before(offered, end) { end } else { offered })
 }
 
+/// Whether a side may have sent a segment that begins at `seq` and is not known to have been received (RFC 5927 §4.2).
+pub(crate) fn has_sent(entry: &FlowEntry, side: Side, seq: u32) -> bool {
+    let (low, high) = match side {
+        Side::Client => (entry.target_ack, entry.client_end),
+        Side::Target => (entry.client_ack, entry.target_end),
+    };
+    match entry.state() {
+        Some(FlowState::SynSent) if side == Side::Target => false,
+        // The SYN, too.
+        Some(FlowState::SynSent | FlowState::SynReceived) => within(seq, low.wrapping_sub(1), high),
+        _ => within(seq, low, high),
+    }
+}
+
 /// Notes how far the sides have come. Returns whether the segment lies in the window.
 #[inline(always)]
 fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {

@@ -43,15 +43,28 @@ pub fn forwarded(port: u8, frame: &Buffer, tainted: bool) {
     let total = ip(bytes);
     assert_eq!(bytes[6..12], PORTS[usize::from(port)], "the MAC of the port it leaves by");
     assert!(bytes[22] >= 1, "TTL");
+    if bytes[23] == 1 {
+        assert_eq!(sum(&bytes[34..], 0), 0xffff, "an ICMP error");
+        return;
+    }
     assert!([6, 17].contains(&bytes[23]));
-    if frame.intent.is_sound && !tainted {
+    if !is_fragment(bytes) && frame.intent.is_sound && !tainted {
         assert_eq!(segment_sum(bytes, total), 0xffff, "a good segment stays good");
     }
 }
 
-/// A reset.
+/// Whether a frame has a fragment of IPv4.
+pub fn is_fragment(bytes: &[u8]) -> bool {
+    word(bytes, 12) == 0x0800 && word(bytes, 20) & 0x3fff != 0
+}
+
+/// A reset, or the ICMP error that a packet is too big.
 pub fn answered(port: u8, frame: &Buffer) {
     let bytes = &frame.bytes;
+    if bytes[23] == 1 {
+        assert!(ip(bytes) <= 576 && bytes[34..36] == [3, 4] && sum(&bytes[34..], 0) == 0xffff);
+        return;
+    }
     assert_eq!((port, ip(bytes), bytes[23]), (frame.port, 40, 6));
     assert_eq!((bytes[46], bytes[47] & 4), (0x50, 4));
     assert_eq!(segment_sum(bytes, 40), 0xffff);

@@ -187,15 +187,21 @@ impl Lcores {
         let mut frames = std::mem::take(&mut self.frames);
         self.process(at, Arrival::Wire, &mut frames[..count], traffic);
         self.frames = frames;
-        for owner in 0..self.lcores.len() {
-            let mut handed = std::mem::take(&mut self.lcores[owner].handed);
-            for burst in handed.chunks_mut(BURST) {
-                self.process(owner, Arrival::HandedOver, burst, traffic);
-            }
-            handed.clear();
-            self.lcores[owner].handed = handed;
-        }
+        self.deliver(traffic);
         count as u64
+    }
+
+    /// Gives lcores what others handed over: a fragment twice at the most.
+    fn deliver(&mut self, traffic: &mut Traffic) {
+        for _ in 0..2 {
+            for owner in 0..self.lcores.len() {
+                let mut handed = std::mem::take(&mut self.lcores[owner].handed);
+                for burst in handed.chunks_mut(BURST) {
+                    self.process(owner, Arrival::HandedOver, burst, traffic);
+                }
+            }
+        }
+        assert!(self.lcores.iter().all(|l| l.handed.is_empty()), "handed over too often");
     }
 
     fn process(&mut self, at: usize, arrival: Arrival, frames: &mut [Buffer], traffic: &mut Traffic) {
@@ -204,7 +210,7 @@ impl Lcores {
         let counters = l.memory.counters;
         let pipeline = l.pipeline.as_mut().expect("running");
         pipeline.process(self.now, arrival, frames, &mut verdicts);
-        pipeline.originated(|bytes, verdict| Pipeline::sent(&counters, verdict, bytes.len()));
+        Self::originated(pipeline, &mut Vec::new());
         assert_eq!(verdicts.len(), frames.len());
         for (verdict, frame) in verdicts.iter().zip(frames) {
             match *verdict {
@@ -213,8 +219,9 @@ impl Lcores {
                     traffic.learn(frame);
                 }
                 Verdict::Answer { port, .. } => checks::answered(port, frame),
-                Verdict::HandOver { lcore, ports } => {
-                    assert!(arrival == Arrival::Wire && usize::from(lcore) != at, "handed over in a circle");
+                Verdict::HandOver { lcore, ports, .. } => {
+                    assert!(usize::from(lcore) != at, "handed over in a circle");
+                    assert!(arrival == Arrival::Wire || checks::is_fragment(&frame.bytes), "handed over twice");
                     self.lcores[usize::from(lcore)].handed.push(Buffer { handed_ports: ports, ..frame.clone() });
                 }
                 Verdict::Punt { port } => assert_eq!(port, frame.port),
@@ -229,12 +236,26 @@ impl Lcores {
         }
     }
 
-    pub fn housekeeping(&mut self, at: usize) {
+    pub fn housekeeping(&mut self, at: usize, traffic: &mut Traffic) {
         let now = self.now;
-        let l = &mut self.lcores[at];
-        let (pipeline, counters) = (l.pipeline.as_mut().expect("running"), l.memory.counters);
+        let pipeline = self.lcores[at].pipeline.as_mut().expect("running");
         pipeline.housekeeping(now);
-        pipeline.originated(|bytes, verdict| Pipeline::sent(&counters, verdict, bytes.len()));
+        let mut handed = Vec::new();
+        Self::originated(pipeline, &mut handed);
+        handed.into_iter().for_each(|(lcore, frame)| self.lcores[lcore].handed.push(frame));
+        self.deliver(traffic);
+    }
+
+    /// Sends what was made. Fragments that were held may be for other lcores.
+    fn originated(pipeline: &mut Pipeline<'static>, handed: &mut Vec<(usize, Buffer)>) {
+        let counters = pipeline.counters();
+        pipeline.originated(|bytes, verdict| {
+            Pipeline::sent(&counters, verdict, bytes.len());
+            if let Verdict::HandOver { lcore, port, ports } = verdict {
+                let frame = Buffer { port, bytes: bytes.to_vec(), whole: true, handed_ports: ports, ..Buffer::default() };
+                handed.push((lcore.into(), frame));
+            }
+        });
     }
 
     pub fn command(&mut self, at: usize, command: Command) {

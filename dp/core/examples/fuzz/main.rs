@@ -88,7 +88,7 @@ fn run(options: &Options) {
     while fed < options.packets {
         BURST.store(bursts, Ordering::Relaxed);
         fed += lcores.burst(&mut traffic, &mut random);
-        happen(&mut lcores, &mut random);
+        happen(&mut lcores, &mut traffic, &mut random);
         bursts += 1;
         if bursts.is_multiple_of(BURSTS_PER_CHECK) {
             lcores.check();
@@ -104,7 +104,7 @@ fn run(options: &Options) {
 }
 
 /// What else happens between bursts.
-fn happen(lcores: &mut Lcores, random: &mut SmallRng) {
+fn happen(lcores: &mut Lcores, traffic: &mut Traffic, random: &mut SmallRng) {
     let dice: u32 = random.random();
     // Mostly some milliseconds pass, sometimes a timeout's worth, rarely so much that the 16-bit stamps wrap around.
     lcores.now.ms += match dice % 4096 {
@@ -116,7 +116,7 @@ fn happen(lcores: &mut Lcores, random: &mut SmallRng) {
     };
     let at = random.random_range(0..lcores.count());
     match random.random_range(0..1u32 << 16) {
-        0..8192 => lcores.housekeeping(at),
+        0..8192 => lcores.housekeeping(at, traffic),
         8192..10_000 => drop(lcores.drain_events(at)),
         10_000..10_060 => lcores.reconfigure(random),
         10_060..10_070 => {

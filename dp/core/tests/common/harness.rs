@@ -12,7 +12,7 @@ use leat_abi::{FlowEntry, Snapshot};
 use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, SourcePorts, Verdict};
 
 use super::memory::{Memory, SLOTS};
-use super::packet::{Packet, checksums};
+use super::packet::{Packet, checksums, icmp_is_good};
 use super::world::{self, OWNER_KEY};
 
 /// A frame in a `Vec`.
@@ -90,6 +90,13 @@ impl Out {
         (port, Packet::read(&self.bytes).expect("a packet"))
     }
 
+    /// The forwarded frame, whatever is in it.
+    #[track_caller]
+    pub fn forwarded_frame(&self) -> (u8, &[u8]) {
+        let Verdict::Forward { port } = self.verdict else { panic!("not forwarded: {:?}", self.verdict) };
+        (port, &self.bytes)
+    }
+
     /// The answer and the port that it leaves by.
     #[track_caller]
     pub fn answered(&self) -> (u8, Packet) {
@@ -121,6 +128,8 @@ pub struct Harness {
     /// Those of the process that runs.
     pub ports: Arc<SourcePorts>,
     incarnation: u64,
+    /// MTU of the ports; [`Harness::publish`] makes it known.
+    pub mtus: [u16; 2],
     /// What was made here and sent since [`Harness::made`] was called last.
     made: Vec<(Verdict, Vec<u8>)>,
 }
@@ -169,7 +178,15 @@ impl Harness {
             .collect();
         // Not a whole second, and the 16-bit stamps of the entries will soon wrap around.
         let now = Now { ms: 65_500_123 };
-        let mut harness = Self { now, world: world::snapshot(), lcores, ports, incarnation: 0, made: Vec::new() };
+        let mut harness = Self {
+            now,
+            world: world::snapshot(),
+            lcores,
+            ports,
+            incarnation: 0,
+            mtus: [world::MTU; 2],
+            made: Vec::new(),
+        };
         harness.start();
         harness
     }
@@ -210,7 +227,9 @@ impl Harness {
     }
 
     fn install(&mut self) {
-        let forwarding = Arc::new(Forwarding::new(&self.world, &world::ports(), OWNER_KEY));
+        let mut ports = world::ports();
+        ports.iter_mut().zip(self.mtus).for_each(|(port, mtu)| port.mtu = mtu);
+        let forwarding = Arc::new(Forwarding::new(&self.world, &ports, OWNER_KEY));
         self.ports.configure(&forwarding, true);
         for l in &mut self.lcores {
             l.pipeline.as_mut().expect("running").install(forwarding.clone());
@@ -271,6 +290,7 @@ impl Harness {
                 }
             }
         }
+        self.deliver_made();
         self.check_laws();
     }
 
@@ -297,26 +317,51 @@ impl Harness {
         let mut outs: Vec<Out> = Vec::new();
         let mut handed: BTreeMap<u16, VecDeque<(usize, Buffer)>> = BTreeMap::new();
         for (i, (verdict, frame)) in verdicts.into_iter().zip(frames).enumerate() {
-            if let Verdict::HandOver { lcore: owner, ports } = verdict {
-                assert_ne!(owner, lcore, "handed to itself");
+            if let Verdict::HandOver { lcore: owner, port, ports } = verdict {
                 assert_eq!(frame.bytes, inputs[i], "changed before the hand-over");
+                assert!(owner != lcore && port == frame.port, "handed to itself");
                 handed.entry(owner).or_default().push_back((i, Buffer { handed_ports: ports, ..frame.clone() }));
             }
             outs.push(Out { verdict, lcore, handed_over: false, bytes: frame.bytes });
         }
-        for (owner, queue) in handed {
-            let (at, mut frames): (Vec<usize>, Vec<Buffer>) = queue.into_iter().unzip();
-            let verdicts = self.process(owner, Arrival::HandedOver, &mut frames);
-            for ((verdict, frame), at) in verdicts.into_iter().zip(frames).zip(at) {
-                assert!(!matches!(verdict, Verdict::HandOver { .. }), "handed over twice");
-                outs[at] = Out { verdict, lcore: owner, handed_over: true, bytes: frame.bytes };
+        // A fragment goes to the lcore that keeps its datagram's, then to its flow's: never further, never back.
+        for hop in 0..2 {
+            for (owner, queue) in std::mem::take(&mut handed) {
+                let (at, mut frames): (Vec<usize>, Vec<Buffer>) = queue.into_iter().unzip();
+                let verdicts = self.process(owner, Arrival::HandedOver, &mut frames);
+                for ((verdict, frame), at) in verdicts.into_iter().zip(frames).zip(at) {
+                    if let Verdict::HandOver { lcore: next, port, ports } = verdict {
+                        let may_go_on = hop == 0 && is_fragment(&frame.bytes);
+                        assert!(may_go_on && next != owner && port == frame.port, "handed over too often");
+                        assert_eq!(frame.bytes, inputs[at], "changed before the hand-over");
+                        let frame = Buffer { handed_ports: ports, ..frame.clone() };
+                        handed.entry(next).or_default().push_back((at, frame));
+                    }
+                    outs[at] = Out { verdict, lcore: owner, handed_over: true, bytes: frame.bytes };
+                }
             }
         }
+        self.deliver_made();
         for (out, input) in outs.iter().zip(&inputs) {
             check_output(out, input);
         }
         self.check_laws();
         outs
+    }
+
+    /// Takes what was made for other lcores there: fragments that were held.
+    fn deliver_made(&mut self) {
+        let handed: Vec<_> = self.made.extract_if(.., |(v, _)| matches!(v, Verdict::HandOver { .. })).collect();
+        for (verdict, bytes) in handed {
+            let Verdict::HandOver { lcore, port, ports } = verdict else { continue };
+            let mut frame = [Buffer { handed_ports: ports, ..Buffer::new(port, bytes) }];
+            let verdict = self.process(lcore, Arrival::HandedOver, &mut frame)[0];
+            assert!(!matches!(verdict, Verdict::HandOver { .. }), "handed over too often");
+            let [frame] = frame;
+            if matches!(verdict, Verdict::Forward { .. } | Verdict::Answer { .. }) {
+                self.made.push((verdict, frame.bytes));
+            }
+        }
     }
 
     fn process(&mut self, lcore: u16, arrival: Arrival, frames: &mut [Buffer]) -> ArrayVec<Verdict, BURST> {
@@ -436,10 +481,27 @@ fn names() -> Vec<String> {
     counters.chain(drops).chain(slots).collect()
 }
 
+/// Whether a frame has a fragment, of IPv4 or with IPv6's header first.
+fn is_fragment(frame: &[u8]) -> bool {
+    match frame[12..14] {
+        [0x08, 0x00] => u16::from_be_bytes([frame[20], frame[21]]) & 0x3fff != 0,
+        _ => frame[20] == 44,
+    }
+}
+
+fn is_icmp(frame: &[u8]) -> bool {
+    match frame[12..14] {
+        [0x08, 0x00] => frame[23] == 1,
+        _ => frame[20] == 58,
+    }
+}
+
 /// What must hold of every frame that leaves: headers that others can read, the IP checksum right, a good segment still good and
 /// a bad one still bad; what Linux gets is what came.
 fn check_output(out: &Out, input: &[u8]) {
     match out.verdict {
+        Verdict::Forward { .. } if is_fragment(input) || is_fragment(&out.bytes) => {}
+        Verdict::Forward { .. } if is_icmp(input) => assert!(icmp_is_good(&out.bytes), "ICMP that leaves"),
         Verdict::Forward { .. } => {
             let (before, after) = (checksums(input).expect("readable"), checksums(&out.bytes).expect("readable"));
             assert!(after.0, "the IP checksum of what leaves");
@@ -449,7 +511,7 @@ fn check_output(out: &Out, input: &[u8]) {
             assert!(out.bytes.len() <= input.len() + growth);
         }
         Verdict::Answer { .. } => {
-            assert_eq!(checksums(&out.bytes), Some((true, true)));
+            assert!(checksums(&out.bytes) == Some((true, true)) || icmp_is_good(&out.bytes));
             assert!(out.bytes.len() <= input.len(), "an answer is never longer than the question");
         }
         Verdict::Punt { .. } => assert_eq!(out.bytes, input, "Linux gets what came"),

@@ -3,11 +3,13 @@
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::wrong_self_convention)]
 
 pub mod conversation;
+pub mod errors;
 pub mod harness;
 pub mod header;
 pub mod memory;
 pub mod moves;
 pub mod packet;
+pub mod pieces;
 pub mod world;
 
 pub use conversation::{Datagrams, Stream};

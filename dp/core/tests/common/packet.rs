@@ -365,6 +365,22 @@ pub fn checksums(frame: &[u8]) -> Option<(bool, bool)> {
     }
 }
 
+/// Whether a frame has ICMP whose checksums are right, also the IP header's.
+pub fn icmp_is_good(frame: &[u8]) -> bool {
+    let sliced = SlicedPacket::from_ethernet(frame).expect("readable");
+    match (&sliced.net, &sliced.transport) {
+        (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Icmpv4(icmp))) => {
+            let header = ip.header().to_header();
+            let sum = Sum16BitWords::new().add_slice(icmp.slice()).ones_complement();
+            header.calc_header_checksum() == header.header_checksum && sum == 0
+        }
+        (Some(NetSlice::Ipv6(ip)), Some(TransportSlice::Icmpv6(icmp))) => {
+            icmp.is_checksum_valid(ip.header().source(), ip.header().destination())
+        }
+        _ => false,
+    }
+}
+
 /// A broadcast ARP request for 10.1.0.10.
 pub fn arp(source_mac: [u8; 6]) -> Vec<u8> {
     let mut frame = vec![0xff; 6];

@@ -6,8 +6,10 @@ use leat_abi::counters::{Counter, DropReason};
 use leat_abi::snapshot::TargetState;
 use leat_core::{Answer, Verdict};
 
+use crate::common::errors::{Error, quoted};
 use crate::common::moves::Expect;
 use crate::common::packet::L4;
+use crate::common::pieces::pieces;
 use crate::common::*;
 
 /// A frame and where it arrives.
@@ -16,6 +18,8 @@ struct Case {
     frame: Buffer,
     /// Counters that move beside the drop.
     besides: Expect,
+    /// The frame is kept first, and dropped after so many milliseconds.
+    kept_ms: Option<u64>,
 }
 
 fn syn() -> Packet {
@@ -27,7 +31,7 @@ fn case(h: Harness, packet: &Packet) -> Case {
 }
 
 fn bytes(h: Harness, bytes: Vec<u8>) -> Case {
-    Case { h, frame: Buffer::new(CLIENT_SIDE, bytes), besides: nothing() }
+    Case { h, frame: Buffer::new(CLIENT_SIDE, bytes), besides: nothing(), kept_ms: None }
 }
 
 /// A good SYN's bytes with a change, its IP checksum made right again.
@@ -45,6 +49,17 @@ fn fix_ip_checksum(frame: &mut [u8]) {
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// A datagram in three pieces.
+fn fragments() -> [Vec<u8>; 3] {
+    let datagram = Packet::udp(CLIENT, DNS, &[0; 200]).macs(ROUTER_MAC, PORTS[0]).bytes();
+    pieces(&datagram, 1, 80).try_into().expect("three")
+}
+
+/// "Unreachable" about a datagram of the client to this socket.
+fn error(to: SocketAddr) -> Error {
+    Error::new(target(4).ip(), (3, 3), &quoted(&Packet::udp(CLIENT, to, b"x"), 1))
 }
 
 /// A case for every reason; none for those that the application counts (see [`app_counts`]).
@@ -179,8 +194,43 @@ fn provoke(reason: DropReason) -> Option<Case> {
             let datagram = Packet::udp(CLIENT_6, DNS_6, b"x").macs(ROUTER_MAC, PORTS[0]);
             case(h, &Packet { l4: L4::Udp { checksum: false }, ..datagram })
         }
-        DropReason::FragmentOverlap | DropReason::FragmentTimeout | DropReason::FragmentsFull => return None,
-        DropReason::IcmpBad | DropReason::IcmpNoFlow | DropReason::IcmpRate | DropReason::TooBig => return None,
+        DropReason::FragmentOverlap => {
+            let mut h = h;
+            let [first, second, _] = fragments();
+            h.feed_bytes(0, CLIENT_SIDE, &first).forwarded_frame();
+            h.feed_bytes(0, CLIENT_SIDE, &second).forwarded_frame();
+            bytes(h, second)
+        }
+        DropReason::FragmentTimeout => Case { kept_ms: Some(2_000), ..bytes(h, fragments()[1].clone()) },
+        DropReason::FragmentsFull => {
+            let mut h = h;
+            let datagram = Packet::udp(CLIENT, DNS, &[0; 200]).macs(ROUTER_MAC, PORTS[0]).bytes();
+            let all = pieces(&datagram, 1, 8);
+            for later in &all[1..17] {
+                assert_eq!(h.feed_bytes(0, CLIENT_SIDE, later).verdict, Verdict::Consume);
+            }
+            bytes(h, all[17].clone())
+        }
+        DropReason::TooBig => {
+            let mut h = h;
+            let s = Stream::open(&mut h, CLIENT, WEB, 1);
+            h.mtus[1] = 59;
+            h.publish();
+            case(h, &Packet { dont_fragment: false, ..s.from_client(ACK, &[0; 100]) })
+        }
+        DropReason::IcmpBad => {
+            let mut frame = error(target(5)).bytes();
+            frame[36] ^= 1;
+            bytes(h, frame)
+        }
+        DropReason::IcmpNoFlow => bytes(h, error(target(5)).bytes()),
+        DropReason::IcmpRate => {
+            let mut h = h;
+            let flow = Datagrams::open(&mut h, CLIENT, DNS);
+            let frame = error(flow.target).bytes();
+            (0..100).for_each(|_| drop(h.feed_bytes(0, CLIENT_SIDE, &frame)));
+            bytes(h, frame)
+        }
         DropReason::Withdrawn => {
             let mut h = h;
             h.world.targets[0].state = TargetState::Withdrawn;
@@ -203,11 +253,14 @@ fn unconfigured() -> Harness {
 #[test]
 fn every_reason_is_provoked() {
     for reason in DropReason::ALL {
-        let Some(Case { mut h, frame, besides }) = provoke(*reason) else { continue };
+        let Some(Case { mut h, frame, besides, kept_ms }) = provoke(*reason) else { continue };
         h.moved();
         let length = frame.bytes.len();
         let out = h.run(0, vec![frame]).remove(0);
-        assert_eq!(out.verdict, Verdict::Drop(*reason));
+        assert_eq!(out.verdict, if kept_ms.is_some() { Verdict::Consume } else { Verdict::Drop(*reason) });
+        if let Some(ms) = kept_ms {
+            h.pass(ms);
+        }
         rx(length).dropped(reason.name()).plus(besides).is(&h.moved());
         h.check_flows();
     }
@@ -222,7 +275,7 @@ fn app_counts() {
         (Verdict::Forward { port: 0 }, Some(DropReason::TxFull)),
         (Verdict::Answer { port: 0, with: Answer::Reset }, Some(DropReason::TxFull)),
         (Verdict::Punt { port: 0 }, Some(DropReason::PuntFull)),
-        (Verdict::HandOver { lcore: 1, ports: 0 }, Some(DropReason::HandoverFull)),
+        (Verdict::HandOver { lcore: 1, port: 0, ports: 0 }, Some(DropReason::HandoverFull)),
         (Verdict::Drop(DropReason::Land), None),
     ] {
         let before = (c.dropped_total(), reason.map(|r| c.dropped(r)));
@@ -289,7 +342,7 @@ fn wrong_lengths() {
 
 /// Fragments that are too short, reach into the header, or end beyond what a datagram can be, and the reserved bit. req: S10.1, S18.3
 #[test]
-fn fragments() {
+fn bad_fragments() {
     let with = |high: u8, low: u8, reason| {
         let mut frame = syn().bytes();
         (frame[20], frame[21]) = (high, low);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use leat_core::Verdict;
 
+use crate::common::errors::{Error, quoted};
 use crate::common::packet::{L4, arp};
 use crate::common::*;
 
@@ -71,13 +72,14 @@ fn echo_to_a_node() {
 fn unreachable_to_a_node() {
     let mut h = Harness::default();
     for code in [1, 3, 4] {
-        punted(&mut h, &Packet::icmp(CLIENT, WEB, 3, code).macs(ROUTER_MAC, PORTS[0]).bytes());
+        let check = Packet::tcp(SocketAddr::new(NODE, 5000), target(1), SYN, 1, 0);
+        punted(&mut h, &Error::new(CLIENT.ip(), (3, code), &quoted(&check, 1)).bytes());
     }
-    h.feed(CLIENT_SIDE, &Packet::icmp(CLIENT, CLIENT, 3, 1).macs(ROUTER_MAC, PORTS[0]));
     h.moved();
     let elsewhere = SocketAddr::new([203, 0, 113, 9].into(), 0);
-    h.feed(CLIENT_SIDE, &Packet::icmp(CLIENT, elsewhere, 3, 1).macs(ROUTER_MAC, PORTS[0]));
-    rx(74).dropped("icmp_no_flow").is(&h.moved());
+    let error = Error::new(CLIENT.ip(), (3, 1), &quoted(&Packet::tcp(elsewhere, target(1), SYN, 1, 0), 1)).bytes();
+    h.feed_bytes(0, CLIENT_SIDE, &error);
+    rx(error.len()).dropped("icmp_no_flow").is(&h.moved());
 }
 
 /// Answers to health checks: TCP to the node's own ports, whether of a target or of its router. req: HC-28, SEC-04, S9.1
