@@ -32,7 +32,7 @@ fn to_ends(s: &Stream, client_seq: u32, target_seq: u32) -> [(u8, Packet); 2] {
 /// without a word. Nothing happens before the deadline. req: DRN-05, S15.3, S5.3
 #[test]
 fn termination_of_silent_flows() {
-    for (vip, listener) in [(WEB, 0), (DIRECT, 1)] {
+    for (vip, listener) in [(WEB, 0), (DIRECT, 1), (WEB_6, 7), (DIRECT_6, 8), (TCP_6_TO_4, 11), (TCP_4_TO_6, 13)] {
         let mut h = Harness::default();
         let client = if vip.is_ipv6() { CLIENT_6 } else { CLIENT };
         let mut s = Stream::open(&mut h, client, vip, u32::MAX - 1);

@@ -111,3 +111,23 @@ fn stickiness_comes_and_goes() {
     assert_eq!(streams.iter().map(Stream::slot).collect::<BTreeSet<u16>>().len(), 4);
     h.check_flows();
 }
+
+/// A client of IPv6 is its whole address, or its network of 64 bits. req: S14.4
+#[test]
+fn addresses_of_ipv6() {
+    for by_64 in [false, true] {
+        let mut h = Harness::new(1, 1 << 12);
+        h.world.sticky_by_64 = by_64;
+        h.world.groups.iter_mut().for_each(|group| group.sticky = true);
+        h.publish();
+        let reached: HashSet<u16> = (1..100u16)
+            .map(|n| {
+                let client = std::net::Ipv6Addr::new(0x2001, 0xdb8, 7, 7, 0, 0, 0, n);
+                let mut s = Stream::new(SocketAddr::new(client.into(), 5000 + n), DIRECT_6, n.into());
+                s.send_syn(&mut h);
+                s.slot()
+            })
+            .collect();
+        assert_eq!(reached.len() == 1, by_64);
+    }
+}
