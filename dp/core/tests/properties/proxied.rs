@@ -13,7 +13,7 @@ use crate::common::header::header;
 use crate::common::packet::L4;
 use crate::common::*;
 
-const VIPS: [SocketAddr; 2] = [WEB, DIRECT];
+const VIPS: [SocketAddr; 6] = [WEB, DIRECT, WEB_6, DIRECT_6, TCP_6_TO_4, TCP_4_TO_6];
 /// Milliseconds until an end sends again what was not acknowledged.
 const RETRANSMIT_MS: u64 = 150;
 /// Segments sent at once.
