@@ -206,3 +206,27 @@ fn proxy_headers_are_shown() {
     h.pipeline(0).command(Command::TraceStop { id: 5 });
     assert_eq!(flags(&mut h), flag::PROXY | flag::PROXY_ACKED);
 }
+
+/// Addresses of either kind are told as they are on each side, and can be filtered by. req: MET-35
+#[test]
+fn ipv6_is_shown() {
+    let mut h = Harness::default();
+    start(&mut h, 1, ANY_PORT, Filter { source: Some(CLIENT_6.ip()), ..Filter::default() });
+    Stream::open(&mut h, CLIENT, WEB, 1);
+    let direct = Stream::open(&mut h, CLIENT_6, DIRECT_6, 1);
+    let steps = traced(&mut h);
+    let parsed =
+        |source, destination| Step::Parse { source, destination, protocol: 6, tcp_flags: SYN, part: Part::Whole };
+    assert_eq!(steps[1].1, parsed(CLIENT_6, DIRECT_6));
+    assert!(steps.contains(&(0, Step::Rewrite { source: CLIENT_6, destination: direct.target })), "{steps:?}");
+
+    let between = Stream::open(&mut h, CLIENT_6, TCP_6_TO_4, 2);
+    let (rows, scanned) = dump(&mut h, 10, Filter { source: Some(CLIENT_6.ip()), ..Filter::default() });
+    assert_eq!((rows.len(), scanned), (2, 3));
+    let row = rows.iter().find(|row| row.vip == TCP_6_TO_4).expect("the translated one");
+    assert_eq!((row.client, row.target, row.nat), (CLIENT_6, between.target, between.nat));
+    assert!(row.nat.is_ipv4() && row.flags & flag::FULL_NAT != 0);
+    let to_target = |target: SocketAddr| Filter { protocol: 6, target: Some(target.ip()), ..Filter::default() };
+    let rows = dump(&mut h, 10, to_target(direct.target)).0;
+    assert_eq!(rows.iter().map(|row| (row.client, row.nat)).collect::<Vec<_>>(), [(CLIENT_6, CLIENT_6)]);
+}
