@@ -151,7 +151,7 @@ fn half_open(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta, n
             }
             Side::Target => meta.seq == entry.target_end,
         };
-        return if exact { end(entry, FlowState::ResetLinger, now, Outcome::Reset) } else { Outcome::Forward };
+        return if exact { end_flow(entry, FlowState::ResetLinger, now, Outcome::Reset) } else { Outcome::Forward };
     }
     if state != FlowState::SynReceived {
         return Outcome::Forward;
@@ -183,16 +183,16 @@ fn half_open(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta, n
 fn open(entry: &mut FlowEntry, side: Side, meta: &Meta, now: Now) -> Outcome {
     if meta.has(tcp::RST) {
         // Neither validity nor refresh for what a blind attacker could send (RFC 5961, RFC 7857).
-        let (low, high) = window(entry, side);
-        return if within(meta.seq, low, high) {
-            end(entry, FlowState::ResetLinger, now, Outcome::Reset)
+        let (acknowledged, end) = in_flight(entry, side);
+        return if within(meta.seq, acknowledged, end) {
+            end_flow(entry, FlowState::ResetLinger, now, Outcome::Reset)
         } else {
             Outcome::Forward
         };
     }
-    let in_window = advance(entry, side, meta);
+    let in_place = advance(entry, side, meta);
     entry.touched_s = now.stamp();
-    if meta.has(tcp::FIN) && in_window {
+    if meta.has(tcp::FIN) && in_place {
         entry.flags |= match side {
             Side::Client => flag::CLIENT_FIN,
             Side::Target => flag::TARGET_FIN,
@@ -202,7 +202,7 @@ fn open(entry: &mut FlowEntry, side: Side, meta: &Meta, now: Now) -> Outcome {
     if entry.state == FlowState::HalfClosed as u8 {
         acknowledge_fins(entry);
         if entry.has(flag::CLIENT_FIN_ACKED) && entry.has(flag::TARGET_FIN_ACKED) {
-            return end(entry, FlowState::TimeWait, now, Outcome::Changed);
+            return end_flow(entry, FlowState::TimeWait, now, Outcome::Changed);
         }
     }
     Outcome::Forward
@@ -217,7 +217,7 @@ fn acknowledge_fins(entry: &mut FlowEntry) {
     }
 }
 
-fn end(entry: &mut FlowEntry, state: FlowState, now: Now, outcome: Outcome) -> Outcome {
+fn end_flow(entry: &mut FlowEntry, state: FlowState, now: Now, outcome: Outcome) -> Outcome {
     entry.state = state as u8;
     entry.touched_s = now.stamp();
     outcome
@@ -249,23 +249,53 @@ pub(crate) fn has_sent(entry: &FlowEntry, side: Side, seq: u32) -> bool {
     }
 }
 
-/// Notes how far the sides have come. Returns whether the segment lies in the window.
+/// The sequence numbers of this side that are known to be used and not known to be received: from what the other side has acknowledged to
+/// what this one has sent, plus 1. A segment that begins there is in its place, which nobody hits who does not see the connection.
+#[inline(always)]
+fn in_flight(entry: &FlowEntry, side: Side) -> (u32, u32) {
+    match side {
+        Side::Client => (entry.target_ack, entry.client_end),
+        Side::Target => (entry.client_ack, entry.target_end),
+    }
+}
+
+/// Bytes that may be missing before a FIN that counts: it will not be sent again when they are. And bytes by which a segment may be older
+/// than what was acknowledged, as its sender does not know of that yet. A guess seldom hits so small a window.
+const GAP_MAX: u32 = 0xffff;
+
+/// Notes how far the sides have come, if the segment is in its place, and returns whether it is. Others tell nothing: who has guessed a
+/// number within the window must not move it (RFC 5961). Where segments were lost before they came here, what follows them is out of
+/// place until they are sent again; then the other side's acknowledgement tells how far the sender had come.
 #[inline(always)]
 fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {
-    let (low, high) = window(entry, side);
-    let segment_end = meta.seq.wrapping_add(meta.seq_len());
-    let in_window = within(segment_end, low, high);
-    let (end, acknowledged, other_end) = match side {
-        Side::Client => (&mut entry.client_end, &mut entry.client_ack, entry.target_end),
-        Side::Target => (&mut entry.target_end, &mut entry.target_ack, entry.client_end),
+    let (acknowledged, end) = in_flight(entry, side);
+    let gap = if meta.has(tcp::FIN) { GAP_MAX } else { 0 };
+    if !within(meta.seq, acknowledged.wrapping_sub(GAP_MAX), end.wrapping_add(gap)) {
+        return false;
+    }
+    let (_, limit) = window(entry, side);
+    let other = match side {
+        Side::Client => Side::Target,
+        Side::Target => Side::Client,
     };
-    if in_window && before(*end, segment_end) {
+    // Before the handshake is complete, all that the client has sent was seen.
+    let (_, other_limit) =
+        if entry.state == FlowState::SynReceived as u8 { in_flight(entry, other) } else { window(entry, other) };
+    let segment_end = meta.seq.wrapping_add(meta.seq_len());
+    let (end, acknowledged, other_end) = match side {
+        Side::Client => (&mut entry.client_end, &mut entry.client_ack, &mut entry.target_end),
+        Side::Target => (&mut entry.target_end, &mut entry.target_ack, &mut entry.client_end),
+    };
+    if before(*end, segment_end) && !before(limit, segment_end) {
         *end = segment_end;
     }
-    if meta.has(tcp::ACK) && before(*acknowledged, meta.ack) && !before(other_end, meta.ack) {
+    if meta.has(tcp::ACK) && before(*acknowledged, meta.ack) && !before(other_limit, meta.ack) {
         *acknowledged = meta.ack;
+        if before(*other_end, meta.ack) {
+            *other_end = meta.ack;
+        }
     }
-    in_window
+    true
 }
 
 #[cfg(test)]
@@ -336,7 +366,48 @@ mod tests {
         packet(&mut e, Side::Client, &seg(tcp::ACK, c1.wrapping_add(1 << 17), ISN_T + 1, 10), NOW);
         assert_eq!(e.state(), Some(FlowState::SynReceived), "out of window");
         packet(&mut e, Side::Client, &seg(tcp::ACK, c1.wrapping_add(1400), ISN_T + 1, 10), NOW);
-        assert_eq!((e.state(), e.client_end), (Some(FlowState::Established), c1.wrapping_add(1410)));
+        assert_eq!((e.state(), e.client_end), (Some(FlowState::Established), c1), "out of its place");
+        // What was lost is sent again; the acknowledgement of all of it tells of what came out of place.
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c1, ISN_T + 1, 1400), NOW);
+        assert_eq!(e.client_end, c1.wrapping_add(1400));
+        packet(&mut e, Side::Target, &seg(tcp::ACK, ISN_T + 1, c1.wrapping_add(1410), 0), NOW);
+        assert_eq!((e.client_end, e.target_ack), (c1.wrapping_add(1410), c1.wrapping_add(1410)));
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::RST, c1.wrapping_add(1410), 0, 0), NOW), Outcome::Reset);
+    }
+
+    /// A FIN whose predecessors were lost on their way here is not sent again with them. req: S4.2
+    #[test]
+    fn a_fin_behind_a_gap_counts() {
+        let (c, t) = (ISN_C.wrapping_add(1), ISN_T + 1);
+        let mut e = established();
+        packet(&mut e, Side::Client, &seg(tcp::FIN | tcp::ACK, c.wrapping_add(3000), t, 100), NOW);
+        assert_eq!(e.state(), Some(FlowState::HalfClosed));
+        packet(&mut e, Side::Target, &seg(tcp::FIN | tcp::ACK, t, c, 0), NOW);
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c, t + 1, 3000), NOW);
+        assert_eq!(e.state(), Some(FlowState::HalfClosed), "the client's FIN is not acknowledged");
+        packet(&mut e, Side::Target, &seg(tcp::ACK, t + 1, c.wrapping_add(3101), 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::TimeWait));
+    }
+
+    /// Who has guessed a number in the window, but not in what is in flight, changes nothing. req: S4.1, S4.2, R21
+    #[test]
+    fn guesses_within_the_window_change_nothing() {
+        for (side, base, other) in
+            [(Side::Client, ISN_C.wrapping_add(1), ISN_T + 1), (Side::Target, ISN_T + 1, ISN_C.wrapping_add(1))]
+        {
+            let mut e = established();
+            packet(&mut e, side, &seg(tcp::ACK, base, other, 500), NOW);
+            let before = e;
+            for seq in [base.wrapping_sub(GAP_MAX + 1), base.wrapping_add(501), base.wrapping_add(4000)] {
+                for flags in [tcp::RST, tcp::ACK, tcp::RST | tcp::ACK] {
+                    packet(&mut e, side, &seg(flags, seq, other.wrapping_add(1000), 100), NOW);
+                    assert_eq!(e, before, "{flags} at {}", seq.wrapping_sub(base));
+                }
+            }
+            packet(&mut e, side, &seg(tcp::FIN | tcp::ACK, base.wrapping_add(501 + GAP_MAX), other, 0), NOW);
+            assert_eq!(e, before, "a FIN far behind");
+            assert_eq!(packet(&mut e, side, &seg(tcp::RST, base.wrapping_add(500), 0, 0), NOW), Outcome::Reset);
+        }
     }
 
     /// A target that sends before the handshake is complete (RFC 7413): the client may acknowledge that data at once.
