@@ -66,14 +66,28 @@ pub struct DataPlane {
 pub struct Port {
     /// Its name; the TAP twin is `leat-<name>`.
     pub name: String,
-    /// PCI address or vdev string.
-    pub device: String,
+    /// What carries it.
+    pub device: Device,
     /// Addresses of its TAP, as written.
     pub addresses: Vec<String>,
     /// Routes over it: destination (or `default`) and gateway.
     pub routes: Vec<(String, IpAddr)>,
     /// The id of the endpoint that its clients come through.
     pub endpoint: Option<String>,
+}
+
+/// What carries a port's frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Device {
+    /// PCI address or vdev string.
+    Dpdk(String),
+    /// A VLAN on another port's device.
+    Vlan {
+        /// The other port.
+        port: String,
+        /// The VLAN's number.
+        id: u16,
+    },
 }
 
 impl Config {
@@ -186,12 +200,20 @@ struct DataPlaneFile {
 #[serde(deny_unknown_fields)]
 struct PortFile {
     name: Spanned<String>,
-    device: Spanned<String>,
+    device: Option<Spanned<String>>,
+    vlan: Option<VlanFile>,
     #[serde(default)]
     addresses: Vec<Spanned<String>>,
     #[serde(default)]
     routes: Vec<RouteFile>,
     endpoint: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VlanFile {
+    port: Spanned<String>,
+    id: Spanned<u16>,
 }
 
 #[derive(Deserialize)]
@@ -290,7 +312,7 @@ fn parse(text: &str) -> Result<Config, Wrong> {
     let mut ports: Vec<Port> = Vec::new();
     for entry in file.port {
         let span = entry.span();
-        let port = check.port(entry.into_inner())?;
+        let port = check.port(&span, entry.into_inner(), &ports)?;
         if ports.iter().any(|other| other.name == port.name) {
             return Err(check.at(&span, &format!("two ports are named \"{}\"; names must differ", port.name)));
         }
@@ -333,11 +355,20 @@ impl Checker<'_> {
         parse(text).ok_or_else(|| self.at(&value.span(), &format!("{key} is {text:?}; it must be {allowed}")))
     }
 
-    fn port(&self, port: PortFile) -> Result<Port, Wrong> {
+    /// Reads a port; `others` stand before it.
+    fn port(&self, span: &Range<usize>, port: PortFile, others: &[Port]) -> Result<Port, Wrong> {
         // The TAP twin's name, leat-<name>, may have 15 characters.
         let name = self.that(port.name, "port.name", "1–10 of a–z, 0–9 and -", |name| is_name(name, 10))?;
-        let device = "a PCI address (0000:03:00.0) or a DPDK vdev (net_af_packet0,iface=eth1)";
-        let device = self.that(port.device, "port.device", device, |text| !text.is_empty())?;
+        let dpdk = "a PCI address (0000:03:00.0) or a DPDK vdev (net_af_packet0,iface=eth1)";
+        let carries = |name: &String| others.iter().any(|o| o.name == *name && matches!(o.device, Device::Dpdk(_)));
+        let device = match (port.device, port.vlan) {
+            (Some(device), None) => Device::Dpdk(self.that(device, "port.device", dpdk, |text| !text.is_empty())?),
+            (None, Some(vlan)) => Device::Vlan {
+                port: self.that(vlan.port, "port.vlan.port", "a port with a device that stands before", carries)?,
+                id: self.that(vlan.id, "port.vlan.id", "1–4094", |id| (1..=4094).contains(id))?,
+            },
+            _ => return Err(self.at(span, &format!("port \"{name}\" needs either a device or a vlan"))),
+        };
         let mut addresses = Vec::new();
         for address in &port.addresses {
             let allowed = "an address with its prefix length, for example 10.1.0.2/24 or fd00:1::2/64";
@@ -420,6 +451,15 @@ routes = [{ to = "default", via = "10.1.0.1" }]
     }
 
     #[test]
+    fn a_vlan_is_a_port_on_anothers_device() {
+        let vlan = |port, id| format!("{GOOD}[[port]]\nname = \"v1\"\nvlan = {{ port = \"{port}\", id = {id} }}\n");
+        let config = parse(&vlan("p0", 100)).expect("good");
+        assert_eq!(config.ports[1].device, Device::Vlan { port: "p0".into(), id: 100 });
+        assert!(parse(&vlan("v1", 100)).expect_err("itself").1.contains("port.vlan.port"));
+        assert!(parse(&vlan("p0", 4095)).expect_err("too large").1.contains("1–4094"));
+    }
+
+    #[test]
     fn errors_name_key_line_and_what_is_allowed() {
         for (from, to, line, key, allowed) in [
             ("\"demo\"", "\"Demo\"", 2, "name is", "a–z"),
@@ -429,6 +469,14 @@ routes = [{ to = "default", via = "10.1.0.1" }]
             ("262144", "12", 8, "data_plane.flows_max", "64–1073741824"),
             ("name = \"p0\"", "name = \"a_port\"", 11, "port.name", "a–z, 0–9 and -"),
             ("net_af_packet0,iface=leatd0", "", 12, "port.device", "PCI address"),
+            (
+                "device = \"net_af_packet0,iface=leatd0\"",
+                "vlan = { port = \"p9\", id = 1 }",
+                12,
+                "port.vlan.port",
+                "before",
+            ),
+            ("device = \"net_af_packet0,iface=leatd0\"", "", 10, "port \"p0\"", "device or a vlan"),
             ("10.1.0.2/24", "10.1.0.2", 13, "port.addresses", "10.1.0.2/24"),
             ("10.1.0.2/24", "10.1.0.2/33", 13, "port.addresses", "10.1.0.2/24"),
             ("10.1.0.2/24", "fd00::1/129", 13, "port.addresses", "fd00:1::2/64"),

@@ -14,7 +14,7 @@ use crossbeam_channel::Sender;
 use leat_model::rest::Status;
 
 use crate::client::{Client, Endpoint};
-use crate::config::Config;
+use crate::config::{Config, Device};
 use supervise::{Event, Program, say, supervise};
 
 /// How long one status call may take while waiting for readiness.
@@ -41,6 +41,10 @@ const EXAMPLE: &str = r#"Example of leat.toml:
   addresses = ["10.1.0.2/24", "2001:db8:1::2/64"]
   routes = [{ to = "default", via = "10.1.0.1" }, { to = "default", via = "2001:db8:1::1" }]
   endpoint = "vpce-08d2bf15fac5001c9" # only if its clients come through an endpoint: targets never see their addresses
+  [[port]]
+  name = "v100"                       # a VLAN on p0's device: a port of its own
+  vlan = { port = "p0", id = 100 }
+  addresses = ["10.3.0.2/24"]
   [forwarding]
   hairpin = "drop"                    # or "next-target": for a client that is its own target, with its address preserved
   sticky_ipv6_prefix = 128            # or 64: bits of IPv6 addresses that stickiness looks at
@@ -160,7 +164,12 @@ fn dp_arguments(config: &Config) -> Vec<String> {
     arguments.flag("--supervised");
     arguments.option("--segment", config.segment().display());
     for port in &config.ports {
-        arguments.option("--port", format_args!("{}={}", port.name, port.device));
+        match &port.device {
+            Device::Dpdk(device) => arguments.option("--port", format_args!("{}={device}", port.name)),
+            Device::Vlan { port: parent, id } => {
+                arguments.option("--vlan", format_args!("{}={parent}:{id}", port.name))
+            }
+        }
     }
     let lcores: Vec<String> = plane.lcores.iter().map(u32::to_string).collect();
     arguments.option("--lcores", lcores.join(","));
@@ -227,12 +236,13 @@ mod tests {
         let file = directory.path().join("leat.toml");
         let text = "name = \"demo\"\n[data_plane]\nlcores = [1, 1]\nidle_backoff = true\nmtu = 9000\neal_args = [\"--no-huge\"]\n\
                     ipv6_flows_max = 1000\n[forwarding]\nhairpin = \"next-target\"\nsticky_ipv6_prefix = 64\n[[port]]\nname = \"p0\"\ndevice = \"net_af_packet0,iface=x\"\naddresses = [\"10.1.0.2/24\", \"fd00::2/64\"]\n\
-                    endpoint = \"vpce-1\"\nroutes = [{ to = \"default\", via = \"10.1.0.1\" }, { to = \"default\", via = \"fd00::1\" }]\n";
+                    endpoint = \"vpce-1\"\nroutes = [{ to = \"default\", via = \"10.1.0.1\" }, { to = \"default\", via = \"fd00::1\" }]\n\
+                    [[port]]\nname = \"v1\"\nvlan = { port = \"p0\", id = 100 }\n";
         std::fs::write(&file, text).expect("written");
         let config = Config::load(&file).expect("good");
         assert_eq!(
             dp_arguments(&config).join(" "),
-            "--supervised --segment /dev/shm/leat-demo --port p0=net_af_packet0,iface=x --lcores 1,1 --flows-max 262144 \
+            "--supervised --segment /dev/shm/leat-demo --port p0=net_af_packet0,iface=x --vlan v1=p0:100 --lcores 1,1 --flows-max 262144 \
              --ipv6-flows-max 1000 --mtu 9000 --idle-backoff -- --no-huge"
         );
         assert_eq!(

@@ -44,7 +44,7 @@ pub struct Options {
     pub targets_max: u16,
 
     /// Listener slots (a listener takes one per node address and protocol)
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16384, value_parser = clap::value_parser!(u16).range(1..))]
     pub listeners_max: u16,
 
     /// Memory for one snapshot of the configuration, in MiB; the segment holds two

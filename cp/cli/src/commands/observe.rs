@@ -157,7 +157,8 @@ fn describe_stats(stats: &Stats, before: Option<(&Stats, u64)>) -> String {
     if !stats.listeners.is_empty() {
         let rows = stats.listeners.iter().map(|listener| {
             let count = |name| get(&listener.counters, name).to_string();
-            let name = format!("{} {} {}", listener.load_balancer, listener.protocol, listener.port);
+            let socket = std::net::SocketAddr::new(listener.address, listener.port);
+            let name = format!("{} {} {socket}", listener.load_balancer, listener.protocol);
             [name, count("active_flows"), count("new_flows"), count("resets"), count("no_target"), count("no_port")]
         });
         parts

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Port};
+use crate::config::{Config, Device, Port};
 
 /// How long an address may stay in use by processes that are ending.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
@@ -82,7 +82,7 @@ fn privileges(status: &str) -> Option<String> {
 
 /// The device of a port exists below `sys` (`/sys`).
 fn device(port: &Port, sys: &Path) -> Option<String> {
-    let Port { name, device, .. } = port;
+    let Port { name, device: Device::Dpdk(device), .. } = port else { return None };
     let driver = device.split(',').next().unwrap_or_default();
     if driver.starts_with("net_af_packet") || driver.starts_with("net_af_xdp") {
         let Some(interface) = device.split(',').find_map(|part| part.strip_prefix("iface=")) else {
@@ -166,7 +166,13 @@ mod tests {
     use super::*;
 
     fn port(device: &str) -> Port {
-        Port { name: "p0".into(), device: device.into(), addresses: vec![], routes: vec![], endpoint: None }
+        Port {
+            name: "p0".into(),
+            device: Device::Dpdk(device.into()),
+            addresses: vec![],
+            routes: vec![],
+            endpoint: None,
+        }
     }
 
     #[test]
