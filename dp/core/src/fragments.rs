@@ -258,41 +258,24 @@ impl Pipeline<'_> {
         }
         // All but the first, which stays where it is.
         let mut scratch = std::mem::take(&mut self.fragments.scratch[1]);
-        let all_fit = (1..cut.pieces).all(|n| {
-            let length = cut.length(n);
-            let mut copy =
-                Copy { buffer: &mut scratch, start: HEADROOM, end: HEADROOM + L4 + length, port: frame.in_port() };
-            let from = L4 + n * cut.step;
-            let (Some((headers, rest)), Some(source), Some(original)) = (
-                copy.bytes_mut().split_first_chunk_mut::<L4>(),
-                frame.bytes().get(from..from + length),
-                frame.bytes().first_chunk::<L4>(),
-            ) else {
-                return false;
-            };
-            *headers = *original;
-            rest.copy_from_slice(source);
-            cut.set_headers(headers, n);
-            let meta = Meta { piece: Piece::Later, ip_len: (20 + length) as u16, ..*meta };
-            if self.rewrite(&mut copy, &meta, found, egress).is_err() {
-                return false;
-            }
+        let made = (1..cut.pieces).try_for_each(|n| {
+            let (start, end) = (HEADROOM, HEADROOM + L4 + cut.length(n));
+            let mut copy = Copy { buffer: &mut scratch, start, end, port: frame.in_port() };
+            cut.copy(frame.bytes(), n, copy.bytes_mut()).ok_or(DropReason::ShortFrame)?;
+            let meta = Meta { piece: Piece::Later, ip_len: (end - start - ETHERNET) as u16, ..*meta };
+            self.rewrite(&mut copy, &meta, found, egress)?;
             let bytes = copy.bytes();
-            let made = self.originated.frame(Verdict::Originate { port }, bytes.len());
-            made.is_some_and(|made| {
-                made.copy_from_slice(bytes);
-                true
-            })
+            let made = self.originated.frame(Verdict::Originate { port }, bytes.len()).ok_or(DropReason::TxFull)?;
+            made.copy_from_slice(bytes);
+            Ok(())
         });
         self.fragments.scratch[1] = scratch;
         frame.truncate(L4 + cut.step);
-        if let Some(headers) = frame.bytes_mut().first_chunk_mut::<L4>() {
-            cut.set_headers(headers, 0);
-        }
+        cut.set_headers(frame.bytes_mut(), 0);
         let piece = if meta.piece == Piece::Later { Piece::Later } else { Piece::First };
         let first = Meta { piece, ip_len: (20 + cut.step) as u16, ..*meta };
-        if !all_fit || self.rewrite(frame, &first, found, egress).is_err() {
-            return self.drop(DropReason::NotLinear);
+        if let Err(reason) = made.and_then(|()| self.rewrite(frame, &first, found, egress)) {
+            return self.drop(reason);
         }
         (1..cut.pieces).for_each(|_| self.tracer.step(|| Step::Originate { port, made: Made::Fragment }));
         self.counters.add(Counter::FragmentsMade, cut.pieces as u64);

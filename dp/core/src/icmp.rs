@@ -4,11 +4,12 @@
 //! |---|---|
 //! | [`quote`] | which packet is it about? |
 //! | [`rewrite`] | what its sender gets |
+//! | [`translate`] | between ICMP and ICMPv6 |
 //! | [`answer`] | the one error that is made here: a packet is too big |
 
 use leat_abi::DropReason;
 use leat_abi::counters::Counter;
-use leat_abi::flow::{FlowEntry, FlowState, flag};
+use leat_abi::flow::{FlowEntry, FlowState};
 use leat_abi::message::Step;
 use leat_abi::snapshot::LocalKind;
 
@@ -16,6 +17,7 @@ use crate::address::Address;
 use crate::frame::{Frame, Now, Verdict};
 use crate::parse::{ETHERNET, Ends, Meta, Tuple};
 use crate::pipeline::{Arrival, Pipeline};
+use crate::proxy;
 use crate::table::{Found, Side, tuple_of};
 use crate::trace::socket;
 use crate::track;
@@ -23,6 +25,7 @@ use crate::track;
 pub mod answer;
 pub mod quote;
 pub mod rewrite;
+pub mod translate;
 
 use quote::Quote;
 use rewrite::{Numbers, Plan};
@@ -140,13 +143,25 @@ impl Pipeline<'_> {
         if !self.icmp_errors.take(now) {
             return self.drop(DropReason::IcmpRate);
         }
-        if meta.ip_len > mtu {
+        let length = ETHERNET + usize::from(meta.ip_len);
+        if plan.outer.destination.is_v4() == ends.destination.is_v4() {
+            frame.truncate(length);
+            rewrite::apply(frame.bytes_mut(), meta.l4.into(), quote, &plan);
+        } else {
+            let mut out = [0; translate::FRAME_MAX];
+            let made = translate::error(frame.bytes(), meta.l4.into(), quote, &plan, &mut out);
+            let Some(made) = made.and_then(|length| out.get(..length)) else { return self.drop(DropReason::IcmpBad) };
+            let longer = made.len().saturating_sub(frame.bytes().len());
+            if longer > 0 && !frame.prepend(longer) {
+                return self.drop(DropReason::NotLinear);
+            }
+            frame.truncate(made.len());
+            frame.bytes_mut().copy_from_slice(made);
+        }
+        if frame.bytes().len() > ETHERNET + usize::from(mtu) {
             return self.drop(DropReason::TooBig);
         }
-        frame.truncate(ETHERNET + usize::from(meta.ip_len));
-        rewrite::apply(frame.bytes_mut(), meta.l4.into(), quote, &plan);
-        let bytes = frame.bytes_mut();
-        rewrite::hop(bytes, mac, source_mac);
+        rewrite::hop(frame.bytes_mut(), mac, source_mac);
         self.counters.add(Counter::IcmpErrorsForwarded, 1);
         self.tracer.step(|| Step::Rewrite {
             source: socket(plan.outer.source, 0),
@@ -195,24 +210,17 @@ fn plan(entry: &FlowEntry, addresses: [Address; 4], side: Side, source: Address,
 
 /// The numbers of a quoted segment as its sender knows them, where a PROXY header lies between: the error comes from `side`.
 fn shifted(entry: &FlowEntry, side: Side, seq: u32, ack: Option<u32>) -> Numbers {
-    if !entry.has(flag::PROXY) {
+    let shift = proxy::shift_of(entry);
+    if shift == 0 {
         return Numbers::default();
     }
-    let first = entry.client_isn.wrapping_add(1);
-    let length = proxy_length(entry);
     match side {
-        // The client's segment. Its SYN was sent as it was, and of the header it knows nothing.
-        Side::Target => {
-            let offset = seq.wrapping_sub(first);
-            let is_syn = seq == entry.client_isn;
-            let seq = if offset < length { first } else { seq.wrapping_sub(length) };
-            Numbers { seq: (!is_syn).then_some(seq), ack: None }
+        // The client's segment. Its SYN was sent as it was.
+        Side::Target => Numbers { seq: (seq != entry.client_isn).then(|| proxy::for_client(entry, seq)), ack: None },
+        // The target's: before it has acknowledged more than the SYN, the number is the same.
+        Side::Client => {
+            let first = entry.client_isn.wrapping_add(1);
+            Numbers { seq: None, ack: ack.filter(|ack| *ack != first).map(|ack| ack.wrapping_add(shift)) }
         }
-        Side::Client => Numbers { seq: None, ack: ack.filter(|ack| *ack != first).map(|ack| ack.wrapping_add(length)) },
     }
-}
-
-/// Bytes of the PROXY header of a flow.
-fn proxy_length(entry: &FlowEntry) -> u32 {
-    if tuple_of(entry, Side::Client).is_v6() { 124 } else { 100 }
 }

@@ -51,7 +51,7 @@ fn first(entry: &FlowEntry) -> u32 {
 
 /// A number of a byte of the client, as the target has it, as the client has it: within the header, that of its first byte.
 #[inline]
-fn for_client(entry: &FlowEntry, number: u32) -> u32 {
+pub(crate) fn for_client(entry: &FlowEntry, number: u32) -> u32 {
     let shift = shift_of(entry);
     let first = first(entry);
     // More than 2³¹ bytes later, numbers come round: then they mean what they say.

@@ -41,14 +41,27 @@ impl Cut {
         self.l4_len.saturating_sub(n * self.step).min(self.step)
     }
 
-    /// Makes the headers of the packet those of piece number `n`.
-    pub fn set_headers(&self, headers: &mut [u8; L4], n: usize) {
-        let ip = &mut headers[ETHERNET..];
+    /// Makes `into`, of the length that it needs, piece number `n` of this frame. None: it has another length.
+    pub fn copy(&self, frame: &[u8], n: usize, into: &mut [u8]) -> Option<()> {
+        let from = L4 + n * self.step;
+        let part = frame.get(from..from + self.length(n))?;
+        let (headers, rest) = into.split_at_mut_checked(L4).filter(|(_, rest)| rest.len() == part.len())?;
+        headers.copy_from_slice(frame.get(..L4)?);
+        rest.copy_from_slice(part);
+        self.set_headers(into, n);
+        Some(())
+    }
+
+    /// Makes the IP header of a frame with the packet that of piece number `n`.
+    pub fn set_headers(&self, frame: &mut [u8], n: usize) {
+        let Some(ip) = frame.get_mut(ETHERNET..L4) else { return };
         let more = self.more || n + 1 < self.pieces;
         let field = ((self.offset + n * self.step) / 8) as u16 | if more { MORE } else { 0 };
         ip[2..4].copy_from_slice(&((20 + self.length(n)) as u16).to_be_bytes());
         ip[6..8].copy_from_slice(&field.to_be_bytes());
-        set_checksum(ip);
+        ip[10..12].fill(0);
+        let sum = checksum::of(&[ip]);
+        ip[10..12].copy_from_slice(&sum.to_ne_bytes());
     }
 }
 
@@ -60,11 +73,4 @@ pub fn set_id(frame: &mut [u8], id: u16) {
         ip[4..6].copy_from_slice(&id.to_be_bytes());
         ip[10..12].copy_from_slice(&sum.to_ne_bytes());
     }
-}
-
-/// Sums up an IPv4 header of 20 bytes anew.
-fn set_checksum(ip: &mut [u8]) {
-    ip[10..12].fill(0);
-    let sum = checksum::of(&[ip]);
-    ip[10..12].copy_from_slice(&sum.to_ne_bytes());
 }

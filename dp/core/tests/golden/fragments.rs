@@ -493,3 +493,28 @@ fn the_tests_cut_and_join() {
         assert!(matches!(packet.l4, L4::Udp { checksum: true }));
     }
 }
+
+/// Fragments between IPv6 and IPv4, both ways, every order: translated one by one. req: S17.7, S10.2
+#[test]
+fn between_ipv6_and_ipv4() {
+    for (client, vip) in [(CLIENT_6, UDP_6_TO_4), (CLIENT, UDP_4_TO_6)] {
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let mut h = Harness::default();
+            let mut s = Datagrams::open(&mut h, client, vip);
+            s.target_sends(&mut h, b"answer");
+            for from_client in [true, false] {
+                let packet = if from_client { s.from_client(&payload(3000)) } else { s.from_target(&payload(3000)) };
+                let packet =
+                    Packet { id: if packet.is_v6() { 0 } else { 77 }, dont_fragment: packet.is_v6(), ..packet };
+                let expected = if from_client { s.as_target_sees(&packet) } else { s.as_client_sees(&packet) };
+                let all = pieces(&packet.bytes(), if packet.is_v6() { 0x1234_0000 + 77 } else { 77 }, 1024);
+                let frames = order.map(|n| all[n].clone());
+                let got = through(&mut h, if from_client { CLIENT_SIDE } else { TARGET_SIDE }, &frames);
+                let (frame, id) = joined(&got);
+                let is_v4 = !expected.is_v6();
+                let expected = if is_v4 { Packet { id: 77, dont_fragment: false, ..expected } } else { expected };
+                assert_eq!((frame, id & 0xffff), (expected.bytes(), 77));
+            }
+        }
+    }
+}

@@ -342,3 +342,154 @@ fn ipv6_errors() {
         dropped(&mut h, TARGET_SIDE, &bytes, DropReason::IcmpBad);
     }
 }
+
+/// What becomes of an error between both kinds of IP: type, code, second word.
+type Translated = ((u8, u8), [u8; 4]);
+
+/// Checks an error about a packet of the client between both kinds of IP, and one about a packet of the target.
+fn translated(
+    h: &mut Harness,
+    s: &mut Stream,
+    from_target: &[(Translated, Translated)],
+    from_client: &[(Translated, Translated)],
+) {
+    let (up, down) = in_flight(h, s, &[1; 300], &[2; 300]);
+    let with = |error: Error, ((kind, code), rest): Translated| Error { kind, code, rest, ..error };
+    for (sent, expected) in from_target {
+        let error =
+            with(Error::new(inside(s.target.is_ipv6()), (0, 0), &quoted(&s.as_target_sees(&up), 1)), *sent).inside();
+        let expected = with(
+            Error::new(s.vip.ip(), (0, 0), &quoted(&Packet { dont_fragment: true, id: 0, ..up.clone() }, 2)),
+            *expected,
+        );
+        let expected = Error { ttl: 59, macs: (PORTS[0], ROUTER_MAC), ..expected };
+        let out = h.feed_bytes(0, TARGET_SIDE, &error.bytes());
+        assert_eq!(out.forwarded_frame(), (CLIENT_SIDE, &as_made(expected)[..]), "{error:?}");
+    }
+    for (sent, expected) in from_client {
+        let error = with(Error::new(outside(s.client.is_ipv6()), (0, 0), &quoted(&s.as_client_sees(&down), 1)), *sent);
+        let expected = with(
+            Error::new(s.nat.ip(), (0, 0), &quoted(&Packet { dont_fragment: true, id: 0, ..down.clone() }, 2)),
+            *expected,
+        );
+        let expected = Error { ttl: 59, macs: (PORTS[1], target_mac(s.slot())), ..expected };
+        let out = h.feed_bytes(0, CLIENT_SIDE, &error.bytes());
+        assert_eq!(out.forwarded_frame(), (TARGET_SIDE, &as_made(expected)[..]), "{error:?}");
+    }
+}
+
+/// An error of IPv4 as translation makes it: identification 0, not to be fragmented, quoting what fits 576 bytes.
+fn as_made(mut error: Error) -> Vec<u8> {
+    if error.source.is_ipv6() {
+        return error.bytes();
+    }
+    error.body.truncate(548);
+    let mut frame = error.bytes();
+    (frame[18], frame[19], frame[20]) = (0, 0, 0x40);
+    frame[24..26].fill(0);
+    let (ip, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).expect("an IPv4 header");
+    frame[24..26].copy_from_slice(&ip.calc_header_checksum().to_be_bytes());
+    frame
+}
+
+/// An IPv6 client and an IPv4 target: errors are translated with what they quote, both ways. req: LSN-08, S17.3, S17.4, S17.5
+#[test]
+fn errors_between_ipv6_and_ipv4() {
+    let to_v6: &[(Translated, Translated)] = &[
+        (((3, 1), [0; 4]), ((1, 0), [0; 4])),
+        (((3, 3), [0; 4]), ((1, 4), [0; 4])),
+        (((3, 13), [0; 4]), ((1, 1), [0; 4])),
+        (((3, 2), [0; 4]), ((4, 1), [0, 0, 0, 6])),
+        (((3, 4), [0, 0, 5, 120]), ((2, 0), [0, 0, 5, 140])),
+        (((3, 4), [0, 0, 2, 0]), ((2, 0), [0, 0, 5, 0])),
+    ];
+    let to_v4: &[(Translated, Translated)] = &[
+        (((1, 0), [0; 4]), ((3, 1), [0; 4])),
+        (((1, 1), [0; 4]), ((3, 10), [0; 4])),
+        (((1, 4), [0; 4]), ((3, 3), [0; 4])),
+        (((2, 0), [0, 0, 5, 120]), ((3, 4), [0, 0, 5, 100])),
+        (((2, 0), [0, 0, 1, 0]), ((3, 4), [0, 0, 4, 236])),
+        (((3, 0), [0; 4]), ((11, 0), [0; 4])),
+        (((4, 0), [0, 0, 0, 7]), ((12, 0), [8, 0, 0, 0])),
+    ];
+    let mut h = Harness::default();
+    let mut s = Stream::open(&mut h, CLIENT_6, TCP_6_TO_4, 1000);
+    translated(&mut h, &mut s, to_v6, to_v4);
+    let mut s = Stream::open(&mut h, CLIENT, TCP_4_TO_6, 1000);
+    translated(&mut h, &mut s, to_v4, to_v6);
+    // What has no counterpart.
+    let up = s.client_sends(&mut h, ACK, b"x");
+    for kind in [(1, 6), (4, 2)] {
+        let error = Error::new(inside(true), kind, &quoted(&s.as_target_sees(&up), 1)).inside();
+        dropped(&mut h, TARGET_SIDE, &error.bytes(), DropReason::IcmpBad);
+    }
+}
+
+/// A long quote is cut to what the other kind of IP always takes; extensions follow it still. req: S17.5, S11.3
+#[test]
+fn long_errors_between_ipv6_and_ipv4() {
+    let extension = [0x20, 0, 0, 0, 0, 8, 1, 1, 0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4];
+    let mut h = Harness::default();
+    let mut s = Stream::open(&mut h, CLIENT_6, TCP_6_TO_4, 1000);
+    let (up, down) = in_flight(&mut h, &mut s, &[1; 1300], &[2; 1300]);
+    let quote = quoted(&s.as_target_sees(&up), 1);
+    let out = h.feed_bytes(0, TARGET_SIDE, &Error::new(inside(false), (3, 1), &quote).inside().bytes());
+    assert_eq!(out.forwarded_frame().1.len(), 14 + 1280);
+    assert_eq!(out.bytes[62..], quoted(&up, 2)[..1232]);
+    let quote = quoted(&s.as_client_sees(&down), 1);
+    let out = h.feed_bytes(0, CLIENT_SIDE, &Error::new(outside(true), (1, 0), &quote[..1200]).bytes());
+    assert_eq!(out.forwarded_frame().1.len(), 14 + 576);
+
+    let mut body = quoted(&s.as_target_sees(&up), 1)[..128].to_vec();
+    body.extend(extension);
+    let error = Error { rest: [0, 32, 0, 0], ..Error::new(inside(false), (3, 1), &body).inside() };
+    let out = h.feed_bytes(0, TARGET_SIDE, &error.bytes());
+    let bytes = out.forwarded_frame().1;
+    assert_eq!((bytes[54], bytes[55], bytes[58]), (1, 0, 19), "152 bytes: 148 and padding");
+    assert_eq!((&bytes[62..62 + 148], &bytes[62 + 152..]), (&quoted(&up, 2)[..148], &extension[..]));
+
+    let mut body = quoted(&s.as_client_sees(&down), 1)[..128].to_vec();
+    body.extend(extension);
+    let error = Error { rest: [16, 0, 0, 0], ..Error::new(outside(true), (1, 0), &body) };
+    let out = h.feed_bytes(0, CLIENT_SIDE, &error.bytes());
+    let bytes = out.forwarded_frame().1;
+    assert_eq!((bytes[34], bytes[35], bytes[39]), (3, 1, 32), "128 bytes: 108 and padding");
+    assert_eq!((&bytes[42 + 108..42 + 128], &bytes[42 + 128..]), (&[0; 20][..], &extension[..]));
+}
+
+/// With a PROXY header between them: the numbers are those of who sent the quoted segment. req: S11.3, S8.2
+#[test]
+fn numbers_behind_a_proxy_header() {
+    let mut h = Harness::default();
+    h.world.groups[0].proxy_protocol = true;
+    h.publish();
+    let mut s = Stream::open(&mut h, CLIENT, WEB, 1000);
+    let made = h.made();
+    let header = Packet::read(&made[0].1).expect("the header");
+    let length = header.payload.len() as u32;
+    assert_eq!((made.len(), length), (1, 100));
+    let up = s.from_client(ACK, b"data that nobody gets");
+    let (_, at_target) = s.feed_client(&mut h, &up).forwarded();
+    assert_eq!(at_target.numbers().0, s.c + length);
+    s.c = up.seq_end();
+    let make = |quote: &[u8]| Error::new(inside(false), (3, 4), quote).mtu(1000).inside();
+    for length in [usize::MAX, 28] {
+        let cut = |quote: Vec<u8>| quote[..quote.len().min(length)].to_vec();
+        let error = make(&cut(quoted(&at_target, 1)));
+        let expected = error.passed_on((PORTS[0], ROUTER_MAC), WEB.ip(), CLIENT.ip(), &cut(quoted(&up, 2)));
+        passes(&mut h, TARGET_SIDE, (error, expected));
+    }
+    // The header itself: the client has sent nothing before its first byte.
+    let error = make(&quoted(&header, 1)[..28]);
+    let out = h.feed_bytes(0, TARGET_SIDE, &error.bytes());
+    assert_eq!(out.forwarded_frame().1[42 + 24..42 + 28], up.numbers().0.to_be_bytes());
+
+    let down = s.at_target(ACK, s.t, s.c + length).payload(b"answer");
+    let (_, at_client) = s.feed_target(&mut h, &down).forwarded();
+    s.t = down.seq_end();
+    assert_eq!(at_client.numbers().1, s.c);
+    let error = Error::new(outside(false), (3, 1), &quoted(&at_client, 1));
+    let macs = (PORTS[1], target_mac(s.slot()));
+    let expected = error.passed_on(macs, error.source, s.target.ip(), &quoted(&down, 2));
+    passes(&mut h, CLIENT_SIDE, (error, expected));
+}

@@ -189,3 +189,33 @@ fn ipv6_packets_are_too_big() {
         assert_eq!(out.bytes, answer(Error { macs: (PORTS[0], ROUTER_MAC), ttl: 64, ..error }));
     }
 }
+
+/// Between the two kinds of IP: 20 bytes more or less, which the sender need not know of. req: S10.7, S17.1, S17.7
+#[test]
+fn between_ipv6_and_ipv4() {
+    let mut h = narrow();
+    let s = Stream::open(&mut h, CLIENT_6, TCP_6_TO_4, 9);
+    let fits = s.from_client(ACK, &[7; 1360]);
+    assert_eq!(s.feed_client(&mut h, &fits).bytes, s.as_target_sees(&fits).bytes());
+    let sent = s.from_client(ACK, &[7; 1361]);
+    let out = s.feed_client(&mut h, &sent);
+    let error = Error::new(TCP_6_TO_4.ip(), (2, 0), &sent.bytes()[14..14 + 1232]).mtu(MTU_INSIDE + 20);
+    assert_eq!(out.bytes, answer(Error { macs: (PORTS[0], ROUTER_MAC), ttl: 64, ..error }));
+
+    let mut h = narrow();
+    let s = Stream::open(&mut h, CLIENT, TCP_4_TO_6, 9);
+    let fits = s.from_client(ACK, &[7; 1340]);
+    assert_eq!(s.feed_client(&mut h, &fits).bytes, s.as_target_sees(&fits).bytes());
+    let sent = s.from_client(ACK, &[7; 1341]);
+    let out = s.feed_client(&mut h, &sent);
+    let error = Error::new(TCP_4_TO_6.ip(), (3, 4), &sent.bytes()[14..14 + 548]).mtu(MTU_INSIDE - 20);
+    assert_eq!(out.bytes, answer(Error { macs: (PORTS[0], ROUTER_MAC), ttl: 64, ..error }));
+    // Cut before it is translated, so that each piece fits with its fragment header.
+    let sent = Packet { dont_fragment: false, id: 0x1234, ..s.from_client(ACK, &[7; 2800]) };
+    let out = s.feed_client(&mut h, &sent);
+    let mut all = vec![out.forwarded_frame().1.to_vec()];
+    all.extend(made(&mut h));
+    assert!(all.len() == 3 && all.iter().all(|frame| frame.len() <= 14 + usize::from(MTU_INSIDE)));
+    let (frame, id) = joined(&all);
+    assert_eq!((frame, id & 0xffff), (s.as_target_sees(&sent).bytes(), 0x1234));
+}
