@@ -224,6 +224,10 @@ impl Pipeline<'_> {
 
     /// Answers a segment that belongs to no flow.
     pub(crate) fn reset<F: Frame>(&mut self, frame: &mut F, meta: &Meta, listener: Option<u16>, now: Now) -> Verdict {
+        if meta.piece == Piece::Later {
+            // It has no numbers; the first fragment of its datagram is answered.
+            return self.drop(DropReason::NoFlow);
+        }
         if meta.has(tcp::RST) {
             return self.drop(DropReason::ResetWithoutFlow);
         }

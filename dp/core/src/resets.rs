@@ -57,7 +57,12 @@ impl Pipeline<'_> {
     /// There is another snapshot: looks for flows that must end, if any must.
     pub(crate) fn begin_sweep(&mut self) {
         let Self { forwarding, counters, sweep, flows, .. } = self;
-        let has_flows = |slot: &u16| counters.get_target(*slot, TargetCounter::FlowRefs) > 0;
+        let has_flows = |slot: &u16| {
+            let is_withdrawn = forwarding.target_in(*slot).is_some_and(|t| t.state == TargetState::Withdrawn);
+            // Of a deleted load balancer, closed flows go, too.
+            let gauge = if is_withdrawn { TargetCounter::FlowRefs } else { TargetCounter::ActiveFlows };
+            counters.get_target(*slot, gauge) > 0
+        };
         if forwarding.ending().iter().any(has_flows) {
             sweep.left = flows.table.capacity();
         }
@@ -133,8 +138,9 @@ impl Pipeline<'_> {
         }
         let (slot, is_active) = (entry.listener_slot, entry.state().is_some_and(FlowState::is_active));
         let verdict = self.reset(frame, meta, Some(slot), now);
-        // When too many resets are due already, the next packet ends the flow, or the sweep.
-        if is_active && verdict != Verdict::Drop(DropReason::ResetRate) {
+        // What cannot be answered, because too many resets are due already or it is a later fragment, leaves the flow to the next packet or
+        // to the sweep.
+        if is_active && !matches!(verdict, Verdict::Drop(DropReason::ResetRate | DropReason::NoFlow)) {
             if self.resets.take(now) {
                 self.reset_end(at, if side == Side::Client { Side::Target } else { Side::Client });
             }

@@ -6,6 +6,7 @@ use leat_abi::snapshot::TargetState;
 use leat_abi::{Counter, DropReason};
 
 use crate::common::packet::reset_of;
+use crate::common::pieces::piece;
 use crate::common::*;
 
 fn client(n: u16) -> SocketAddr {
@@ -60,6 +61,24 @@ fn unhealthy_target_resets_on_the_next_packet() {
         nothing().freed(slot, listener).is(&h.moved());
         h.check_flows();
     }
+}
+
+/// A segment in fragments for an unhealthy target: the first fragment, which has its numbers, is answered, the others are not. req: S5.4
+#[test]
+fn fragments_for_an_unhealthy_target() {
+    let mut h = Harness::default();
+    let s = Stream::open(&mut h, CLIENT, DIRECT, 1);
+    set(&mut h, s.slot(), TargetState::Unhealthy);
+    let whole = Packet { dont_fragment: false, ..s.from_client(ACK, &[7; 400]) };
+    for _ in 0..2 {
+        let [first, second] = [(0, 64), (64, 128)].map(|(from, to)| piece(&whole.bytes(), 9, from, to));
+        let (_, reset) = h.feed_bytes(0, CLIENT_SIDE, &first).answered();
+        assert_eq!(reset.numbers(), (s.t, 0, RST));
+        assert!(h.feed_bytes(0, CLIENT_SIDE, &second).is_dropped(DropReason::NoFlow));
+        h.skip(3_000);
+    }
+    assert_eq!((h.total(Counter::FlowsTerminated), h.made_packets().len()), (1, 1));
+    h.check_flows();
 }
 
 /// When too many resets are due, the flow waits: its next packet ends it. req: S5.5
