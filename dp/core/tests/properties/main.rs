@@ -8,3 +8,4 @@ mod distribution;
 mod peer;
 mod proxied;
 mod rewriting;
+mod rewriting_6;
