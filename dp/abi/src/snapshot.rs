@@ -3,7 +3,7 @@
 //! A snapshot is encoded into words, put into an arena slot and announced. The data plane copies it out while checking it, so
 //! that a snapshot in use can neither change nor be wrong: every index in a decoded [`Snapshot`] is in range.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::flow::protocol;
@@ -392,35 +392,32 @@ impl Snapshot {
     }
 
     fn check_references(&self) -> Result<(), SnapshotError> {
-        let slots: HashSet<u16> = self.targets.iter().map(|t| t.slot).collect();
-        if slots.len() != self.targets.len() {
-            return Err(SnapshotError::Duplicate("target.slot"));
-        }
-        if let Some(slot) = self.groups.iter().flat_map(|g| &g.table).find(|slot| !slots.contains(slot)) {
-            return Err(SnapshotError::Range { field: "group.table", value: u64::from(*slot) });
-        }
+        unique("target.slot", self.targets.iter().map(|t| t.slot))?;
         unique("listener.slot", self.listeners.iter().map(|l| l.slot))?;
         unique("listener address, port and protocol", self.listeners.iter().map(|l| (l.vip, l.port, l.protocol)))?;
-        self.check_kinds()?;
+        self.check_tables()?;
         unique("endpoint.port", self.endpoints.iter().map(|e| e.port))?;
         unique("local.address", self.locals.iter().map(|l| l.address))
     }
 
-    /// A group's targets have one kind of address, and what its listeners' flows are translated to has the same.
-    fn check_kinds(&self) -> Result<(), SnapshotError> {
-        let is_ipv4: HashMap<u16, bool> = self.targets.iter().map(|t| (t.slot, t.address.is_ipv4())).collect();
+    /// Tables name targets that there are. A group's targets have one kind of address, and what its listeners' flows are translated
+    /// to has the same. Tables have millions of places: no hashing.
+    fn check_tables(&self) -> Result<(), SnapshotError> {
+        let mut is_ipv4: Vec<Option<bool>> = vec![None; 1 << 16];
+        self.targets.iter().for_each(|t| is_ipv4[usize::from(t.slot)] = Some(t.address.is_ipv4()));
         let mut kinds = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
-            let slots: HashSet<u16> = group.table.iter().copied().collect();
-            let mut of_slots = slots.iter().filter_map(|slot| is_ipv4.get(slot));
-            let kind = of_slots.next();
-            if of_slots.any(|other| Some(other) != kind) {
-                return Err(SnapshotError::Range { field: "group.table", value: group.id });
+            let kind = group.table.first().and_then(|slot| is_ipv4[usize::from(*slot)]);
+            if let Some(slot) = group.table.iter().find(|slot| {
+                let of_slot = is_ipv4[usize::from(**slot)];
+                of_slot.is_none() || of_slot != kind
+            }) {
+                return Err(SnapshotError::Range { field: "group.table", value: u64::from(*slot) });
             }
             kinds.push(kind);
         }
         let differs = |listener: &&Listener| {
-            kinds[usize::from(listener.group)].is_some_and(|kind| *kind != listener.sources[0].is_ipv4())
+            kinds[usize::from(listener.group)].is_some_and(|kind| kind != listener.sources[0].is_ipv4())
         };
         match self.listeners.iter().find(differs) {
             Some(listener) => Err(SnapshotError::Range { field: "listener.sources", value: listener.slot.into() }),
