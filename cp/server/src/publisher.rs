@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use leat_abi::segment::{PublishError, SegmentError, monotonic_ms};
 use leat_abi::{ControlSegment, Snapshot};
+use leat_model::Model;
 use tokio::sync::watch;
 
-use crate::compile::{self, Shape, TableCache};
+use crate::compile::{self, Compiled, Shape, TableCache};
 use crate::events::{Exchange, Request};
 use crate::netlink::NetView;
 use crate::plane::Plane;
@@ -92,6 +93,7 @@ impl Publisher {
             shared: shared.clone(),
             view: Arc::default(),
             cache: TableCache::default(),
+            compiled: None,
             attached: None,
             said: None,
             looked: None,
@@ -173,11 +175,20 @@ struct Worker {
     shared: Arc<Shared>,
     view: Arc<NetView>,
     cache: TableCache,
+    compiled: Option<LastCompiled>,
     attached: Option<Attached>,
     /// What was said last about a segment that cannot be used.
     said: Option<String>,
     /// When the file was looked at.
     looked: Option<Instant>,
+}
+
+/// What was compiled last, and what it was made of: as long as nothing of that changes, only the generation does.
+struct LastCompiled {
+    model: Arc<Model>,
+    view: Arc<NetView>,
+    shape: Shape,
+    result: Compiled,
 }
 
 /// A mapped segment.
@@ -295,9 +306,17 @@ impl Worker {
         }
         let shape = Shape { ports: attached.plane.port_names(), limits: attached.segment.limits() };
         let model = self.state.model();
-        let compiled = compile::compile(&model, &self.view, &self.ports, &shape, announced + 1, &mut self.cache);
-        let mut problems = compiled.problems;
-        if let Err(error) = attached.publish(&compiled.snapshot, compiled.epoch) {
+        let same = |last: &LastCompiled| {
+            Arc::ptr_eq(&last.model, &model) && Arc::ptr_eq(&last.view, &self.view) && last.shape == shape
+        };
+        let last = self.compiled.take().filter(same).unwrap_or_else(|| {
+            let result = compile::compile(&model, &self.view, &self.ports, &shape, announced + 1, &mut self.cache);
+            LastCompiled { model, view: self.view.clone(), shape, result }
+        });
+        let LastCompiled { result: Compiled { snapshot, epoch, problems }, .. } = &mut self.compiled.insert(last);
+        snapshot.generation = announced + 1;
+        let mut problems = problems.clone();
+        if let Err(error) = attached.publish(snapshot, *epoch) {
             problems.push(error.to_string());
         }
         if attached.plane.refused() != 0 && attached.plane.refused() == announced {
