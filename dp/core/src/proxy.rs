@@ -150,6 +150,11 @@ impl Pipeline<'_> {
     fn client_segment<F: Frame>(&mut self, frame: &F, meta: &Meta, at: u32, was_sent: bool, now: Now) -> bool {
         let entry = self.flows.table.entry(at);
         if !is_unacked(entry) {
+            // A target that has lost the header would not take the number of the reset that ended the flow.
+            let is_reset = meta.has(tcp::RST) && entry.state == FlowState::ResetLinger as u8;
+            if is_reset && shift_of(entry) > 0 && !entry.has(flag::PROXY_ACKED) {
+                self.send_header(at);
+            }
             return false;
         }
         let (client_ack, is_early) = (entry.client_ack, meta.seq.wrapping_add(1) == first(entry));
@@ -158,7 +163,7 @@ impl Pipeline<'_> {
         }
         if let Some(place) = self.unacked.get(at)
             && meta.has(tcp::ACK)
-            && meta.ack == client_ack
+            && (!was_sent || meta.ack == client_ack)
         {
             place.client_window = meta.window;
             place.timestamps = Options::find(segment_of(frame, meta), kind::TIMESTAMPS);

@@ -252,7 +252,8 @@ impl Lcores {
         pipeline.originated(|bytes, verdict| {
             Pipeline::sent(&counters, verdict, bytes.len());
             if let Verdict::HandOver { lcore, port, ports } = verdict {
-                let frame = Buffer { port, bytes: bytes.to_vec(), whole: true, handed_ports: ports, ..Buffer::default() };
+                let frame =
+                    Buffer { port, bytes: bytes.to_vec(), whole: true, handed_ports: ports, ..Buffer::default() };
                 handed.push((lcore.into(), frame));
             }
         });

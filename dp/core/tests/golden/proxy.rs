@@ -36,7 +36,7 @@ fn set_proxy_protocol(h: &mut Harness, on: bool) {
 }
 
 fn harness() -> Harness {
-    let mut h = Harness::default();
+    let mut h = Harness::new(1, 64);
     set_proxy_protocol(&mut h, true);
     h
 }
@@ -605,6 +605,29 @@ fn resets() {
         p.target_says(&refusal, p.first());
         assert_eq!(p.state(), Some(FlowState::ResetLinger));
         p.client_sends(ACK, &[]);
+        p.made(&[]);
+    }
+}
+
+/// A client that resets before the header was acknowledged: the target may have lost it, and then the reset's number means nothing to it
+/// before the header has come again. req: S8.6
+#[test]
+fn a_reset_before_the_acknowledgement() {
+    for (vip, _) in VIPS {
+        let mut p = Proxied::sent(vip, 77);
+        for _ in 0..2 {
+            let reset = p.s.at_client(RST, p.first(), 0);
+            p.client_says(&reset);
+            p.made(&[p.header_segment()]);
+            // A target that is still there asks (RFC 5961 §3.2), and the client repeats its reset.
+            let challenge = p.of_target(ACK, &[], p.first());
+            p.target_says(&challenge, p.first());
+        }
+        p.h.pass(1_000);
+        p.made(&[]);
+        let mut p = Proxied::open(vip, 77);
+        let reset = p.s.at_client(RST, p.first(), 0);
+        p.client_says(&reset);
         p.made(&[]);
     }
 }
