@@ -357,6 +357,29 @@ fn bad_fragments() {
     ]);
 }
 
+/// Fragments of protocols whose number is that of TCP or UDP but for the highest bit. req: S10.1
+#[test]
+fn fragments_of_other_protocols() {
+    let v4 = |protocol: u8, high: u8, low: u8| {
+        let mut frame = syn().bytes();
+        (frame[20], frame[21], frame[23]) = (high, low, protocol);
+        fix_ip_checksum(&mut frame);
+        frame
+    };
+    let v6 = |next: u8, low: u8| {
+        let header = (44, vec![0, 0, low, 0, 0, 0, 7]);
+        let mut frame = Packet { extensions: vec![header], ..Packet::udp(CLIENT_6, DNS_6, &[0; 64]) }.bytes();
+        frame[0..6].copy_from_slice(&PORTS[0]);
+        frame[54] = next;
+        frame
+    };
+    for protocol in [6 | 0x80, 17 | 0x80] {
+        for frame in [v4(protocol, 0x20, 0), v4(protocol, 0, 9), v6(protocol, 1), v6(protocol, 0x40)] {
+            all_dropped([(frame, DropReason::Protocol)]);
+        }
+    }
+}
+
 /// Frames to groups that carry IP are nobody's. req: LSN-06
 #[test]
 fn group_frames() {
