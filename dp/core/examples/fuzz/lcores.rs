@@ -11,20 +11,20 @@ use leat_abi::message::{Command, Event};
 use leat_abi::ring::Consumer;
 use leat_abi::snapshot::TargetState;
 use leat_abi::{FlowEntry, Snapshot};
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, SourcePorts, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use zerocopy::IntoBytes;
 
 use crate::checks;
 use crate::memory::{Memory, SLOTS};
-use crate::traffic::{Intent, Traffic};
+use crate::traffic::Traffic;
 use crate::world::{OWNER_KEY, ports, snapshot, table};
 
 /// Few entries, so that tables fill.
-const FLOWS: usize = 256;
+const FLOWS: usize = 1024;
 /// Pairs of node address and target that have source ports: enough, or not.
-const POOLS: [usize; 2] = [64, 10];
+const POOLS: [usize; 2] = [512, 40];
 
 /// A frame and what its maker knows of it.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,12 @@ pub struct Buffer {
     pub whole: bool,
     pub bytes: Vec<u8>,
     pub handed_ports: u32,
-    pub intent: Intent,
+    /// Times that it was handed over.
+    pub hops: u8,
+    /// The conversation that it is of, if nothing is wrong with it.
+    pub of: Option<u16>,
+    /// Whether the checksum of its segment was right, if it has one.
+    pub was_good: Option<bool>,
 }
 
 impl Frame for Buffer {
@@ -191,9 +196,9 @@ impl Lcores {
         count as u64
     }
 
-    /// Gives lcores what others handed over: a fragment twice at the most.
+    /// Takes what was handed over there, until nothing is under way.
     fn deliver(&mut self, traffic: &mut Traffic) {
-        for _ in 0..2 {
+        while self.lcores.iter().any(|l| !l.handed.is_empty()) {
             for owner in 0..self.lcores.len() {
                 let mut handed = std::mem::take(&mut self.lcores[owner].handed);
                 for burst in handed.chunks_mut(BURST) {
@@ -201,7 +206,31 @@ impl Lcores {
                 }
             }
         }
-        assert!(self.lcores.iter().all(|l| l.handed.is_empty()), "handed over too often");
+    }
+
+    /// Sends what an lcore made, as the application does.
+    fn send_made(&mut self, at: usize) {
+        let (tainted, l) = (self.tainted, &mut self.lcores[at]);
+        let (pipeline, counters) = (l.pipeline.as_mut().expect("running"), l.memory.counters);
+        let mut handed = Vec::new();
+        pipeline.originated(|bytes, verdict| {
+            match verdict {
+                Verdict::Forward { port } | Verdict::Originate { port } => checks::made(port, bytes, tainted),
+                Verdict::HandOver { lcore, port, ports } => {
+                    let bytes = bytes.to_vec();
+                    handed.push((
+                        lcore,
+                        Buffer { port, whole: true, bytes, handed_ports: ports, hops: 1, ..Buffer::default() },
+                    ));
+                }
+                other => panic!("made: {other:?}"),
+            }
+            Pipeline::sent(&counters, verdict, bytes.len());
+        });
+        for (lcore, buffer) in handed {
+            assert_ne!(usize::from(lcore), at, "handed to itself");
+            self.lcores[usize::from(lcore)].handed.push(buffer);
+        }
     }
 
     fn process(&mut self, at: usize, arrival: Arrival, frames: &mut [Buffer], traffic: &mut Traffic) {
@@ -210,19 +239,21 @@ impl Lcores {
         let counters = l.memory.counters;
         let pipeline = l.pipeline.as_mut().expect("running");
         pipeline.process(self.now, arrival, frames, &mut verdicts);
-        Self::originated(pipeline, &mut Vec::new());
+        self.send_made(at);
         assert_eq!(verdicts.len(), frames.len());
         for (verdict, frame) in verdicts.iter().zip(frames) {
             match *verdict {
                 Verdict::Forward { port } => {
                     checks::forwarded(port, frame, self.tainted);
-                    traffic.learn(frame);
+                    traffic.learn(frame, port);
                 }
                 Verdict::Answer { port, .. } => checks::answered(port, frame),
-                Verdict::HandOver { lcore, ports, .. } => {
-                    assert!(usize::from(lcore) != at, "handed over in a circle");
-                    assert!(arrival == Arrival::Wire || checks::is_fragment(&frame.bytes), "handed over twice");
-                    self.lcores[usize::from(lcore)].handed.push(Buffer { handed_ports: ports, ..frame.clone() });
+                Verdict::HandOver { lcore, port, ports } => {
+                    let is_fragment = checks::layers(&frame.bytes).is_some_and(|layers| layers.is_fragment);
+                    let hops_max = if is_fragment { 2 } else { 1 };
+                    assert!(frame.hops < hops_max && usize::from(lcore) != at, "handed over in a circle");
+                    let handed = Buffer { port, handed_ports: ports, hops: frame.hops + 1, ..frame.clone() };
+                    self.lcores[usize::from(lcore)].handed.push(handed);
                 }
                 Verdict::Punt { port } => assert_eq!(port, frame.port),
                 Verdict::Drop(_) | Verdict::Consume | Verdict::Originate { .. } => {}
@@ -236,27 +267,25 @@ impl Lcores {
         }
     }
 
-    pub fn housekeeping(&mut self, at: usize, traffic: &mut Traffic) {
+    pub fn housekeeping(&mut self, at: usize) -> bool {
         let now = self.now;
-        let pipeline = self.lcores[at].pipeline.as_mut().expect("running");
-        pipeline.housekeeping(now);
-        let mut handed = Vec::new();
-        Self::originated(pipeline, &mut handed);
-        handed.into_iter().for_each(|(lcore, frame)| self.lcores[lcore].handed.push(frame));
-        self.deliver(traffic);
+        let l = &mut self.lcores[at];
+        let pipeline = l.pipeline.as_mut().expect("running");
+        let is_more = pipeline.housekeeping(now);
+        self.send_made(at);
+        is_more
     }
 
-    /// Sends what was made. Fragments that were held may be for other lcores.
-    fn originated(pipeline: &mut Pipeline<'static>, handed: &mut Vec<(usize, Buffer)>) {
-        let counters = pipeline.counters();
-        pipeline.originated(|bytes, verdict| {
-            Pipeline::sent(&counters, verdict, bytes.len());
-            if let Verdict::HandOver { lcore, port, ports } = verdict {
-                let frame =
-                    Buffer { port, bytes: bytes.to_vec(), whole: true, handed_ports: ports, ..Buffer::default() };
-                handed.push((lcore.into(), frame));
+    /// Three seconds without packets: no fragment is held any more.
+    pub fn settle(&mut self, traffic: &mut Traffic) {
+        self.now.ms += 3_000;
+        for at in 0..self.lcores.len() {
+            for _ in 0..100 {
+                self.housekeeping(at);
             }
-        });
+        }
+        self.deliver(traffic);
+        assert_eq!(self.total(Counter::HeldPackets), 0, "fragments are held for ever");
     }
 
     pub fn command(&mut self, at: usize, command: Command) {
@@ -324,8 +353,14 @@ impl Lcores {
             }
             assert_eq!(pipeline.flows_used(), used);
             if !self.damaged {
-                let ended = get(Counter::FlowsClosed) + get(Counter::FlowsExpired) + get(Counter::FlowsTerminated);
-                let ended = ended + get(Counter::HalfOpenEvicted) + get(Counter::OneWayUdpEvicted);
+                let ended = [
+                    Counter::FlowsClosed,
+                    Counter::FlowsExpired,
+                    Counter::FlowsTerminated,
+                    Counter::HalfOpenEvicted,
+                    Counter::OneWayUdpEvicted,
+                ];
+                let ended: u64 = ended.into_iter().map(get).sum();
                 assert_eq!(get(Counter::FlowsCreated) - ended, active, "created less ended");
             }
             for (slot, expected) in (0..SLOTS as u16).zip(gauges) {
@@ -350,8 +385,7 @@ impl Lcores {
         let dropped: u64 = self.lcores.iter().map(|l| l.memory.counters.dropped_total()).sum();
         format!(
             "{packets} packets, {per_s:.2} M/s: {} forwarded, {} answered, {} punted, {} handed over, {dropped} dropped; \
-             flows: {} created, {} closed, {} expired, {} terminated, {} adopted, evicted: {} half-open, {} closed, {} one-way; \
-             {} made; {} snapshots, {} restarts",
+             flows: {} created, {} closed, {} expired, {} adopted; {} snapshots, {} restarts",
             self.total(Counter::ForwardedPackets),
             self.total(Counter::AnsweredPackets),
             self.total(Counter::PuntedPackets),
@@ -359,12 +393,7 @@ impl Lcores {
             self.total(Counter::FlowsCreated),
             self.total(Counter::FlowsClosed),
             self.total(Counter::FlowsExpired),
-            self.total(Counter::FlowsTerminated),
             self.total(Counter::FlowsAdopted),
-            self.total(Counter::HalfOpenEvicted),
-            self.total(Counter::TimeWaitEvicted),
-            self.total(Counter::OneWayUdpEvicted),
-            self.total(Counter::OriginatedPackets),
             self.swaps,
             self.restarts - 1,
         )
@@ -383,31 +412,31 @@ fn configuration(generation: u64, random: &mut SmallRng) -> Arc<Forwarding> {
     world.generation = generation;
     if generation > 1 {
         for target in &mut world.targets {
-            target.state = match random.random_range(0..8) {
-                0 => TargetState::Unhealthy,
-                1 => TargetState::Draining,
-                2 if random.random_ratio(1, 16) => TargetState::Terminate,
-                3 if random.random_ratio(1, 32) => TargetState::Withdrawn,
-                _ => TargetState::Active,
-            };
+            let state = TargetState::ALL[random.random_range(0..TargetState::ALL.len())];
+            target.state = if random.random_ratio(1, 6) { state } else { TargetState::Active };
             target.generation = random.random_range(0..8u8) / 7;
             if random.random_ratio(1, 16) {
                 target.next_hop = None;
             }
         }
-        for group in 0..4 {
+        for group in world.groups.iter_mut().filter(|group| !group.table.is_empty()) {
             let most = random.random_ratio(3, 4);
-            let slots: Vec<u16> = (0..8).filter(|_| random.random_ratio(if most { 6 } else { 1 }, 8)).collect();
-            world.groups[group].table = table(&slots);
-            if random.random_ratio(1, 8) {
-                world.groups[group].preserve_client_ip ^= true;
-            }
+            let first = group.table[0] & !7;
+            let slots: Vec<u16> =
+                (first..first + 8).filter(|_| random.random_ratio(if most { 6 } else { 1 }, 8)).collect();
+            group.table = table(&slots);
+            group.preserve_client_ip ^= random.random_ratio(1, 8);
+            group.sticky = random.random_ratio(1, 4);
+            group.proxy_protocol = random.random_ratio(1, 3);
         }
+        (world.hairpin_next_target, world.sticky_by_64) = (random.random(), random.random());
         world.listeners.retain(|_| random.random_ratio(15, 16));
         world.locals.retain(|_| random.random_ratio(31, 32));
         world.targets.retain(|t| t.slot < 6 || random.random_ratio(7, 8));
         let known: Vec<u16> = world.targets.iter().map(|t| t.slot).collect();
         world.groups.iter_mut().for_each(|g| g.table.retain(|slot| known.contains(slot)));
     }
-    Arc::new(Forwarding::new(&world, &ports(), OWNER_KEY))
+    let mtu = [1500, 1500, 1280, 600][random.random_range(0..4)];
+    let ports = ports().map(|port| PortInfo { mtu, ..port });
+    Arc::new(Forwarding::new(&world, &ports, OWNER_KEY))
 }

@@ -1,5 +1,5 @@
-//! Fuzzes the pipeline with packets that know its grammar: flows of many clients and targets in all modes, then mutated, among
-//! noise, while the clock jumps, configurations change, commands arrive, and the process dies and comes back.
+//! Fuzzes the pipeline with packets that know its grammar: flows of many clients and targets in all families and modes, whole and in
+//! fragments, ICMP errors about them, then mutated, among noise, while the clock jumps, configurations change, commands arrive, and the process dies and comes back.
 //!
 //! `cargo run --profile checked -p leat-core --example fuzz -- [--packets N] [--seed N] [--lcores N]`
 //!
@@ -12,6 +12,10 @@ mod memory;
 #[path = "../../tests/common/world.rs"]
 mod world;
 
+#[path = "../../tests/targets/bodies/frames.rs"]
+mod frames;
+
+mod build;
 mod checks;
 mod lcores;
 mod traffic;
@@ -116,7 +120,7 @@ fn happen(lcores: &mut Lcores, traffic: &mut Traffic, random: &mut SmallRng) {
     };
     let at = random.random_range(0..lcores.count());
     match random.random_range(0..1u32 << 16) {
-        0..8192 => lcores.housekeeping(at, traffic),
+        0..8192 => drop(lcores.housekeeping(at)),
         8192..10_000 => drop(lcores.drain_events(at)),
         10_000..10_060 => lcores.reconfigure(random),
         10_060..10_070 => {
@@ -129,6 +133,7 @@ fn happen(lcores: &mut Lcores, traffic: &mut Traffic, random: &mut SmallRng) {
             lcores.command(at, Command::FlowDump { id, limit, filter: Filter::default() });
         }
         10_080..10_084 => lcores.crash(random),
+        10_090..10_092 => lcores.settle(traffic),
         10_084 => lcores.crash_with_damage(random),
         _ => {}
     }

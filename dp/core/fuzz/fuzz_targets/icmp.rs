@@ -1,0 +1,9 @@
+//! libFuzzer's way into the target `icmp`.
+#![no_main]
+
+#[path = "../../tests/targets/bodies/mod.rs"]
+mod bodies;
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::run("icmp", data));

@@ -1,0 +1,9 @@
+//! libFuzzer's way into the target `proxy`.
+#![no_main]
+
+#[path = "../../tests/targets/bodies/mod.rs"]
+mod bodies;
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::run("proxy", data));
