@@ -19,6 +19,11 @@ fn protocol(text: &str) -> Result<Protocol, String> {
     }
 }
 
+/// `10.2.0.11:80`, `[2001:db8::11]:80`.
+fn socket(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
 /// The name in the JSON of something that is one word there.
 fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {

@@ -102,20 +102,17 @@ impl Model {
 
     /// What is allowed but hardly meant.
     pub fn warnings(&self) -> Vec<String> {
-        self.target_groups.values().flat_map(|group| self.group_warnings(group)).collect()
+        let mut warnings = Vec::new();
+        for group in self.target_groups.values() {
+            warnings.extend(delay_warning(group));
+            warnings.extend(self.target_warnings(group));
+        }
+        warnings
     }
 
-    /// The same of one group (ATT-15, CIP-09).
-    pub fn group_warnings(&self, group: &TargetGroup) -> Vec<String> {
+    /// The same of a group's targets (CIP-09).
+    pub fn target_warnings(&self, group: &TargetGroup) -> Vec<String> {
         let mut warnings = Vec::new();
-        if group.deregistration_delay_ms() < DELAY_ADVISED_MS {
-            let seconds = group.deregistration_delay_ms() / 1000;
-            let advised = DELAY_ADVISED_MS / 1000;
-            warnings.push(format!(
-                "target group {}: the deregistration delay is {seconds} s; {advised} s or more are recommended",
-                group.name
-            ));
-        }
         for target in self.targets_of(group.id).filter(|target| target.is_registered()) {
             let node = self.by_address.get(&target.address).and_then(|owner| self.load_balancers.get(owner));
             let Some(lb) = node else { continue };
@@ -176,6 +173,15 @@ impl Model {
             }
         }
     }
+}
+
+/// A short deregistration delay (ATT-15).
+fn delay_warning(group: &TargetGroup) -> Option<String> {
+    let (delay, advised) = (group.deregistration_delay_ms() / 1000, DELAY_ADVISED_MS / 1000);
+    (delay < advised).then(|| {
+        let name = &group.name;
+        format!("target group {name}: the deregistration delay is {delay} s; {advised} s or more are recommended")
+    })
 }
 
 fn show_node(node: &Node) -> rest::AvailabilityZone {

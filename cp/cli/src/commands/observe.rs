@@ -167,7 +167,7 @@ fn describe_stats(stats: &Stats, before: Option<(&Stats, u64)>) -> String {
     if !stats.targets.is_empty() {
         let rows = stats.targets.iter().map(|target| {
             let count = |name| get(&target.counters, name).to_string();
-            let name = format!("{}:{}", target.id, target.port);
+            let name = super::socket(&target.id, target.port);
             let flows = [count("active_flows"), count("new_flows")];
             let [active, new] = flows;
             [target.target_group.clone(), name, active, new, count("bytes_in"), count("bytes_out"), count("resets")]

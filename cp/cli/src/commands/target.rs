@@ -1,6 +1,6 @@
 //! `leat target`
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddrV6};
 
 use clap::{Args, Subcommand};
 use leat_model::rest::{Applied, Target, TargetSpec, Targets, TargetsRequest};
@@ -106,10 +106,7 @@ fn row(target: &Target) -> [String; 6] {
         (code, words) => code.clone().or_else(|| words.clone()).unwrap_or_default(),
     };
     [
-        match target.id.parse() {
-            Ok(address) => SocketAddr::new(address, target.port).to_string(),
-            Err(_) => format!("{}:{}", target.id, target.port),
-        },
+        super::socket(&target.id, target.port),
         health.state.to_string(),
         target.flows.active.to_string(),
         target.flows.new.to_string(),

@@ -48,7 +48,7 @@ fn the_address_type_can_be_changed_at_any_time() {
     assert_eq!(places(&bench), ["0 TCP 10.1.0.10", "1 TCP fd00:1::10"]);
 }
 
-/// req: IPT-02, IPT-04, IPT-05, IPT-09, IPT-11, IPT-12, IPT-15, IPT-16
+/// req: IPT-02, IPT-04, IPT-05, IPT-09, IPT-11, IPT-12, IPT-15, IPT-16, ERR-03
 #[test]
 fn address_types_go_together_or_are_refused() {
     let mut bench = Bench::new();

@@ -138,7 +138,7 @@ pub(super) async fn register(
 ) -> Answer<rest::Applied> {
     let command = Command::RegisterTargets { target_group, targets: request.targets };
     let changed = app.change_and_wait(command, patience(query)?).await?;
-    let warnings = changed_group(&changed).map_or_else(|_| Vec::new(), |group| changed.model.group_warnings(group));
+    let warnings = changed_group(&changed).map_or_else(|_| Vec::new(), |group| changed.model.target_warnings(group));
     ok(rest::Applied { applied: changed.applied, warnings })
 }
 
