@@ -1,14 +1,15 @@
 //! Attempts to begin a flow that were refused a moment ago, so that a client that sends its SYN again is counted once (S9.5).
 //!
-//! Fixed memory: four places for each of so many hashes, the one seen longest ago makes room. Who makes more attempts at a time than
+//! Fixed memory: eight places for each of so many hashes, the one seen longest ago makes room. Who makes more attempts at a time than
 //! there are places has some of them counted again.
 
 use crate::frame::Now;
 
 /// How long an attempt is remembered after its last packet.
 const REMEMBERED_MS: u64 = 4_000;
-const SETS: usize = 2048;
-const WAYS: usize = 4;
+/// With 5,000 attempts at a time hardly ever are there more in a set than it has places.
+const SETS: usize = 4096;
+const WAYS: usize = 8;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Refusal {
