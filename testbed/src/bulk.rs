@@ -5,6 +5,7 @@
 //! Both sides know the digest from the seed, so that a wrong byte is noticed whichever way it went.
 
 use crate::noise::Noise;
+use crate::proxy_header;
 use crate::transfer::{accept_all, hex};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -75,6 +76,18 @@ pub fn orders(destination: SocketAddr, sources: &[IpAddr], count: usize, bytes_m
 /// When no connection can be accepted.
 pub fn serve(listener: &TcpListener, name: &str) -> Result<()> {
     accept_all(listener, |stream, peer| serve_one(&stream, peer, name))
+}
+
+/// Like [`serve`], behind a load balancer that begins connections with a PROXY protocol header: the client is who the header names.
+/// The greeting waits for the header, and for nothing else.
+///
+/// # Errors
+/// When no connection can be accepted.
+pub fn serve_proxied(listener: &TcpListener, name: &str) -> Result<()> {
+    accept_all(listener, |mut stream, peer| {
+        let client = proxy_header::read_client(&mut stream)?.unwrap_or(peer);
+        serve_one(&stream, client, name)
+    })
 }
 
 fn serve_one(mut stream: &TcpStream, peer: SocketAddr, name: &str) -> Result<()> {

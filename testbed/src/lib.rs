@@ -22,6 +22,7 @@ mod noise;
 mod peers;
 mod process;
 mod programs;
+mod proxy_header;
 mod raw;
 mod rest_client;
 mod run;
@@ -37,7 +38,8 @@ pub use clients::{EchoTally, HttpAnswer, http_get, http_many, tally, udp_echo};
 pub use leat_model::rest;
 pub use namespace::Namespace;
 pub use peers::{
-    Echo, Nginx, TARGET_BULK_PORT, TARGET_ECHO_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, Target, make_file,
+    Echo, Nginx, TARGET_BULK_PORT, TARGET_ECHO_PORT, TARGET_HTTP_PORT, TARGET_PROXIED_PORT, TARGET_STREAM_PORT, Target,
+    make_file,
 };
 pub use process::Process;
 pub use programs::{own_program, program};

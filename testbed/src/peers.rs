@@ -22,6 +22,8 @@ pub const TARGET_STREAM_PORT: u16 = 9200;
 
 /// Where a target takes transfers one way (TCP).
 pub const TARGET_BULK_PORT: u16 = 9300;
+/// The same, behind a PROXY protocol header.
+pub const TARGET_PROXIED_PORT: u16 = 9400;
 
 const READY: Duration = Duration::from_secs(15);
 
@@ -176,6 +178,7 @@ impl Echo {
         command.args(["--name", name, "--udp", &format!("{address}:{TARGET_ECHO_PORT}")]);
         command.args(["--tcp", &format!("{address}:{TARGET_STREAM_PORT}")]);
         command.args(["--bulk", &format!("{address}:{TARGET_BULK_PORT}")]);
+        command.args(["--proxied", &format!("{address}:{TARGET_PROXIED_PORT}")]);
         let mut process = Process::spawn(run, &format!("echo-{name}"), &mut command)?;
         process.wait_log("ready", READY)?;
         Ok(Echo { process })

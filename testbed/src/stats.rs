@@ -5,7 +5,8 @@ use leat_model::rest::{LcoreStats, Stats};
 
 /// The packets of one lcore by what became of them.
 ///
-/// At any quiet moment `rx_packets + handed_in = forwarded_packets + drops + punted_packets + answered_packets + handed_out`.
+/// At any quiet moment `rx_packets + handed_in = forwarded_packets + drops + punted_packets + answered_packets + consumed_packets +
+/// held_packets + handed_out`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names the API gives them")]
 pub struct Conservation {
@@ -15,6 +16,8 @@ pub struct Conservation {
     pub drops: u64,
     pub punted_packets: u64,
     pub answered_packets: u64,
+    pub consumed_packets: u64,
+    pub held_packets: u64,
     pub handed_out: u64,
 }
 
@@ -40,6 +43,8 @@ impl Conservation {
             drops: lcore.drops.values().sum(),
             punted_packets: counter("punted_packets")?,
             answered_packets: counter("answered_packets")?,
+            consumed_packets: counter("consumed_packets")?,
+            held_packets: counter("held_packets")?,
             handed_out: counter("handed_out")?,
         })
     }
@@ -54,7 +59,8 @@ impl Conservation {
     }
 
     fn went_out(&self) -> u64 {
-        self.forwarded_packets + self.drops + self.punted_packets + self.answered_packets + self.handed_out
+        let taken = self.answered_packets + self.consumed_packets + self.held_packets;
+        self.forwarded_packets + self.drops + self.punted_packets + taken + self.handed_out
     }
 }
 
@@ -65,17 +71,20 @@ mod tests {
     #[test]
     fn the_law_counts_every_way_in_and_out() {
         let lcore = Conservation {
-            rx_packets: 10,
+            rx_packets: 15,
             handed_in: 1,
             forwarded_packets: 4,
             drops: 3,
             punted_packets: 2,
             answered_packets: 1,
+            consumed_packets: 2,
+            held_packets: 3,
             handed_out: 1,
         };
         assert!(lcore.holds());
-        assert!(!Conservation { rx_packets: 9, ..lcore }.holds());
+        assert!(!Conservation { rx_packets: 14, ..lcore }.holds());
         assert!(!Conservation { handed_out: 0, ..lcore }.holds());
+        assert!(!Conservation { consumed_packets: 3, held_packets: 3, ..lcore }.holds());
     }
 
     #[test]

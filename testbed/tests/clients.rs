@@ -80,7 +80,7 @@ fn one_address_with_two_ports_is_two_targets() -> Result<()> {
     let target = &bed.targets[0];
     let mut command = target.namespace.command(own_program("leat-echo")?);
     command.args(["--name", "second"]);
-    for (option, port) in [("--udp", 9001), ("--tcp", 9201), ("--bulk", 9301)] {
+    for (option, port) in [("--udp", 9001), ("--tcp", 9201), ("--bulk", 9301), ("--proxied", 9401)] {
         command.args([option, &format!("{}:{port}", target.address)]);
     }
     let mut second = Process::spawn(&bed.run, "echo-second", &mut command)?;

@@ -7,7 +7,9 @@
 use anyhow::{Context, Result, ensure};
 use leat_testbed::bulk::{Order, Receipt, orders};
 use leat_testbed::link::Impairment;
-use leat_testbed::{Bed, BedOptions, CLIENT_ADDRESS, CLIENT_ADDRESSES, Namespace, TARGET_BULK_PORT, VIP, e2e};
+use leat_testbed::{
+    Bed, BedOptions, CLIENT_ADDRESS, CLIENT_ADDRESSES, Namespace, TARGET_BULK_PORT, TARGET_PROXIED_PORT, VIP, e2e,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,9 +22,11 @@ const WORKERS: usize = 24;
 struct Mode {
     name: &'static str,
     port: u16,
+    target_port: u16,
     attributes: Value,
     left_out: usize,
-    /// The client that a target sees, from the client's own address.
+    is_sticky: bool,
+    /// The client that a target sees or is told of, from the client's own address.
     seen: fn(IpAddr) -> IpAddr,
 }
 
@@ -31,23 +35,54 @@ fn modes() -> Vec<Mode> {
         Mode {
             name: "full NAT",
             port: 9001,
+            target_port: TARGET_BULK_PORT,
             attributes: json!({"preserve_client_ip.enabled": "false"}),
             left_out: 3,
+            is_sticky: false,
             seen: |_| IpAddr::V4(VIP),
         },
         Mode {
             name: "client address preserved",
             port: 9002,
+            target_port: TARGET_BULK_PORT,
             attributes: json!({"preserve_client_ip.enabled": "true"}),
             left_out: 0,
+            is_sticky: false,
             seen: |client| client,
+        },
+        Mode {
+            name: "full NAT, PROXY header",
+            port: 9003,
+            target_port: TARGET_PROXIED_PORT,
+            attributes: json!({"preserve_client_ip.enabled": "false", "proxy_protocol_v2.enabled": "true"}),
+            left_out: 1,
+            is_sticky: false,
+            seen: |client| client,
+        },
+        Mode {
+            name: "client address preserved, PROXY header",
+            port: 9004,
+            target_port: TARGET_PROXIED_PORT,
+            attributes: json!({"preserve_client_ip.enabled": "true", "proxy_protocol_v2.enabled": "true"}),
+            left_out: 2,
+            is_sticky: false,
+            seen: |client| client,
+        },
+        Mode {
+            name: "full NAT, sticky",
+            port: 9005,
+            target_port: TARGET_BULK_PORT,
+            attributes: json!({"preserve_client_ip.enabled": "false", "stickiness.enabled": "true"}),
+            left_out: 3,
+            is_sticky: true,
+            seen: |_| IpAddr::V4(VIP),
         },
     ]
 }
 
 /// Every transfer arrives whole, at a target of its group, whatever the links do; and every packet is accounted for.
 ///
-/// req: GEN-02, RT-02, CIP-01
+/// req: GEN-02, RT-02, CIP-01, PP2-03, PP2-04, STK-01
 #[test]
 fn transfers_over_lossy_links_arrive_whole() -> Result<()> {
     let Some(_machine) = e2e() else { return Ok(()) };
@@ -95,7 +130,7 @@ fn clients() -> Vec<IpAddr> {
 fn configure(bed: &Bed, mode: &Mode) -> Result<()> {
     let mut targets = bed.addresses();
     targets.remove(mode.left_out);
-    bed.serve(mode.port, &format!("bulk-{}", mode.port), TARGET_BULK_PORT, &targets, &mode.attributes)
+    bed.serve(mode.port, &format!("bulk-{}", mode.port), mode.target_port, &targets, &mode.attributes)
 }
 
 fn run_all(namespace: &Namespace, orders: &[Order]) -> Result<Vec<(Order, Receipt)>> {
@@ -120,7 +155,10 @@ fn run_all(namespace: &Namespace, orders: &[Order]) -> Result<Vec<(Order, Receip
 fn check(mode: &Mode, count: usize, receipts: &[(Order, Receipt)]) -> Result<()> {
     let mine = receipts.iter().filter(|(order, _)| order.destination.port() == mode.port);
     let mut targets: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut of_client: BTreeMap<IpAddr, &str> = BTreeMap::new();
     for (order, receipt) in mine {
+        let first = of_client.entry(receipt.client.ip()).or_insert(&receipt.target);
+        ensure!(!mode.is_sticky || *first == receipt.target, "{order}: at {}, before at {first}", receipt.target);
         *targets.entry(&receipt.target).or_default() += 1;
         let expected = (mode.seen)(receipt.client.ip());
         ensure!(receipt.client_seen.ip() == expected, "{order}: {} saw {}", receipt.target, receipt.client_seen);

@@ -22,19 +22,26 @@ struct Arguments {
     /// Where to take transfers one way (see `leat_testbed::bulk`).
     #[arg(long)]
     bulk: SocketAddr,
+    /// Where to take the same behind a PROXY protocol header.
+    #[arg(long)]
+    proxied: SocketAddr,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let socket = UdpSocket::bind(arguments.udp).with_context(|| format!("cannot use UDP {}", arguments.udp))?;
-    let listener = TcpListener::bind(arguments.tcp).with_context(|| format!("cannot use TCP {}", arguments.tcp))?;
-    let bulk = TcpListener::bind(arguments.bulk).with_context(|| format!("cannot use TCP {}", arguments.bulk))?;
+    let [tcp, bulk, proxied] = [listen(arguments.tcp)?, listen(arguments.bulk)?, listen(arguments.proxied)?];
     println!("ready");
     std::thread::scope(|scope| {
-        scope.spawn(|| transfer::serve(&listener, &arguments.name));
+        scope.spawn(|| transfer::serve(&tcp, &arguments.name));
         scope.spawn(|| bulk::serve(&bulk, &arguments.name));
+        scope.spawn(|| bulk::serve_proxied(&proxied, &arguments.name));
         echo(&socket, &arguments.name)
     })
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot use TCP {address}"))
 }
 
 fn echo(socket: &UdpSocket, name: &str) -> Result<()> {
