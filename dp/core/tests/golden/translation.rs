@@ -182,6 +182,29 @@ fn the_maximum_segment_size_is_lowered() {
     }
 }
 
+/// The MTUs of both ports count, each with the header that is used there. req: S17.2
+#[test]
+fn the_maximum_segment_size_fits_both_ports() {
+    for (client, vip) in [(CLIENT_6, TCP_6_TO_4), (CLIENT, TCP_4_TO_6)] {
+        for ((v6, v4), expected) in
+            [((1500, 1500), 1440), ((1500, 1400), 1360), ((1280, 9000), 1220), ((9000, 1520), 1480)]
+        {
+            let mut h = Harness::default();
+            h.mtus = if client.is_ipv6() { [v6, v4] } else { [v4, v6] };
+            h.publish();
+            let mut s = Stream::new(client, vip, 1);
+            let announced = |packet: Packet| packet.options(&[2, 4, 0x22, 0xc4]);
+            let (_, got) = s.feed_client(&mut h, &announced(s.syn())).forwarded();
+            (s.nat, s.target) = (got.source, got.destination);
+            let (_, answer) = s.feed_target(&mut h, &announced(s.syn_ack())).forwarded();
+            for packet in [got, answer] {
+                let L4::Tcp { options, .. } = packet.l4 else { panic!("TCP") };
+                assert_eq!(options, [&[2, 4][..], &u16::to_be_bytes(expected)].concat());
+            }
+        }
+    }
+}
+
 /// Full-size packets of IPv4 are 20 bytes too large for IPv6, which is known before they are rewritten; one that is made smaller may come
 /// larger. req: S17.2, S10.7
 #[test]

@@ -52,13 +52,17 @@ impl Simulation {
         let mut random = SmallRng::seed_from_u64(seed);
         let h = Harness::new(lcores, 512);
         let mut by_isn = HashMap::new();
-        let vips = [WEB, DIRECT, DIRECT_2];
+        let (ip, vips) = [
+            (CLIENT.ip(), [WEB, DIRECT, DIRECT_2]),
+            (CLIENT_6.ip(), [WEB_6, DIRECT_6, TCP_6_TO_4]),
+            (CLIENT.ip(), [TCP_4_TO_6, WEB, DIRECT]),
+        ][random.random_range(0..3)];
         let clients: Vec<Client> = (0..clients)
             .map(|n| {
                 // Without loss, sockets are shared, so that clients meet at targets (S12.1); with it, one could be over at the
                 // appliance while its ends still repeat themselves, and make way for another (S12.2).
                 let socket = if loss == 0.0 { n / 3 } else { n };
-                let socket = SocketAddr::new([198, 51, 100, 1].into(), 5000 + socket as u16);
+                let socket = SocketAddr::new(ip, 5000 + socket as u16);
                 // Some numbers wrap around soon.
                 let isn = if n % 4 == 0 { u32::MAX - 8 * n as u32 } else { random.random::<u32>() << 8 | n as u32 };
                 by_isn.insert(isn, (n, None));
