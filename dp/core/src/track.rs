@@ -237,10 +237,7 @@ fn window(entry: &FlowEntry, side: Side) -> (u32, u32) {
 
 /// Whether a side may have sent a segment that begins at `seq` and is not known to have been received (RFC 5927 §4.2).
 pub(crate) fn has_sent(entry: &FlowEntry, side: Side, seq: u32) -> bool {
-    let (low, high) = match side {
-        Side::Client => (entry.target_ack, entry.client_end),
-        Side::Target => (entry.client_ack, entry.target_end),
-    };
+    let (low, high) = in_flight(entry, side);
     match entry.state() {
         Some(FlowState::SynSent) if side == Side::Target => false,
         // The SYN, too.

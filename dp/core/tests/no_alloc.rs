@@ -207,3 +207,68 @@ fn headers_are_made_without_an_allocation() {
     assert_eq!(counters.get(Counter::ProxyHeadersSent), 20 + 10 * 6);
     assert_eq!(counters.get(Counter::ProxyUnacked), 10);
 }
+
+/// Fragments are held, go on, overlap and are forgotten, packets are cut or answered with errors, and errors are passed on, without allocating
+/// anything. req: GEN-04, S10.3
+#[test]
+fn fragments_and_errors_without_an_allocation() {
+    use common::errors::{Error, quoted};
+    use common::pieces::pieces;
+    use leat_abi::{Counter, DropReason};
+
+    let mut memory = Memory::new(64, 16);
+    let (counters, events) = (memory.counters, memory.producer());
+    let place = Place { lcore: 0, lcores: 1, owner_key: 5, table_key: [2, 3] };
+    let mut now = Now { ms: 1_000_000 };
+    let mut ports_info = common::world::ports();
+    ports_info[1].mtu = 1300;
+    let forwarding = Arc::new(Forwarding::new(&snapshot(), &ports_info, common::world::OWNER_KEY));
+    let ports = Arc::new(SourcePorts::new(1, 64));
+    ports.configure(&forwarding, true);
+    let mut pipeline = Pipeline::new(place, memory.flows(), counters, events, ports, now);
+    pipeline.install(forwarding);
+    let mut step = |bytes: Vec<u8>, pass_ms| {
+        let mut frames = [Buffer::new(CLIENT_SIDE, bytes)];
+        let mut verdicts: ArrayVec<Verdict, BURST> = ArrayVec::new();
+        let count = calls(|| {
+            pipeline.process(now, Arrival::Wire, &mut frames, &mut verdicts);
+            Pipeline::sent(&counters, verdicts[0], frames[0].bytes.len());
+            pipeline.originated(|bytes, verdict| Pipeline::sent(&counters, verdict, bytes.len()));
+            now.ms += pass_ms;
+            pipeline.housekeeping(now);
+            pipeline.originated(|bytes, verdict| Pipeline::sent(&counters, verdict, bytes.len()));
+        });
+        assert_eq!(count, 0);
+        let [frame] = frames;
+        (verdicts[0], frame.bytes)
+    };
+    for id in 0..1500u32 {
+        let (client, vip) = [(CLIENT, DNS), (CLIENT, LOG), (CLIENT_6, UDP_6_TO_4)][id as usize % 3];
+        let packet = Packet { id: 0, ..Packet::udp(client, vip, &[id as u8; 4000]).macs(ROUTER_MAC, PORTS[0]) };
+        let frames = pieces(&packet.bytes(), id, 1480);
+        // Only from the last one to the second, only from the second to the last, or all.
+        let order: &[usize] = [&[2, 1, 0][..], &[2, 1], &[0, 1, 1, 2], &[1, 0, 2]][id as usize % 4];
+        order.iter().for_each(|at| drop(step(frames[*at].clone(), 0)));
+        let mut different = frames[1].clone();
+        *different.last_mut().expect("a byte") ^= 1;
+        step(different, u64::from(id % 500 == 499) * 900);
+        let big = Packet { dont_fragment: id % 2 == 0, payload: vec![0; 1400], id: 0, ..packet };
+        step(big.bytes(), 0);
+    }
+    let (_, sent) = step(Packet::udp(CLIENT, DNS, b"x").macs(ROUTER_MAC, PORTS[0]).bytes(), 0);
+    let sent = Packet::read(&sent).expect("a datagram");
+    for n in 0..300 {
+        let error = Error::new(std::net::IpAddr::from([10, 2, 0, 77]), (3, n as u8 % 16), &quoted(&sent, 1));
+        step(Error { macs: (ROUTER_MAC, PORTS[0]), ..error }.bytes(), 0);
+    }
+    step(sent.bytes(), 10_000);
+    for counter in [Counter::FragmentsMade, Counter::IcmpErrorsSent, Counter::IcmpErrorsForwarded] {
+        assert!(counters.get(counter) > 0, "{counter:?} was exercised");
+    }
+    for reason in
+        [DropReason::FragmentOverlap, DropReason::FragmentsFull, DropReason::FragmentTimeout, DropReason::IcmpRate]
+    {
+        assert!(counters.dropped(reason) > 0, "{reason:?} was exercised");
+    }
+    assert_eq!(counters.get(Counter::HeldPackets), 0);
+}

@@ -414,3 +414,90 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    impl Store {
+        /// Checks what must always hold. Returns how many pieces are held.
+        fn check(&self) -> usize {
+            let mut seen = HashSet::new();
+            for list in [self.waiting, self.others] {
+                let (mut at, mut before, mut deadline) = (list.head, NONE, 0);
+                while at != NONE {
+                    let d = &self.datagrams[usize::from(at)];
+                    assert!(seen.insert(at), "once, in one list");
+                    assert_eq!((d.previous, d.is_waiting), (before, d.state == State::Waiting));
+                    assert!(deadline <= d.deadline_ms, "in the order of deadlines");
+                    assert!(d.state != State::Waiting || !d.held.is_empty(), "who waits holds something");
+                    assert!(d.state != State::Bad || d.held.is_empty());
+                    (deadline, before, at) = (d.deadline_ms, at, d.next);
+                }
+                assert_eq!(list.tail, before);
+            }
+            assert_eq!(seen.len() + self.free.len(), DATAGRAMS_MAX);
+            let mut indexed = HashSet::new();
+            for bucket in &self.buckets {
+                let mut at = *bucket;
+                while at != NONE {
+                    assert!(indexed.insert(at) && seen.contains(&at));
+                    at = self.datagrams[usize::from(at)].in_bucket;
+                }
+            }
+            let complete = seen.iter().filter(|at| self.datagrams[usize::from(**at)].is_complete()).count();
+            assert_eq!(indexed.len() + complete, seen.len());
+            seen.iter().map(|at| self.datagrams[usize::from(*at)].held.len()).sum()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        /// Whatever comes: no piece that is held is lost without a word, lists and index agree, and at the end nothing is left.
+        /// req: S10.3, S10.4
+        #[test]
+        fn pieces_are_conserved(
+            steps in prop::collection::vec((0..2000u32, 0..6u16, 1..3u16, any::<bool>(), 1..4000usize, 0..40u64), 1..4000),
+            few: bool,
+        ) {
+            let mut store = Store::new([1, 2]);
+            let (mut now, mut held, mut gone) = (Now { ms: 5 }, 0, 0);
+            let mut lost = |_: Lost, count: usize| gone += count;
+            let mut room = vec![0; 16_384];
+            let (mut released, mut timed_out) = (0, 0);
+            for (id, offset, eights, more, length, wait) in steps {
+                let key = Key { addresses: 1, id: if few { id % 30 } else { id }, protocol: 17 };
+                let place = Place { id, offset: offset * 8, length: eights * 8, more };
+                let ports = (offset == 0).then_some(id + 1);
+                if let Noted::Waits(at) = store.note(key, &place, (ports, eights.into()), now, &mut lost) {
+                    held += usize::from(store.hold(at, &vec![id as u8; length], 1, &mut lost).is_some());
+                }
+                if wait % 4 == 0 && let Some(piece) = store.release(&mut room) {
+                    released += 1;
+                    prop_assert!(room[..piece.length].iter().all(|byte| *byte == room[0]), "its own bytes");
+                }
+                if wait == 0 {
+                    now.ms += 500;
+                    while let Some(count) = store.expire(now) {
+                        timed_out += count;
+                    }
+                }
+            }
+            let left = store.check();
+            while store.release(&mut room).is_some() {
+                released += 1;
+            }
+            prop_assert!(store.check() <= left);
+            now.ms += KNOWN_MS;
+            while let Some(count) = store.expire(now) {
+                timed_out += count;
+            }
+            prop_assert_eq!((store.check(), store.free.len()), (0, DATAGRAMS_MAX));
+            prop_assert!(store.arena.has_room(BYTES_MAX.min(65_535)));
+            prop_assert_eq!(held, released + timed_out + gone);
+        }
+    }
+}

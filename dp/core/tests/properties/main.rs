@@ -5,6 +5,7 @@ mod common;
 
 mod conversations;
 mod distribution;
+mod fragments;
 mod peer;
 mod proxied;
 mod rewriting;
