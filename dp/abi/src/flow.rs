@@ -192,6 +192,14 @@ impl FlowEntry {
         self.ip_protocol() == protocol::TCP
     }
 
+    /// Whether the flow has IPv4 on both sides and no PROXY header.
+    #[inline(always)]
+    pub const fn is_plain(&self) -> bool {
+        // As one word, so that one comparison tells.
+        const OTHERS: u32 = (family::CLIENT_V6 | family::TARGET_V6) as u32 | (flag::PROXY as u32) << 16;
+        u32::from_le_bytes([self.protocol, self.state, self.flags, self.window_scales]) & OTHERS == 0
+    }
+
     /// Whether the flow has a second line.
     #[inline(always)]
     pub const fn is_wide(&self) -> bool {

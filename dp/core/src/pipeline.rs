@@ -328,10 +328,9 @@ impl<'m> Pipeline<'m> {
             Outcome::BadFlags => return self.drop(DropReason::TcpFlags),
             Outcome::Late => return self.drop(DropReason::ReplyLate),
         }
-        let slot = self.flows.table.entry(at).target_slot;
         let verdict = self.forward(frame, meta, found, now);
         if meta.has(tcp::RST) && matches!(verdict, Verdict::Forward { .. }) {
-            self.count_forwarded_reset(side, slot);
+            self.count_forwarded_reset(side, self.flows.table.entry(at).target_slot);
         }
         verdict
     }
@@ -415,12 +414,12 @@ impl<'m> Pipeline<'m> {
         egress: Egress,
     ) -> Result<(), DropReason> {
         let entry = self.flows.table.entry(found.entry);
-        if entry.has(flag::PROXY) {
+        if !entry.is_plain() {
             proxy::shift(frame, entry, found.side, meta);
-        }
-        if entry.is_wide() {
-            let addresses = self.flows.table.addresses(found.entry).ok_or(DropReason::TupleConflict)?;
-            return wide::apply(frame, entry, addresses, found.side, meta, egress);
+            if entry.is_wide() {
+                let addresses = self.flows.table.addresses(found.entry).ok_or(DropReason::TupleConflict)?;
+                return wide::apply(frame, entry, addresses, found.side, meta, egress);
+            }
         }
         if meta.piece == Piece::Later {
             rewrite::apply_to_later_fragment(frame, entry, found.side, meta.ip_len, egress);
