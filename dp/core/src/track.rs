@@ -124,6 +124,8 @@ fn syn(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta) -> Outc
         (Side::Target, false) | (Side::Client, true) => Outcome::BadFlags,
         (Side::Client, false) => match state {
             FlowState::Established => Outcome::Forward,
+            // Nobody has acknowledged the FIN: it may have been a guess, and so may this be.
+            FlowState::HalfClosed if !entry.has(flag::CLIENT_FIN_ACKED | flag::TARGET_FIN_ACKED) => Outcome::Forward,
             _ if meta.seq == entry.client_isn => Outcome::Forward,
             _ => Outcome::Replace,
         },
@@ -190,14 +192,22 @@ fn open(entry: &mut FlowEntry, side: Side, meta: &Meta, now: Now) -> Outcome {
             Outcome::Forward
         };
     }
+    let (_, end_before) = in_flight(entry, side);
     let in_place = advance(entry, side, meta);
     entry.touched_s = now.stamp();
+    let (fin, acknowledged) = match side {
+        Side::Client => (flag::CLIENT_FIN, flag::CLIENT_FIN_ACKED),
+        Side::Target => (flag::TARGET_FIN, flag::TARGET_FIN_ACKED),
+    };
     if meta.has(tcp::FIN) && in_place {
-        entry.flags |= match side {
-            Side::Client => flag::CLIENT_FIN,
-            Side::Target => flag::TARGET_FIN,
-        };
+        entry.flags |= fin;
         entry.state = FlowState::HalfClosed as u8;
+    } else if entry.has(fin) && before(end_before, in_flight(entry, side).1) {
+        // Who goes on has not closed: the FIN was a guess.
+        entry.flags &= !(fin | acknowledged);
+        if !entry.has(flag::CLIENT_FIN | flag::TARGET_FIN) {
+            entry.state = FlowState::Established as u8;
+        }
     }
     if entry.state == FlowState::HalfClosed as u8 {
         acknowledge_fins(entry);
@@ -266,8 +276,12 @@ const GAP_MAX: u32 = 0xffff;
 #[inline(always)]
 fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {
     let (acknowledged, end) = in_flight(entry, side);
-    let gap = if meta.has(tcp::FIN) { GAP_MAX } else { 0 };
-    if !within(meta.seq, acknowledged.wrapping_sub(GAP_MAX), end.wrapping_add(gap)) {
+    let segment_end = meta.seq.wrapping_add(meta.seq_len());
+    // Nothing comes behind a FIN.
+    let closes = meta.has(tcp::FIN);
+    let gap = if closes { GAP_MAX } else { 0 };
+    let is_near = within(meta.seq, acknowledged.wrapping_sub(GAP_MAX), end.wrapping_add(gap));
+    if !is_near || closes && before(segment_end, end) {
         return false;
     }
     let (_, limit) = window(entry, side);
@@ -278,7 +292,6 @@ fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {
     // Before the handshake is complete, all that the client has sent was seen.
     let (_, other_limit) =
         if entry.state == FlowState::SynReceived as u8 { in_flight(entry, other) } else { window(entry, other) };
-    let segment_end = meta.seq.wrapping_add(meta.seq_len());
     let (end, acknowledged, other_end) = match side {
         Side::Client => (&mut entry.client_end, &mut entry.client_ack, &mut entry.target_end),
         Side::Target => (&mut entry.target_end, &mut entry.target_ack, &mut entry.client_end),
@@ -527,6 +540,30 @@ mod tests {
         packet(&mut e, Side::Client, &seg(tcp::FIN | tcp::ACK, ISN_C.wrapping_add(1 << 30), ISN_T + 1, 0), NOW);
         assert_eq!(e.state(), Some(FlowState::Established));
         assert_eq!(e.client_end, ISN_C.wrapping_add(1), "garbage does not move the window");
+    }
+
+    /// A FIN that somebody has guessed ends nothing: the sender goes on, and a SYN that is guessed, too, does not replace the flow. One that
+    /// is acknowledged does its work. req: S4.2, S3, R21
+    #[test]
+    fn a_guessed_fin_ends_nothing() {
+        let (c, t) = (ISN_C.wrapping_add(1), ISN_T + 1);
+        let mut e = established();
+        packet(&mut e, Side::Target, &seg(tcp::ACK, t, c, 5000), NOW);
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c, t + 5000, 0), NOW);
+        let before = e;
+        packet(&mut e, Side::Target, &seg(tcp::FIN | tcp::ACK, t + 100, c, 9), NOW);
+        assert_eq!(e, before, "the target has sent more than that");
+        packet(&mut e, Side::Target, &seg(tcp::FIN | tcp::ACK, t + 5050, c, 0), NOW);
+        assert_eq!(e.state(), Some(FlowState::HalfClosed));
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::SYN, 77, 0, 0), NOW), Outcome::Forward);
+        packet(&mut e, Side::Target, &seg(tcp::ACK, t + 5000, c, 40), NOW);
+        assert_eq!(e.state(), Some(FlowState::HalfClosed), "the FIN's place is not reached");
+        packet(&mut e, Side::Target, &seg(tcp::ACK, t + 5040, c, 1000), NOW);
+        assert_eq!((e.state(), e.has(flag::TARGET_FIN)), (Some(FlowState::Established), false));
+        packet(&mut e, Side::Target, &seg(tcp::FIN | tcp::ACK, t + 6040, c, 0), NOW);
+        packet(&mut e, Side::Client, &seg(tcp::ACK, c, t + 6041, 0), NOW);
+        assert_eq!((e.state(), e.has(flag::TARGET_FIN_ACKED)), (Some(FlowState::HalfClosed), true));
+        assert_eq!(packet(&mut e, Side::Client, &seg(tcp::SYN, 77, 0, 0), NOW), Outcome::Replace);
     }
 
     /// req: IDL-01, IDL-03, S6.1

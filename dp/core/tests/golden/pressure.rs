@@ -297,3 +297,43 @@ fn a_port_of_a_reset_connection() {
     streams.iter_mut().take(500).for_each(|s| s.works(&mut h));
     h.check_flows();
 }
+
+/// Guesses of who sees nothing of the connections: resets, SYNs, FINs, data with any numbers and ports. No flow is lost, moved or led
+/// astray, and nobody gets more than was sent. req: R21, S4.1, S3
+#[test]
+fn blind_guesses() {
+    let mut h = Harness::new(1, 4096);
+    let mut streams: Vec<Stream> = (0..1000)
+        .map(|n| Stream::open(&mut h, client(n), if n % 2 == 0 { WEB } else { DIRECT }, n.wrapping_mul(0x9e37_79b9)))
+        .collect();
+    let mut random = 1u32;
+    let mut next = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        random ^ random >> 15
+    };
+    for round in 0..6_000 {
+        let frames: Vec<Vec<u8>> = (0..20)
+            .map(|_| {
+                let s = &streams[next() as usize % 1000];
+                let flags = [RST, RST | ACK, SYN, FIN | ACK, ACK, PSH | ACK, SYN | ACK][next() as usize % 7];
+                s.at_client(flags, next(), next()).payload(&[0; 9]).bytes()
+            })
+            .collect();
+        h.burst(0, CLIENT_SIDE, &frames);
+        let frames: Vec<Vec<u8>> = (0..10)
+            .map(|_| {
+                let s = &streams[next() as usize % 1000];
+                let flags = [RST, RST | ACK, FIN | ACK, ACK, SYN | ACK][next() as usize % 5];
+                s.at_target(flags, next(), next()).bytes()
+            })
+            .collect();
+        h.burst(0, TARGET_SIDE, &frames);
+        if round % 100 == 0 {
+            h.pass(1);
+        }
+    }
+    assert_eq!(h.total(Counter::FlowsClosed), 0);
+    streams.iter_mut().for_each(|s| s.works(&mut h));
+    assert!(h.made().is_empty());
+    h.check_flows();
+}
