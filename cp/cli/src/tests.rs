@@ -249,17 +249,18 @@ fn statistics_and_flows() {
         "lcores": [{"id": 0, "cpu": 1, "busyPercent": 50.0, "flowsUsed": 3, "flowsMax": 1024, "longestLoopUs": 17,
             "counters": {"rx_packets": 100, "forwarded_packets": 90}, "drops": {"no_listener": 10, "land": 0},
             "conservation": {"received": 100, "accounted": 100, "difference": 0}}],
-        "totals": {"counters": {}, "drops": {"no_listener": 10, "land": 0},
+        "totals": {"counters": {"rx_packets": 100, "proxy_headers_sent": 12}, "drops": {"no_listener": 10, "land": 0},
             "conservation": {"received": 100, "accounted": 100, "difference": 0}},
         "ports": [], "listeners": [],
         "targets": [{"targetGroup": "web", "id": "10.2.0.11", "port": 80, "slot": 1, "counters": {"bytes_in": 4711}}],
     });
     let (printed, _) = command("stats", vec![(200, stats)]);
     let printed = printed.expect("statistics");
-    for expected in ["no_listener", "4711", "3 of 1024", "10.2.0.11:80"] {
+    for expected in ["no_listener", "4711", "3 of 1024", "10.2.0.11:80", "proxy_headers_sent"] {
         assert!(printed.contains(expected), "{expected} in {printed}");
     }
     assert!(!printed.contains("land"), "zeros are left out: {printed}");
+    assert!(!printed.contains("rx_packets"), "it has a column: {printed}");
 
     let flow = json!({"protocol": "TCP", "client": "10.9.0.7:4000", "vip": "10.1.0.10:80", "target": "10.2.0.11:80",
         "nat": "10.1.0.10:10000", "clientIpPreserved": false, "proxyHeader": "acknowledged", "state": "established",

@@ -96,6 +96,22 @@ pub fn stats(args: &StatsArgs, client: &Client, output: &mut Output<'_>) -> Resu
     }
 }
 
+/// Counters of lcores that have a column of their own, or say nothing to people.
+const SHOWN_OR_TECHNICAL: [&str; 12] = [
+    "rx_packets",
+    "rx_bytes",
+    "forwarded_packets",
+    "forwarded_bytes",
+    "punted_packets",
+    "answered_packets",
+    "handed_in",
+    "handed_out",
+    "flows_created",
+    "busy_cycles",
+    "idle_cycles",
+    "loops",
+];
+
 /// With the statistics of some seconds ago, packet counters become rates.
 fn describe_stats(stats: &Stats, before: Option<(&Stats, u64)>) -> String {
     let mut parts = Vec::new();
@@ -140,6 +156,12 @@ fn describe_stats(stats: &Stats, before: Option<(&Stats, u64)>) -> String {
     } else {
         table(["drop reason", "#packets"], drops)
     });
+    let mut others = stats.totals.counters.clone();
+    others.retain(|name, _| !SHOWN_OR_TECHNICAL.contains(&name.as_str()));
+    let others = nonzero(&others);
+    if !others.is_empty() {
+        parts.push(table(["counter", "#value"], others));
+    }
     let balance = &stats.totals.conservation;
     if balance.difference != 0 {
         let under_way = "packets under way, or a mistake in counting if it stays when nothing moves";
