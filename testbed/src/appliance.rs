@@ -32,11 +32,13 @@ pub struct ApplianceOptions {
     pub flows_max: u32,
     /// Whether an lcore without work yields its CPU. On: the machines this runs on have two CPUs for everything.
     pub idle_backoff: bool,
+    /// Whether the ports have IPv6 addresses too: fd00:1::2 and fd00:2::2, each of a /64.
+    pub ipv6: bool,
 }
 
 impl Default for ApplianceOptions {
     fn default() -> ApplianceOptions {
-        ApplianceOptions { lcores: lcores(1), flows_max: 65_536, idle_backoff: true }
+        ApplianceOptions { lcores: lcores(1), flows_max: 65_536, idle_backoff: true, ipv6: false }
     }
 }
 
@@ -46,6 +48,10 @@ impl ApplianceOptions {
     /// # Errors
     /// Never for these values; the serializer's signature has it.
     pub fn toml(&self, run: &Run) -> Result<String> {
+        let addresses = |v4: Ipv4Addr, v6: &str| {
+            let v6 = self.ipv6.then(|| v6.to_owned());
+            Some(format!("{v4}/24")).into_iter().chain(v6).collect::<Vec<_>>()
+        };
         let configuration = json!({
             "name": run.name(),
             "state_dir": run.dir().join("state"),
@@ -59,8 +65,8 @@ impl ApplianceOptions {
                 "eal_args": [],
             },
             "port": [
-                { "name": "p0", "device": format!("net_af_packet0,iface={P0_DEVICE}"), "addresses": [format!("{P0_ADDRESS}/24")] },
-                { "name": "p1", "device": format!("net_af_packet1,iface={P1_DEVICE}"), "addresses": [format!("{P1_ADDRESS}/24")] },
+                { "name": "p0", "device": format!("net_af_packet0,iface={P0_DEVICE}"), "addresses": addresses(P0_ADDRESS, "fd00:1::2/64") },
+                { "name": "p1", "device": format!("net_af_packet1,iface={P1_DEVICE}"), "addresses": addresses(P1_ADDRESS, "fd00:2::2/64") },
             ],
         });
         Ok(toml::to_string(&configuration)?)
@@ -235,13 +241,16 @@ impl Appliance {
         Ok(())
     }
 
-    /// Sets attributes of a target group.
+    /// Sets attributes of a target group and waits until every lcore works with them.
     ///
     /// # Errors
-    /// What the API says.
+    /// What the API says, or when lcores do not follow.
     pub fn set_attributes(&self, target_group: &str, attributes: &Value) -> Result<Value> {
         let path = format!("/v1/target-groups/{target_group}/attributes");
-        self.rest.expect("PATCH", &path, Some(&json!({"attributes": attributes})))
+        let answer = self.rest.expect("PATCH", &path, Some(&json!({"attributes": attributes})))?;
+        let is_applied = || self.status().is_ok_and(|status| status.applied_epoch == status.epoch).then_some(());
+        wait_for("the attributes to be applied", READY, is_applied)?;
+        Ok(answer)
     }
 
     /// The targets of a group.

@@ -65,6 +65,9 @@ impl Bed {
     /// When any part does not come up.
     pub fn start_in(run: Run, options: &BedOptions) -> Result<Bed> {
         let topology = Topology::create_with(&run, 4, options.impairment.as_ref())?;
+        if options.appliance.ipv6 {
+            topology.enable_ipv6()?;
+        }
         let targets = Target::start_all(&run, &topology)?;
         let appliance = Appliance::start(&run, &topology, &options.appliance)?;
         let bed = Bed { appliance, targets, topology, run };

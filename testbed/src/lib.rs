@@ -48,7 +48,8 @@ pub use rest_client::{Reply, Rest};
 pub use run::{Run, sweep};
 pub use stats::Conservation;
 pub use topology::{
-    CLIENT_ADDRESS, CLIENT_ADDRESSES, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, target_address, veth,
+    CLIENT_ADDRESS, CLIENT_ADDRESSES, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, client_address,
+    client_ipv6, target_address, target_ipv6, veth,
 };
 
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use crate::topology::{Topology, target_address};
 use crate::wait_for;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -173,13 +173,20 @@ impl Echo {
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn start(run: &Run, namespace: &Namespace, name: &str, address: Ipv4Addr) -> Result<Echo> {
+    pub fn start(run: &Run, namespace: &Namespace, name: &str, address: impl Into<IpAddr>) -> Result<Echo> {
+        let address = address.into();
         let mut command = namespace.command(own_program("leat-echo")?);
-        command.args(["--name", name, "--udp", &format!("{address}:{TARGET_ECHO_PORT}")]);
-        command.args(["--tcp", &format!("{address}:{TARGET_STREAM_PORT}")]);
-        command.args(["--bulk", &format!("{address}:{TARGET_BULK_PORT}")]);
-        command.args(["--proxied", &format!("{address}:{TARGET_PROXIED_PORT}")]);
-        let mut process = Process::spawn(run, &format!("echo-{name}"), &mut command)?;
+        command.args(["--name", name]);
+        for (option, port) in [
+            ("--udp", TARGET_ECHO_PORT),
+            ("--tcp", TARGET_STREAM_PORT),
+            ("--bulk", TARGET_BULK_PORT),
+            ("--proxied", TARGET_PROXIED_PORT),
+        ] {
+            command.args([option, &SocketAddr::new(address, port).to_string()]);
+        }
+        let kind = if address.is_ipv6() { "echo6" } else { "echo" };
+        let mut process = Process::spawn(run, &format!("{kind}-{name}"), &mut command)?;
         process.wait_log("ready", READY)?;
         Ok(Echo { process })
     }

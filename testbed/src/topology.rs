@@ -16,7 +16,7 @@ use crate::link::{Impairment, LossyLink};
 use crate::namespace::{Namespace, ip, run_checked};
 use crate::run::Run;
 use anyhow::Result;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The first client address; the client namespace holds this and the nine that follow.
 pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 100);
@@ -26,6 +26,8 @@ pub const CLIENT_ADDRESSES: u8 = 10;
 pub const P0_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 /// The appliance's own address on the target side.
 pub const P1_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
+/// The appliance's own IPv6 address on the target side, where there is IPv6.
+const P1_IPV6: &str = "fd00:2::2";
 /// The interface behind port p0.
 pub const P0_DEVICE: &str = "leatd0";
 /// The interface behind port p1.
@@ -34,6 +36,22 @@ pub const P1_DEVICE: &str = "leatd1";
 /// The address of the n-th target, counted from 1.
 pub fn target_address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 2, 0, 10 + number)
+}
+
+/// The n-th client address, counted from 0.
+pub fn client_address(number: u8) -> Ipv4Addr {
+    let [a, b, c, d] = CLIENT_ADDRESS.octets();
+    Ipv4Addr::new(a, b, c, d + number)
+}
+
+/// The n-th client's IPv6 address, counted from 0, where there is IPv6.
+pub fn client_ipv6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x100 + u16::from(number))
+}
+
+/// The n-th target's IPv6 address, counted from 1, where there is IPv6.
+pub fn target_ipv6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x10 + u16::from(number))
 }
 
 /// The namespaces of a run, wired up.
@@ -70,8 +88,7 @@ impl Topology {
         let mut links = Vec::new();
         links.extend(connect(run, "l0", (&cli, "eth0"), (&lb, P0_DEVICE), impairment)?);
         for last in 0..CLIENT_ADDRESSES {
-            let [a, b, c, d] = CLIENT_ADDRESS.octets();
-            cli.ip(&["address", "add", &format!("{a}.{b}.{c}.{}/24", d + last), "dev", "eth0"])?;
+            cli.ip(&["address", "add", &format!("{}/24", client_address(last)), "dev", "eth0"])?;
         }
 
         switch.ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
@@ -94,6 +111,29 @@ impl Topology {
             lb.sysctl(&format!("net/ipv4/conf/{device}/arp_ignore"), "8")?;
         }
         Ok(Topology { cli, lb, targets: target_namespaces, links })
+    }
+
+    /// Gives clients and targets IPv6 addresses, ready at once, and the appliance's TAP twins to come as well. The ends that belong to
+    /// DPDK stay without. To be called before the appliance starts.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn enable_ipv6(&self) -> Result<()> {
+        let enable = |namespace: &Namespace, device: &str| {
+            namespace.sysctl(&format!("net/ipv6/conf/{device}/disable_ipv6"), "0")?;
+            namespace.sysctl(&format!("net/ipv6/conf/{device}/accept_dad"), "0")
+        };
+        enable(&self.lb, "default")?;
+        enable(&self.cli, "eth0")?;
+        for number in 0..CLIENT_ADDRESSES {
+            self.cli.ip(&["address", "add", &format!("{}/64", client_ipv6(number)), "dev", "eth0", "nodad"])?;
+        }
+        for (number, target) in (1..).zip(&self.targets) {
+            enable(target, "eth0")?;
+            target.ip(&["address", "add", &format!("{}/64", target_ipv6(number)), "dev", "eth0", "nodad"])?;
+            target.ip(&["-6", "route", "add", "default", "via", P1_IPV6])?;
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,9 @@
 
 use anyhow::{Context, Result, ensure};
 use leat_testbed::sockets::connect;
-use leat_testbed::{Bed, BedOptions, CLIENT_ADDRESS, Process, Run, TARGET_PROXIED_PORT, Target, VIP, e2e, wait_for};
+use leat_testbed::{
+    ApplianceOptions, Bed, BedOptions, CLIENT_ADDRESS, Process, Run, TARGET_PROXIED_PORT, Target, VIP, e2e, wait_for,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,26 +24,35 @@ fn attributes(proxied: bool, preserve: bool) -> Value {
     json!({"proxy_protocol_v2.enabled": proxied.to_string(), "preserve_client_ip.enabled": preserve.to_string()})
 }
 
-/// nginx and HAProxy accept the header, and learn from it the client and what it connected to, whatever the packets' addresses are.
+/// nginx and HAProxy accept the header, and learn from it the client and what it connected to, whatever the packets' addresses are:
+/// the client's own or the node's, of IPv4 or translated from IPv6.
 ///
-/// req: PP2-03, PP2-04
+/// req: PP2-03, PP2-04, IPT-07
 #[test]
 fn servers_learn_the_client_from_the_header() -> Result<()> {
     let Some(_machine) = e2e() else { return Ok(()) };
-    let bed = Bed::start(&BedOptions::default())?;
+    let appliance = ApplianceOptions { ipv6: true, ..ApplianceOptions::default() };
+    let bed = Bed::start(&BedOptions { appliance, ..BedOptions::default() })?;
     let nginx = start_nginx(&bed.run, &bed.targets[0])?;
     let haproxy = start_haproxy(&bed.run, &bed.targets[1])?;
-    bed.serve(PROXIED.port(), "proxied", SERVER_PORT, &bed.addresses()[..2], &attributes(true, false))?;
-    for preserve in [false, true] {
+    let nodes = ["10.1.0.20", "fd00:1::20"];
+    let zone = json!({"zone": "zone-a", "address": nodes[0], "ipv6Address": nodes[1]});
+    let dual = json!({"name": "dual", "ipAddressType": "dualstack", "nodes": [zone]});
+    bed.appliance.rest.expect("POST", "/v1/load-balancers", Some(&dual))?;
+    let targets = &bed.addresses()[..2];
+    bed.appliance.create_target_group("proxied", "TCP", SERVER_PORT, SERVER_PORT, &attributes(true, false))?;
+    bed.appliance.register("proxied", targets)?;
+    bed.appliance.create_listener("dual", "TCP", PROXIED.port(), "proxied")?;
+    bed.appliance.wait_healthy("proxied", targets)?;
+    for (preserve, node) in [(false, nodes[0]), (true, nodes[0]), (false, nodes[1]), (true, nodes[1])] {
         bed.appliance.set_attributes("proxied", &attributes(true, preserve))?;
+        let destination = SocketAddr::new(node.parse()?, PROXIED.port());
         let mut names = BTreeSet::new();
         for _ in 0..20 {
-            let (client, answer) = bed.cli().enter(ask)??;
+            let (client, answer) = bed.cli().enter(|| ask(destination))??;
+            let expected = [client, destination].map(|it| format!("{}:{}", it.ip(), it.port()));
             let words: Vec<&str> = answer.split_whitespace().collect();
-            ensure!(
-                words[1..] == [client.to_string(), PROXIED.to_string()],
-                "{client}, preserve {preserve}: {answer:?}"
-            );
+            ensure!(words[1..] == expected, "{client} to {destination}, preserve {preserve}: {answer:?}");
             names.insert(words[0].to_owned());
         }
         ensure!(names.len() == 2, "only {names:?} answered");
@@ -92,13 +103,14 @@ fn open() -> Result<BufReader<TcpStream>> {
 }
 
 /// An HTTP request: the client's socket, and the body of the answer.
-fn ask() -> Result<(SocketAddr, String)> {
-    let mut stream = open()?;
-    stream.get_mut().write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+fn ask(destination: SocketAddr) -> Result<(SocketAddr, String)> {
+    let mut stream = TcpStream::connect_timeout(&destination, DEADLINE)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context("no answer")?;
     let (_, body) = answer.split_once("\r\n\r\n").with_context(|| format!("an answer without body: {answer:?}"))?;
-    Ok((stream.get_ref().local_addr()?, body.to_owned()))
+    Ok((stream.local_addr()?, body.to_owned()))
 }
 
 /// nginx that answers `<name> <client> <destination>`, both as the header has them.

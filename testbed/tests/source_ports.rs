@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, ensure};
 use leat_testbed::sockets::{connect, listen_and_keep, tcp_counter};
 use leat_testbed::{
-    ApplianceOptions, Bed, BedOptions, CLIENT_ADDRESS, CLIENT_ADDRESSES, HTTP_PORT, Namespace, Process, VIP, e2e,
+    ApplianceOptions, Bed, BedOptions, CLIENT_ADDRESSES, HTTP_PORT, Namespace, Process, VIP, client_address, e2e,
     http_get, own_program, wait_for,
 };
 use serde_json::json;
@@ -116,7 +116,14 @@ fn start_all(bed: &Bed, count: usize, options: &[&str]) -> Result<Vec<Process>> 
     let share = (count / usize::from(CLIENT_ADDRESSES)).to_string();
     let start = |number: u8| {
         let mut command = bed.cli().command(own_program("leat-hold")?);
-        command.args(["--from", &client(number).to_string(), "--to", &LISTENER.to_string(), "--connections", &share]);
+        command.args([
+            "--from",
+            &client_address(number).to_string(),
+            "--to",
+            &LISTENER.to_string(),
+            "--connections",
+            &share,
+        ]);
         Process::spawn(&bed.run, &format!("hold-{count}-{number}"), command.args(options))
     };
     (0..CLIENT_ADDRESSES).map(start).collect()
@@ -151,7 +158,7 @@ fn reused_source_ports_are_accepted() -> Result<()> {
             }
             let due = begin + Duration::from_secs_f64(number as f64 / PER_SECOND as f64);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let source = client(u8::try_from(number % usize::from(CLIENT_ADDRESSES))?);
+            let source = client_address(u8::try_from(number % usize::from(CLIENT_ADDRESSES))?);
             exchange(source, SocketAddrV4::new(VIP, 82)).with_context(|| format!("connection {number}"))?;
         }
     };
@@ -171,11 +178,6 @@ fn exchange(source: Ipv4Addr, destination: SocketAddrV4) -> Result<()> {
     stream.read_to_end(&mut answer)?;
     ensure!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     Ok(())
-}
-
-fn client(number: u8) -> Ipv4Addr {
-    let [a, b, c, d] = CLIENT_ADDRESS.octets();
-    Ipv4Addr::new(a, b, c, d + number)
 }
 
 fn in_parallel<T: Send>(namespace: &Namespace, work: impl Fn() -> Result<T> + Sync) -> Result<Vec<T>> {
