@@ -137,10 +137,12 @@ fn counters(bed: &Bed) -> String {
     let drops = stats.totals.drops.iter().filter(|(_, count)| **count > 0);
     let drops: Vec<String> = drops.map(|(reason, count)| format!("{reason} {count}")).collect();
     let drops = if drops.is_empty() { "none".to_owned() } else { drops.join(", ") };
+    let ends =
+        ["flows_closed", "flows_expired", "flows_terminated", "half_open_evicted", "one_way_udp_evicted"].map(of);
     format!(
         "flows made {}, ended {}; packets in {}, forwarded {}; drops: {drops}",
         of("flows_created"),
-        of("flows_closed") + of("flows_expired"),
+        ends.iter().sum::<u64>(),
         of("rx_packets"),
         of("forwarded_packets")
     )
