@@ -73,12 +73,13 @@ class Hosts:
         if ethertype == ETHERTYPE_ARP:
             return self._arp(frame)
         if ethertype == ETHERTYPE_IPV4 and frame[14] == 0x45 and frame[23] == TCP:
-            return self._check(frame, frame[26:30], frame[30:34], 34)
+            end = 14 + int.from_bytes(frame[16:18], "big")
+            return self._check(frame[:end], frame[26:30], frame[30:34], 34)
         if ethertype == ETHERTYPE_IPV6 and frame[20] == TCP:
             return self._check(frame, frame[22:38], frame[38:54], 54)
         if ethertype == ETHERTYPE_IPV6 and frame[20] == ICMPV6 and frame[54] in range(130, 138):
             return self._neighbour(frame)
-        if ethertype == ETHERTYPE_IPV6 and frame[20] == 0:
+        if ethertype == ETHERTYPE_IPV6 and frame[20] == 0 and frame[54] == ICMPV6:
             return []  # multicast listener reports of the appliance's kernel
         return None
 
@@ -107,16 +108,22 @@ class Hosts:
         return [frame[6:12] + mac + frame[12:14] + header + body]
 
     def _check(self, frame, source, destination, l4):
+        # Later fragments have no ports, and may be shorter than a header.
+        if len(frame) < l4 + 20 or (l4 == 34 and frame[20] & 0x1F | frame[21]):
+            return None
         source_port, destination_port, seq, ack = struct.unpack("!HHII", frame[l4 : l4 + 12])
         if destination_port != HEALTH_PORT or not self._are_checked:
             return None
         host, flags = self._find(destination), frame[l4 + 13]
+        length = len(frame) - l4 - 4 * (frame[l4 + 12] >> 4)
         if host is None or flags & RST:
             return []
         if flags & SYN:
             answer = (ISN, seq + 1, SYN | ACK) if host.is_healthy else (0, seq + 1, RST | ACK)
         elif flags & FIN:
-            answer = (ack, seq + 1, FIN | ACK)
+            answer = (ack, seq + length + 1, FIN | ACK)
+        elif length:
+            answer = (ack, seq + length, ACK)
         else:
             return []
         segment = struct.pack(

@@ -36,7 +36,7 @@ class HalfMinute(Proxied):
         self.expect_made(self.outside, unacknowledged.end_of_client())
         first = unacknowledged.isn + 1
         self.expect_made(self.inside, unacknowledged.end_of_target(first, first + LENGTH))
-        self.count(pp2_unacked=1, flows_closed=1)
+        self.count(pp2_unacked=1, flows_terminated=1, listener__resets=3)
         self.assertIn(unacknowledged.state(), ENDED)
         # Just in time. A SYN sent again extends nothing.
         answered.from_target(b"at last")

@@ -6,7 +6,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.packet import Raw
 
 import bed as beds
-from case import WireCase, not_yet, translated
+from case import WireCase, translated
 from connection import Connection
 from datagrams import Datagrams
 from hosts import Host, checksum
@@ -63,7 +63,6 @@ class Errors(WireCase):
         return quoted[:length], original[:length]
 
 
-@not_yet("ICMP errors")
 class TcpErrors(Errors):
     """Errors about segments, in both addressing modes."""
 
@@ -202,7 +201,6 @@ class TcpErrors(Errors):
             self.receive(self.outside)
 
 
-@not_yet("ICMP errors")
 class UdpErrors(Errors):
     """Errors about datagrams: the port of the target is closed."""
 

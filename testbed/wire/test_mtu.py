@@ -3,13 +3,12 @@
 from scapy.layers.inet import ICMP, IP
 
 import bed as beds
-from case import not_yet, translated
+from case import needs_fragments, translated
 from connection import Connection
 from datagrams import Datagrams
 from test_fragments import Fragmented, fragments, put_together
 
 
-@not_yet("the MTU of the port that a packet leaves by")
 class TooBig(Fragmented):
     """From clients to targets."""
 
@@ -75,6 +74,7 @@ class TooBig(Fragmented):
         self.count(forwarded_packets=1, originated_packets=1, fragments_made=2)
         self.count(target__packets_in=1, target__bytes_in=beds.OUTSIDE_MTU)
 
+    @needs_fragments
     def test_a_fragment_that_is_too_big(self):
         """It is cut again, and all pieces fit together."""
         flow = Datagrams(self, beds.UDP).open()

@@ -202,6 +202,8 @@ class Special(Proxied):
         self.count(target__packets_in=1, target__bytes_in=len(stripped))
         connection.from_target("SA", seq=connection.isn_target, ack=connection.isn + 1)
         connection.complete("PA", b"early")
+        connection.next_client += 5
+        connection.from_target("A")
 
     def test_one_header_a_connection(self):
         """A client may send one of its own: it is data."""

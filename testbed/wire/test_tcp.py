@@ -238,9 +238,10 @@ class Life:
     def test_a_fin_out_of_window_closes_nothing(self):
         """S4.2."""
         connection = self.connection().open()
-        connection.from_client("FA", seq=connection.next_client + 0x40000000)
-        connection.from_target("FA", seq=connection.next_target - 10)
-        self.assertEqual(connection.state(), "established")
+        for distance in (0x40000000, -0x40000000, 0x7FFFFFFF):
+            connection.from_client("FA", seq=connection.next_client + distance)
+            connection.from_target("FA", seq=connection.next_target + distance)
+            self.assertEqual(connection.state(), "established", f"a distance of {distance}")
 
     def test_what_is_sent_again_after_the_close(self):
         """S4: TIME_WAIT still translates."""
