@@ -117,7 +117,7 @@ class ProxiedConnection(Connection):
         if self.ahead and "A" in sent[TCP].flags:
             out[TCP].ack = self._behind(sent[TCP].ack)
         out[TCP].options = [
-            (name, tuple(self._behind(edge) for edge in value) if name == "SAck" else value) for name, value in sent[TCP].options
+            (name, tuple(self._behind(edge) for edge in value) if name == "SAck" else value) for name, value in out[TCP].options
         ]
         return out
 

@@ -11,9 +11,10 @@ import bed as beds
 from case import WireCase
 from connection import Connection
 from hosts import checksum
+from proxy import LENGTH_V6, ProxiedConnection
 from test_tcp import Life, Opening
 
-SIX_FULL_NAT, SIX_KEEP, SIX_ONE_KEEP, TO_FOUR = range(80, 84)
+SIX_FULL_NAT, SIX_KEEP, SIX_ONE_KEEP, TO_FOUR, SIX_PROXY, TO_FOUR_PROXY = range(80, 86)
 
 
 class Dualstack(WireCase):
@@ -249,6 +250,34 @@ class Headers(Dualstack):
         segment = connection.client_segment("PA", b"whole")
         base = IPv6(src=connection.client[0], dst=connection.node[0])
         connection.forwards_from_client(IPv6(bytes(base / IPv6ExtHdrFragment(id=9) / segment[TCP])))
+
+
+class ProxiedTranslated(ProxiedConnection, Translated):
+    """Both: a header, and the other kind of addresses."""
+
+
+class Proxied(Dualstack):
+    """§8 with clients that have IPv6: the header has their addresses, whatever the targets have."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        attributes = {"proxy_protocol_v2.enabled": "true", "preserve_client_ip.enabled": "false"}
+        for name, port, targets, listener in (
+            ("six-proxy", 8104, [host.ipv6 for host in beds.TARGETS], SIX_PROXY),
+            ("six-to-four-proxy", 8105, [host.ip for host in beds.TARGETS], TO_FOUR_PROXY),
+        ):
+            cls.bed.group(name, "TCP", port, targets, [listener], attributes, "dual")
+            cls.bed.wait_targets(name, "healthy")
+
+    def test_the_header(self):
+        """S8.8: 124 bytes."""
+        for listener, kind in ((SIX_PROXY, ProxiedConnection), (TO_FOUR_PROXY, ProxiedTranslated)):
+            connection = kind(self, listener, client=(beds.CLIENT.ipv6, self.port()), node=beds.DUAL_V6).open()
+            self.assertEqual(len(connection.header), LENGTH_V6)
+            connection.client_says(b"GET / HTTP/1.0\r\n\r\n")
+            connection.target_says(b"HTTP/1.0 200 OK\r\n\r\n")
+            connection.close()
 
 
 def icmpv6(kind, code, word, source, destination, quote, hops=64):
