@@ -230,3 +230,37 @@ fn ipv6_is_shown() {
     let rows = dump(&mut h, 10, to_target(direct.target)).0;
     assert_eq!(rows.iter().map(|row| (row.client, row.nat)).collect::<Vec<_>>(), [(CLIENT_6, CLIENT_6)]);
 }
+
+/// Fragments that wait and go on, and errors that go to who sent what they quote.
+#[test]
+fn fragments_and_errors_are_shown() {
+    use Stage::{Hold, Lookup, Parse, Release, Rewrite, Rx, Transmit};
+    let mut h = Harness::default();
+    let s = Datagrams::open(&mut h, CLIENT, DNS);
+    let sent = Packet { dont_fragment: false, ..s.from_client(&[7; 400]) };
+    let pieces = pieces::pieces(&sent.bytes(), 9, 136);
+    start(&mut h, 100, ANY_PORT, Filter::default());
+    h.feed_bytes(0, CLIENT_SIDE, &pieces[1]);
+    let steps = traced(&mut h);
+    assert_eq!(steps.iter().map(|(_, step)| step.stage()).collect::<Vec<_>>(), [Rx, Parse, Hold]);
+    let no_port = |socket: SocketAddr| SocketAddr::new(socket.ip(), 0);
+    let (source, destination) = (no_port(CLIENT), no_port(DNS));
+    assert_eq!(steps[1].1, Step::Parse { source, destination, protocol: 17, tcp_flags: 0, part: Part::Later });
+    h.feed_bytes(0, CLIENT_SIDE, &pieces[0]).forwarded_frame();
+    let steps = traced(&mut h);
+    assert!(steps.contains(&(1, Step::Release { fragments: 1 })), "{steps:?}");
+    assert_eq!(
+        steps.iter().map(|(_, step)| step.stage()).collect::<Vec<_>>(),
+        [Rx, Parse, Release, Lookup, Rewrite, Transmit]
+    );
+    h.feed_bytes(0, CLIENT_SIDE, &pieces[2]).forwarded_frame();
+    assert_eq!(stages(&mut h), [Rx, Parse, Lookup, Rewrite, Transmit]);
+
+    let router: IpAddr = [10, 2, 0, 254].into();
+    let error = errors::Error::new(router, (3, 1), &errors::quoted(&s.as_target_sees(&sent), 1)).inside();
+    h.feed_bytes(0, TARGET_SIDE, &error.bytes()).forwarded_frame();
+    let steps = traced(&mut h);
+    assert_eq!(steps.iter().map(|(_, step)| step.stage()).collect::<Vec<_>>(), [Rx, Parse, Lookup, Rewrite, Transmit]);
+    let rewritten = Step::Rewrite { source: no_port(DNS), destination: no_port(CLIENT) };
+    assert_eq!(steps[3].1, rewritten, "from the node, to who sent it");
+}

@@ -260,8 +260,9 @@ impl Script<'_> {
             1 => self.h.world.targets[slot % targets].next_hop = None,
             n => self.h.world.targets[slot % targets].state = TargetState::ALL[usize::from(n) % TargetState::ALL.len()],
         }
-        *self.is_changed = true;
-        if how & 0x80 == 0 {
+        // Once an input: it is what takes longest.
+        let is_first = !std::mem::replace(self.is_changed, true);
+        if how & 0x80 == 0 && is_first {
             self.h.publish();
         }
     }
