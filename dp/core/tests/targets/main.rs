@@ -85,27 +85,31 @@ fn mutated(inputs: &[Vec<u8>], random: &mut SmallRng) -> Vec<u8> {
     input
 }
 
+/// req: R16
 #[test]
 fn parse() {
     fuzz("parse");
 }
 
-/// req: R20, S10.3, S10.4
+/// req: R16, S10.3, S10.4
 #[test]
 fn fragments() {
     fuzz("fragments");
 }
 
+/// req: R16
 #[test]
 fn icmp() {
     fuzz("icmp");
 }
 
+/// req: R16
 #[test]
 fn proxy() {
     fuzz("proxy");
 }
 
+/// req: R16
 #[test]
 fn translation() {
     fuzz("translation");
