@@ -34,11 +34,19 @@ pub struct ApplianceOptions {
     pub idle_backoff: bool,
     /// Whether the ports have IPv6 addresses too: fd00:1::2 and fd00:2::2, each of a /64.
     pub ipv6: bool,
+    /// DPDK's driver of the ports: `net_af_packet`, or `net_pcap`, which is slower and gets fragments as they come.
+    pub driver: &'static str,
 }
 
 impl Default for ApplianceOptions {
     fn default() -> ApplianceOptions {
-        ApplianceOptions { lcores: lcores(1), flows_max: 65_536, idle_backoff: true, ipv6: false }
+        ApplianceOptions {
+            lcores: lcores(1),
+            flows_max: 65_536,
+            idle_backoff: true,
+            ipv6: false,
+            driver: "net_af_packet",
+        }
     }
 }
 
@@ -52,6 +60,7 @@ impl ApplianceOptions {
             let v6 = self.ipv6.then(|| v6.to_owned());
             Some(format!("{v4}/24")).into_iter().chain(v6).collect::<Vec<_>>()
         };
+        let device = |number: u8, interface: &str| format!("{}{number},iface={interface}", self.driver);
         let configuration = json!({
             "name": run.name(),
             "state_dir": run.dir().join("state"),
@@ -65,8 +74,8 @@ impl ApplianceOptions {
                 "eal_args": [],
             },
             "port": [
-                { "name": "p0", "device": format!("net_af_packet0,iface={P0_DEVICE}"), "addresses": addresses(P0_ADDRESS, "fd00:1::2/64") },
-                { "name": "p1", "device": format!("net_af_packet1,iface={P1_DEVICE}"), "addresses": addresses(P1_ADDRESS, "fd00:2::2/64") },
+                { "name": "p0", "device": device(0, P0_DEVICE), "addresses": addresses(P0_ADDRESS, "fd00:1::2/64") },
+                { "name": "p1", "device": device(1, P1_DEVICE), "addresses": addresses(P1_ADDRESS, "fd00:2::2/64") },
             ],
         });
         Ok(toml::to_string(&configuration)?)

@@ -33,7 +33,8 @@ fn has_scapy() -> bool {
     false
 }
 
-fn run_suite(options: &ApplianceOptions) -> Result<()> {
+/// Runs the tests of the suite that have one of these words in their names, or all.
+fn run_suite(options: &ApplianceOptions, words: &str) -> Result<()> {
     let run = Run::start_unique()?;
     let topology = Topology::create(&run, 1)?;
     topology.lb.ip(&["link", "set", P1_DEVICE, "mtu", TARGETS_MTU])?;
@@ -48,7 +49,10 @@ fn run_suite(options: &ApplianceOptions) -> Result<()> {
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("wire/run.py"));
     command.arg("--api").arg(bed.appliance.rest.socket());
     command.args(["--clients", bed.cli().name(), "eth0", "--targets", bed.topology.targets[0].name(), "eth0"]);
-    command.args(std::env::var("LEAT_WIRE").unwrap_or_default().split_whitespace());
+    command.args(words.split_whitespace());
+    if options.driver != "net_af_packet" {
+        command.env("LEAT_WIRE_FRAGMENTS", "1");
+    }
     let mut suite = Process::spawn(&bed.run, "wire", &mut command)?;
     let status = suite.wait_exit(SUITE).with_context(|| suite.log_text())?;
     println!("{}", suite.log_text());
@@ -62,5 +66,16 @@ fn the_wire_suite() -> Result<()> {
     if !has_scapy() {
         return Ok(());
     }
-    run_suite(&ApplianceOptions { flows_max: FLOWS_MAX, ipv6: true, ..ApplianceOptions::default() })
+    let options = ApplianceOptions { flows_max: FLOWS_MAX, ipv6: true, ..ApplianceOptions::default() };
+    run_suite(&options, &std::env::var("LEAT_WIRE").unwrap_or_default())
+}
+
+/// `net_af_packet` has the kernel put fragments of IPv4 together; `net_pcap` does not.
+#[test]
+fn fragments_as_they_come() -> Result<()> {
+    let Some(_machine) = e2e() else { return Ok(()) };
+    if !has_scapy() {
+        return Ok(());
+    }
+    run_suite(&ApplianceOptions { driver: "net_pcap", ..ApplianceOptions::default() }, "test_fragments.")
 }

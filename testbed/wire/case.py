@@ -59,7 +59,7 @@ PACER_PORT = 1
 
 def needs_fragments(test):
     """Leaves a test or a class of tests out where IPv4 fragments do not reach the appliance: net_af_packet has the kernel put them
-    together (PACKET_FANOUT_FLAG_DEFRAG). LEAT_WIRE_FRAGMENTS=1 runs it all the same, for ports of another driver."""
+    together (PACKET_FANOUT_FLAG_DEFRAG). wire.rs sets LEAT_WIRE_FRAGMENTS where the ports have another driver."""
     reason = "net_af_packet gets IPv4 fragments put together by the kernel"
     return unittest.skipUnless(os.environ.get("LEAT_WIRE_FRAGMENTS"), reason)(test)
 
