@@ -258,7 +258,15 @@ impl Script<'_> {
         match how % 8 {
             0 => drop(self.h.crash()),
             1 => self.h.world.targets[slot % targets].next_hop = None,
-            n => self.h.world.targets[slot % targets].state = TargetState::ALL[usize::from(n) % TargetState::ALL.len()],
+            n => {
+                let (world, state) = (&mut self.h.world, TargetState::ALL[usize::from(n) % TargetState::ALL.len()]);
+                let target = &mut world.targets[slot % targets];
+                target.state = state;
+                // No table names a target that must not have new flows.
+                if state > TargetState::Active {
+                    world.groups.iter_mut().for_each(|group| group.table.retain(|slot| *slot != target.slot));
+                }
+            }
         }
         // Once an input: it is what takes longest.
         let is_first = !std::mem::replace(self.is_changed, true);
