@@ -388,7 +388,7 @@ impl Checker<'_> {
             }
             routes.push((to, via));
         }
-        let id = "vpce- and up to 56 of a–z, 0–9 and -";
+        let id = "vpce- and up to 53 of a–z, 0–9 and -";
         let endpoint = port.endpoint.map(|endpoint| self.that(endpoint, "port.endpoint", id, |id| is_endpoint(id)));
         Ok(Port { name, device, addresses, routes, endpoint: endpoint.transpose()? })
     }
@@ -402,7 +402,7 @@ fn prefix(text: &str) -> Option<String> {
 }
 
 fn is_endpoint(id: &str) -> bool {
-    id.strip_prefix("vpce-").is_some_and(|rest| is_name(rest, 56))
+    id.strip_prefix("vpce-").is_some_and(|rest| is_name(rest, 53))
 }
 
 fn is_name(text: &str, length_max: usize) -> bool {

@@ -351,7 +351,8 @@ impl Lcore {
         let mut any = false;
         pipeline.originated(|bytes, verdict| {
             any = true;
-            let (Verdict::Forward { port } | Verdict::Originate { port } | Verdict::HandOver { port, .. }) = verdict else {
+            let (Verdict::Forward { port } | Verdict::Originate { port } | Verdict::HandOver { port, .. }) = verdict
+            else {
                 return;
             };
             let Some(mut mbuf) = pool.alloc().and_then(|mut mbuf| {

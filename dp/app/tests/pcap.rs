@@ -141,7 +141,7 @@ fn packets_are_conserved_and_stay_in_order() {
         segment.commands(lcore).push(&dump.encode()).expect("room");
         let events = events_until(&segment, lcore, |event| matches!(event, Event::FlowDumpEnd { .. }));
         clients.extend(events.iter().filter_map(|event| match event {
-            Event::Flow { id: 5, row } => Some(u16::from_be(row.client.port)),
+            Event::Flow { id: 5, row } => Some(row.client.port()),
             _ => None,
         }));
     }

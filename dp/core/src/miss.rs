@@ -70,7 +70,8 @@ impl Pipeline<'_> {
             let withdrawn = self.forwarding.is_withdrawn(ends.source, tuple.source_port());
             return self.drop(if withdrawn { DropReason::Withdrawn } else { DropReason::NoListener });
         }
-        if tuple.is_tcp() { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
+        // Targets open nothing through a node (S3.2).
+        if tuple.is_tcp() && !opens { self.reset(frame, meta, None, now) } else { self.drop(DropReason::NoFlow) }
     }
 
     /// The lcore that the flow of a packet belongs to, if it has one: under full NAT the one that took the source port, else the

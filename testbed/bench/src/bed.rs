@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use arrayvec::ArrayVec;
-use leat_abi::{FlowEntry, FlowMemory, Snapshot};
 use leat_abi::counters::LcoreCounters;
 use leat_abi::ring::Producer;
+use leat_abi::{FlowEntry, FlowMemory, Snapshot};
 use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict};
 use leat_dpdk::rdtsc;
 

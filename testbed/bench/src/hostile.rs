@@ -137,7 +137,11 @@ impl Field {
                 |n, bytes| compare(&pairs[(n % count) as usize].leaving, bytes),
             )?;
             done += part;
-            eprintln!("  soak: {} million packets of {} flows, none wrong, lost or out of order", done / 1_000_000, count / 2);
+            eprintln!(
+                "  soak: {} million packets of {} flows, none wrong, lost or out of order",
+                done / 1_000_000,
+                count / 2
+            );
         }
         self.balance()?;
         Figure::once("campaign/soak/misrouted", "leat", 0.0, "packets")
@@ -190,7 +194,8 @@ impl Field {
             let flows: Vec<Flow> = (first..(first + 256).min(offered))
                 .map(|number| Flow { number, mode: Mode::FullNat, transport: Transport::Tcp })
                 .collect();
-            let frame = |kind| flows.iter().map(|f| f.arriving(kind, Binding::default(), self.mac).frame()).collect::<Vec<_>>();
+            let frame =
+                |kind| flows.iter().map(|f| f.arriving(kind, Binding::default(), self.mac).frame()).collect::<Vec<_>>();
             let (syns, before) = (frame(Kind::Open), refused(&counters));
             self.send(&syns)?;
             let mut begun: Vec<(Flow, Binding)> = Vec::new();
@@ -205,7 +210,12 @@ impl Field {
                         begun.push((*flow, binding));
                     }
                 })?;
-                ensure!(Instant::now() < deadline, "neither forwarded nor counted as refused: {} of {}", begun.len(), flows.len());
+                ensure!(
+                    Instant::now() < deadline,
+                    "neither forwarded nor counted as refused: {} of {}",
+                    begun.len(),
+                    flows.len()
+                );
             }
             let answers: Vec<Frame> =
                 begun.iter().map(|(f, b)| f.arriving(Kind::Answer, *b, self.mac).frame()).collect();
@@ -213,9 +223,11 @@ impl Field {
                 begun.iter().map(|(f, b)| f.arriving(Kind::ClientData, *b, self.mac).frame()).collect();
             self.exchange(&answers)?;
             self.exchange(&finals)?;
-            pairs.extend(begun.iter().flat_map(|(f, b)| {
-                [Kind::ClientData, Kind::TargetData].map(|kind| pair(f, kind, *b, self.mac))
-            }));
+            pairs.extend(
+                begun
+                    .iter()
+                    .flat_map(|(f, b)| [Kind::ClientData, Kind::TargetData].map(|kind| pair(f, kind, *b, self.mac))),
+            );
         }
         let (established, refusals) = (pairs.len() as u64 / 2, refused(&counters));
         ensure!(established + refusals == u64::from(offered), "{established} + {refusals} are not {offered}");
@@ -250,7 +262,11 @@ impl Field {
             ))
             .print();
         Figure::once("campaign/flood/flows-lost", "leat", 0.0, "flows")
-            .with_note(format!("of {ESTABLISHED}; {} of {} of their packets lost", under.data_sent - under.data_back, under.data_sent))
+            .with_note(format!(
+                "of {ESTABLISHED}; {} of {} of their packets lost",
+                under.data_sent - under.data_back,
+                under.data_sent
+            ))
             .print();
         ensure!(share >= 99.9, "only {share:.3} % of {} connects succeeded", under.begun);
         Ok(())

@@ -125,8 +125,7 @@ pub fn snapshot(generation: u64) -> Snapshot {
         group: mode as u16,
         sources: vec![mode.vip().into()],
     };
-    let group =
-        |mode| Group { preserve_client_ip: mode == Mode::Preserve, table: table.clone(), ..Group::default() };
+    let group = |mode| Group { preserve_client_ip: mode == Mode::Preserve, table: table.clone(), ..Group::default() };
     Snapshot {
         generation,
         selection_key: [0x5eed_0123_4567_89ab, 0xba98_7654_3210_dee5],

@@ -278,7 +278,7 @@ fn bad_extension_headers() {
 }
 
 /// Neighbour and router discovery and who asks for listeners: to Linux, from whatever address, and limited as ARP is. What comes from
-/// beyond a router, does not. req: C-24
+/// beyond a router, does not.
 #[test]
 fn neighbour_discovery_is_for_linux() {
     let mut h = Harness::default();
