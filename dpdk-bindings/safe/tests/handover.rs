@@ -41,7 +41,8 @@ fn order_and_count_are_kept(eal: &Eal) {
                 for mbuf in &mut batch {
                     let tag = mbuf.tag();
                     mbuf.set_tag(u64::from(number(mbuf)) * 0x1_0000_0001);
-                    mbuf.data_mut().copy_from_slice(&tag.to_be_bytes());
+                    assert_eq!(tag >> 32, tag & 0xffff_ffff, "both halves travel");
+                    mbuf.data_mut().copy_from_slice(&(tag as u32).to_be_bytes());
                 }
                 while !batch.is_empty() {
                     back_tx.burst(&mut batch);
