@@ -14,7 +14,7 @@ fn requests(bed: &Bed) -> Result<BTreeMap<String, usize>> {
 
 /// A target whose server stops leaves service; when the server is back, so is the target.
 ///
-/// req: RT-05, HC-07, HC-14, HC-18, TGH-01
+/// req: RT-05, HC-07, HC-14, HC-18, TGH-01, TRB-01
 #[test]
 fn a_stopped_server_leaves_and_comes_back() -> Result<()> {
     let Some(_machine) = e2e() else { return Ok(()) };

@@ -214,6 +214,21 @@ fn source_ports_of_several_addresses() {
     assert!((1800..2200).contains(&second), "{second} of 4000 from the second address");
 }
 
+/// An endpoint's clients have full NAT, so their connections to one target are limited as well, whatever the group says. req: CIP-14, TRB-09
+#[test]
+fn endpoints_run_out_of_ports() {
+    let mut h = Harness::new(1, 1 << 17);
+    h.world.groups[0].table = vec![1];
+    h.world.groups[0].preserve_client_ip = true;
+    let id = "vpce-08d2bf15fac5001c9".into();
+    h.world.endpoints.push(leat_abi::snapshot::Endpoint { port: CLIENT_SIDE, id });
+    h.publish();
+    let ports = open(&mut h, 0..60_000);
+    assert_eq!(ports.iter().flatten().count(), POOL as usize);
+    assert_eq!((refusals(&h, 0), drops(&h, DropReason::NatPortsExhausted)), (5_000, 5_000));
+    h.check_flows();
+}
+
 /// An attempt that is refused is counted again only if nothing was heard of it for four seconds, or if it is another one. UDP has no
 /// sequence number: a client's datagrams are one attempt. req: CIP-15, S9.5
 #[test]
