@@ -296,7 +296,7 @@ fn ipv4(bytes: &[u8], group: bool) -> Parsed {
     if word(6) & 0xbfff != 0 {
         let place =
             Place { id: word(4).into(), offset: word(6) << 3, length: l4.len() as u16, more: word(6) & 0x2000 != 0 };
-        return fragment(&mut meta, header[9], place, word(6) & 0x8000 != 0, l4, Address::v4(destination));
+        return fragment(meta, header[9], place, word(6) & 0x8000 != 0, l4, Address::v4(destination));
     }
     match header[9] {
         protocol::TCP => tcp_segment(&mut meta, l4),
@@ -361,7 +361,7 @@ fn ipv6(bytes: &[u8], group: bool, digest_key: u64) -> Parsed {
         ..Meta::default()
     };
     if let Some(place) = extensions.place {
-        return fragment(&mut meta, next, place, false, l4, destination);
+        return fragment(meta, next, place, false, l4, destination);
     }
     match next {
         protocol::TCP => tcp_segment(&mut meta, l4),
@@ -430,14 +430,7 @@ pub fn extensions(packet: &[u8], mut next: u8) -> Result<Extensions, DropReason>
 
 /// A fragment: of what a flow can be, with a length that can be, the first one with the whole fixed header (RFC 1858, 3128).
 #[cold]
-fn fragment(
-    meta: &mut Meta,
-    protocol: u8,
-    place: Place,
-    reserved_bit: bool,
-    l4: &[u8],
-    destination: Address,
-) -> Parsed {
+fn fragment(mut meta: Meta, protocol: u8, place: Place, reserved_bit: bool, l4: &[u8], destination: Address) -> Parsed {
     // Not the tuple's, which has a bit of its own.
     let header_len = match protocol {
         protocol::TCP => 20,
@@ -455,13 +448,13 @@ fn fragment(
             return Parsed::Bad(DropReason::FragmentTiny);
         }
         meta.piece = Piece::Later;
-        return Parsed::Fragment(*meta, place);
+        return Parsed::Fragment(meta, place);
     }
     if l4.len() < header_len {
         return Parsed::Bad(DropReason::FragmentTiny);
     }
     meta.piece = Piece::First;
-    let parsed = if meta.tuple.is_tcp() { tcp_segment(meta, l4) } else { udp_datagram(meta, l4) };
+    let parsed = if meta.tuple.is_tcp() { tcp_segment(&mut meta, l4) } else { udp_datagram(&mut meta, l4) };
     match parsed {
         Parsed::Flow(meta) => Parsed::Fragment(meta, place),
         other => other,
