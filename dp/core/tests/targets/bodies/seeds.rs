@@ -1,4 +1,5 @@
-//! Seeds: inputs that say something sensible, for every target. `cargo test -p leat-core --test targets -- --ignored` writes them.
+//! Seeds: inputs that say something sensible, for every target. `LEAT_WRITE_SEEDS=1 cargo test -p leat-core --test targets`
+//! writes them.
 
 use super::frames;
 use crate::common::*;
