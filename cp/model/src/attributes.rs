@@ -79,8 +79,8 @@ pub const TABLE: &[Attribute] = &[
         key: PRESERVE_CLIENT_IP,
         kind: Kind::Switch,
         default: |protocol, target_type| match (protocol, target_type) {
-            (Protocol::Tcp, TargetType::Ip) => "false",
-            (Protocol::Udp | Protocol::TcpUdp, TargetType::Ip) => "true",
+            (Protocol::Tcp | Protocol::Tls, TargetType::Ip) => "false",
+            _ => "true",
         },
         default_doc: "`false` for TCP, `true` for UDP and TCP_UDP",
         refusal: |protocol, value| {

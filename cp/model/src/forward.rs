@@ -91,7 +91,7 @@ impl Model {
     /// Every target, also those that are gone or left, and what becomes of its flows. Targets of a group that no listener uses
     /// are not checked: their flows go on (S15.7). One that was unhealthy when its delay ended stays so.
     pub fn treatments(&self) -> impl Iterator<Item = (&Target, Treatment)> {
-        let users = self.users();
+        let users = self.balancers_of_groups();
         let groups = self.target_groups.keys();
         let modes: BTreeMap<Id, Mode> =
             groups.filter(|group| users.contains_key(group)).map(|group| (*group, self.mode(*group))).collect();
@@ -110,13 +110,13 @@ impl Model {
     }
 
     /// The load balancer that uses each group that is in use.
-    fn users(&self) -> BTreeMap<Id, Id> {
+    fn balancers_of_groups(&self) -> BTreeMap<Id, Id> {
         self.listeners.values().map(|listener| (listener.target_group, listener.load_balancer)).collect()
     }
 
     /// The health checks to be made: of all targets, draining ones too (HC-31), of groups that a listener uses (HC-19).
     pub fn check_plans(&self) -> Vec<CheckPlan> {
-        let users = self.users();
+        let users = self.balancers_of_groups();
         let mut plans = Vec::new();
         for group in self.target_groups.values() {
             let Some(lb) = users.get(&group.id).and_then(|user| self.load_balancers.get(user)) else { continue };

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::Site;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The id of a resource, written as 16 hexadecimal digits. The caller draws it at random.
@@ -42,23 +43,23 @@ impl<'de> Deserialize<'de> for Id {
 }
 
 /// What all ARNs of an appliance begin with.
-fn prefix(region: &str) -> String {
-    format!("arn:leat:elasticloadbalancing:{region}:000000000000")
+fn prefix(site: &Site) -> String {
+    format!("arn:{}:elasticloadbalancing:{}:{}", site.partition, site.region, site.account)
 }
 
 /// A load balancer's ARN.
-pub fn load_balancer_arn(region: &str, name: &str, id: Id) -> String {
-    format!("{}:loadbalancer/net/{name}/{id}", prefix(region))
+pub fn load_balancer_arn(site: &Site, name: &str, id: Id) -> String {
+    format!("{}:loadbalancer/net/{name}/{id}", prefix(site))
 }
 
 /// A listener's ARN.
-pub fn listener_arn(region: &str, load_balancer: &str, load_balancer_id: Id, id: Id) -> String {
-    format!("{}:listener/net/{load_balancer}/{load_balancer_id}/{id}", prefix(region))
+pub fn listener_arn(site: &Site, load_balancer: &str, load_balancer_id: Id, id: Id) -> String {
+    format!("{}:listener/net/{load_balancer}/{load_balancer_id}/{id}", prefix(site))
 }
 
 /// A target group's ARN.
-pub fn target_group_arn(region: &str, name: &str, id: Id) -> String {
-    format!("{}:targetgroup/{name}/{id}", prefix(region))
+pub fn target_group_arn(site: &Site, name: &str, id: Id) -> String {
+    format!("{}:targetgroup/{name}/{id}", prefix(site))
 }
 
 #[cfg(test)]
@@ -69,13 +70,14 @@ mod tests {
     #[test]
     fn arns_have_the_documented_form() {
         let (lb, id) = (Id(0xabc), Id(u64::MAX));
-        let start = "arn:leat:elasticloadbalancing:local:000000000000:";
-        assert_eq!(load_balancer_arn("local", "web", lb), format!("{start}loadbalancer/net/web/0000000000000abc"));
+        let site = Site::default();
+        let start = "arn:aws:elasticloadbalancing:on-prem-1:000000000000:";
+        assert_eq!(load_balancer_arn(&site, "web", lb), format!("{start}loadbalancer/net/web/0000000000000abc"));
         assert_eq!(
-            listener_arn("local", "web", lb, id),
+            listener_arn(&site, "web", lb, id),
             format!("{start}listener/net/web/0000000000000abc/ffffffffffffffff")
         );
-        assert_eq!(target_group_arn("local", "web", id), format!("{start}targetgroup/web/ffffffffffffffff"));
+        assert_eq!(target_group_arn(&site, "web", id), format!("{start}targetgroup/web/ffffffffffffffff"));
     }
 
     #[test]

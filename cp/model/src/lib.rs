@@ -11,12 +11,17 @@
 //! | [`slots`] | the numbers that flows refer to |
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod application;
 pub mod attributes;
+pub mod certificate;
 pub mod check;
+pub mod classic;
 pub mod error;
 pub mod forward;
 pub mod health;
 pub mod ids;
+pub mod inventory;
 pub mod limits;
 pub mod listener;
 mod load_balancer;
@@ -24,7 +29,9 @@ pub mod maglev;
 pub mod model;
 pub mod resource;
 pub mod rest;
+pub mod shift;
 pub mod slots;
+mod tags;
 mod target;
 mod target_group;
 #[cfg(test)]
@@ -34,4 +41,4 @@ pub mod view;
 pub use error::{Code, Error};
 pub use ids::Id;
 pub use limits::Limits;
-pub use model::{Command, Effects, LoadError, Model, Now, RecordKey, Site};
+pub use model::{Command, Effects, Kind, LoadError, Model, Now, RecordKey, Site};

@@ -14,9 +14,11 @@ use crate::rest::{self, Protocol};
 /// Whether a listener of one protocol may forward to a target group of another (LSN-05).
 pub const fn compatible(listener: Protocol, group: Protocol) -> bool {
     match listener {
-        Protocol::Tcp => group.has_tcp(),
+        Protocol::Tcp => matches!(group, Protocol::Tcp | Protocol::TcpUdp),
         Protocol::Udp => group.has_udp(),
         Protocol::TcpUdp => matches!(group, Protocol::TcpUdp),
+        Protocol::Tls => matches!(group, Protocol::Tcp | Protocol::Tls),
+        Protocol::Http | Protocol::Https => group.is_application(),
     }
 }
 
@@ -47,6 +49,11 @@ impl Model {
             protocol: request.protocol,
             target_group: group,
             slots: Vec::new(),
+            certificates: request.certificate.into_iter().collect(),
+            ssl_policy: request.ssl_policy,
+            alpn_policy: request.alpn_policy,
+            attributes: rest::Attributes::new(),
+            tags: request.tags,
         };
         fx.id = Some(id);
         let was_used = self.user_of(group).is_some();
@@ -81,6 +88,36 @@ impl Model {
             new.slots.clear();
         }
         self.put_listener(fx, new, was_used, now)
+    }
+
+    pub(crate) fn modify_listener_attributes(
+        &mut self,
+        _: &mut Effects,
+        _: &str,
+        _: u16,
+        _: rest::Attributes,
+    ) -> Result<(), Error> {
+        Err(Error::new(Code::InternalFailure, "attributes of listeners cannot be changed"))
+    }
+
+    pub(crate) fn add_listener_certificates(
+        &mut self,
+        _: &mut Effects,
+        _: &str,
+        _: u16,
+        _: &[String],
+    ) -> Result<(), Error> {
+        Err(Error::new(Code::InternalFailure, "certificates of listeners cannot be changed"))
+    }
+
+    pub(crate) fn remove_listener_certificates(
+        &mut self,
+        _: &mut Effects,
+        _: &str,
+        _: u16,
+        _: &[String],
+    ) -> Result<(), Error> {
+        Err(Error::new(Code::InternalFailure, "certificates of listeners cannot be changed"))
     }
 
     pub(crate) fn delete_listener(&mut self, fx: &mut Effects, load_balancer: &str, port: u16) -> Result<(), Error> {
@@ -118,7 +155,8 @@ impl Model {
     pub(crate) fn places(&self, listener: &Listener) -> impl Iterator<Item = (IpAddr, Protocol)> {
         let nodes = self.load_balancers.get(&listener.load_balancer).map_or(&[][..], |lb| &lb.nodes);
         let protocol = listener.protocol;
-        let halves = [(Protocol::Tcp, protocol.has_tcp()), (Protocol::Udp, protocol.has_udp())];
+        let tcp = protocol.has_tcp() && protocol.has_data_plane();
+        let halves = [(Protocol::Tcp, tcp), (Protocol::Udp, protocol.has_udp())];
         nodes.iter().flat_map(Node::addresses).flat_map(move |address| {
             halves.into_iter().filter(|(_, has)| *has).map(move |(protocol, _)| (address, protocol))
         })
@@ -150,7 +188,7 @@ impl Model {
 
     fn check_group(&self, listener: &Listener, group: &TargetGroup) -> Result<(), Error> {
         if !compatible(listener.protocol, group.protocol) {
-            let possible: Vec<&str> = [Protocol::Tcp, Protocol::Udp, Protocol::TcpUdp]
+            let possible: Vec<&str> = Protocol::NETWORK
                 .into_iter()
                 .filter(|protocol| compatible(listener.protocol, *protocol))
                 .map(Protocol::name)

@@ -35,7 +35,11 @@ impl Model {
             created_ms: now.wall_ms,
             ip_address_type: request.ip_address_type.unwrap_or_default(),
             nodes,
-            active: false,
+            active: self.site.without_data_plane,
+            network: None,
+            attributes: request.attributes,
+            tags: request.tags,
+            classic: None,
         };
         if let Some(old) = self.load_balancers.values().find(|old| old.name == lb.name) {
             if (old.scheme, old.ip_address_type, &old.nodes) == (lb.scheme, lb.ip_address_type, &lb.nodes) {
@@ -186,8 +190,17 @@ impl Model {
         Err(Error::at(Code::InvalidSubnet, field, message))
     }
 
-    pub(crate) fn delete_load_balancer(&mut self, fx: &mut Effects, wanted: &str) {
-        let Ok(lb) = self.find_load_balancer(wanted) else { return };
+    pub(crate) fn modify_load_balancer_attributes(
+        &mut self,
+        _: &mut Effects,
+        _: &str,
+        _: rest::Attributes,
+    ) -> Result<(), Error> {
+        Err(Error::new(Code::InternalFailure, "attributes of load balancers cannot be changed"))
+    }
+
+    pub(crate) fn delete_load_balancer(&mut self, fx: &mut Effects, wanted: &str) -> Result<(), Error> {
+        let Ok(lb) = self.find_load_balancer(wanted) else { return Ok(()) };
         let id = lb.id;
         let ports: Vec<u16> = self.listeners_of(id).map(|listener| listener.port).collect();
         for port in ports {
@@ -197,6 +210,7 @@ impl Model {
         self.load_balancers.remove(&id);
         self.by_address.retain(|_, owner| *owner != id);
         fx.touch(RecordKey::LoadBalancer(id));
+        Ok(())
     }
 
     pub(crate) fn activate(&mut self, fx: &mut Effects, ids: &[Id]) {
@@ -250,6 +264,8 @@ fn new_node(at: usize, spec: &NodeSpec) -> Result<Node, Error> {
         zone: spec.zone.clone(),
         address: check::ipv4(Code::ValidationError, &field("address"), &spec.address)?,
         ipv6_address: spec.ipv6_address.as_ref().map(ipv6).transpose()?,
+        subnet: None,
+        static_address: None,
         secondary_addresses: secondary_addresses(at, &spec.secondary_addresses)?,
     })
 }

@@ -19,6 +19,7 @@ use crate::limits::Limits;
 use crate::resource::{Listener, LoadBalancer, Node, Registration, RetiredListener, Target, TargetGroup};
 use crate::rest;
 use crate::slots::Slots;
+use crate::{access, application, certificate, classic, inventory, shift};
 
 /// The clocks, read by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +31,18 @@ pub struct Now {
 }
 
 /// What is given by the process's flags and not stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
+    /// Partition in ARNs.
+    pub partition: String,
+    /// Account in ARNs, 12 digits.
+    pub account: String,
     /// Region in ARNs and DNS names.
     pub region: String,
+    /// The domain of DNS names.
+    pub dns_domain: String,
+    /// There is no data plane, and none is expected: everything is kept and shown, nothing is forwarded or checked.
+    pub without_data_plane: bool,
     /// The ports' names and subnets, with the host's own address as the network's host part. Empty: nothing is known of the
     /// network, and no address is refused for it.
     pub subnets: Vec<(String, IpNet)>,
@@ -47,8 +56,23 @@ pub struct Site {
     pub sticky_by_64: bool,
 }
 
-/// The domain of DNS names.
-pub const DNS_DOMAIN: &str = "leat.internal";
+impl Default for Site {
+    /// Nothing known of the network, and names that clients' checks of ARNs let pass.
+    fn default() -> Self {
+        Self {
+            partition: "aws".into(),
+            account: "000000000000".into(),
+            region: "on-prem-1".into(),
+            dns_domain: "leat.internal".into(),
+            without_data_plane: false,
+            subnets: Vec::new(),
+            networks: Vec::new(),
+            endpoints: Vec::new(),
+            hairpin_next_target: false,
+            sticky_by_64: false,
+        }
+    }
+}
 
 /// What a caller may ask for. Resources are named by name, id or ARN.
 #[allow(missing_docs, reason = "the fields are what their names and types say")]
@@ -58,12 +82,20 @@ pub enum Command {
     CreateLoadBalancer { request: rest::CreateLoadBalancer, id: Id },
     /// Changes what is given.
     ModifyLoadBalancer { load_balancer: String, request: rest::ModifyLoadBalancer },
+    /// All or nothing (LB-15).
+    ModifyLoadBalancerAttributes { load_balancer: String, attributes: rest::Attributes },
     /// Deletes its listeners too. Deleting one that does not exist succeeds (LB-18).
     DeleteLoadBalancer { load_balancer: String },
     /// Makes a listener.
     CreateListener { load_balancer: String, request: rest::CreateListener, id: Id },
     /// Changes what is given.
     ModifyListener { load_balancer: String, port: u16, request: rest::ModifyListener },
+    /// All or nothing.
+    ModifyListenerAttributes { load_balancer: String, port: u16, attributes: rest::Attributes },
+    /// Adds ARNs of certificates to a TLS listener's list.
+    AddListenerCertificates { load_balancer: String, port: u16, certificates: Vec<String> },
+    /// Removes them; never the default one.
+    RemoveListenerCertificates { load_balancer: String, port: u16, certificates: Vec<String> },
     /// Flows go on (S15.7).
     DeleteListener { load_balancer: String, port: u16 },
     /// Makes a target group.
@@ -78,6 +110,24 @@ pub enum Command {
     RegisterTargets { target_group: String, targets: Vec<rest::TargetSpec> },
     /// Unknown targets are passed over (TGT-14).
     DeregisterTargets { target_group: String, targets: Vec<rest::TargetSpec> },
+    /// Adds tags to resources, named by ARN, or changes their values: all or nothing.
+    AddTags { resources: Vec<String>, tags: Vec<(String, String)> },
+    /// Removes tags by key.
+    RemoveTags { resources: Vec<String>, keys: Vec<String> },
+    /// What is declared of the network.
+    Inventory(inventory::Change),
+    /// The certificate store.
+    Certificate(certificate::Change),
+    /// Who may use the API.
+    Access(access::Change),
+    /// Zonal shifts.
+    Shift(shift::Change),
+    /// Application load balancers, their listeners and rules.
+    Application(application::Change),
+    /// Classic load balancers.
+    Classic(classic::Change),
+    /// Several commands as one: all or nothing.
+    All(Vec<Command>),
     /// What health checks have changed: slot, generation, change.
     Health(Vec<(u16, u8, Change)>),
     /// Ends the delays that are over.
@@ -91,7 +141,7 @@ pub enum Command {
 }
 
 /// Names a stored record; its text is its key in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RecordKey {
     /// Epoch and selection key.
     Meta,
@@ -109,6 +159,76 @@ pub enum RecordKey {
     TargetSlots,
     /// All listener slots.
     ListenerSlots,
+    /// One of the other objects, by its id.
+    Object(Kind, String),
+}
+
+macro_rules! objects {
+    ($($(#[$doc:meta])* $kind:ident $text:literal $($field:ident).+ : $type:ty,)*) => {
+        /// What kinds of other objects are stored.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            const fn text(self) -> &'static str {
+                match self { $(Self::$kind => $text,)* }
+            }
+        }
+
+        impl Model {
+            fn object(&self, kind: Kind, id: &str) -> Option<Vec<u8>> {
+                match kind { $(Kind::$kind => json(self.$($field).+.get(id)),)* }
+            }
+
+            fn object_keys(&self) -> Vec<RecordKey> {
+                let mut keys = Vec::new();
+                $(keys.extend(self.$($field).+.keys().map(|id| RecordKey::Object(Kind::$kind, id.clone())));)*
+                keys
+            }
+
+            fn load_object(&mut self, kind: Kind, id: &str, value: &[u8]) -> Result<(), LoadError> {
+                let key = RecordKey::Object(kind, id.to_owned());
+                match kind {
+                    $(Kind::$kind => {
+                        let object: $type = read(&key, value)?;
+                        self.$($field).+.insert(id.to_owned(), object);
+                    })*
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+objects! {
+    /// A zone of the inventory.
+    Zone "zone" inventory.zones: rest::Zone,
+    /// A network of the inventory.
+    Network "network" inventory.networks: rest::NetworkSpec,
+    /// A subnet of the inventory.
+    Subnet "subnet" inventory.subnets: rest::SubnetSpec,
+    /// An instance of the inventory.
+    Instance "instance" inventory.instances: rest::InstanceSpec,
+    /// A static address of the inventory.
+    StaticAddress "static-address" inventory.static_addresses: rest::StaticAddressSpec,
+    /// A port of the inventory.
+    Port "port" inventory.ports: rest::PortSpec,
+    /// A certificate.
+    Certificate "certificate" certificates: certificate::Certificate,
+    /// A user of the API.
+    User "user" users: access::User,
+    /// A zonal shift.
+    ZonalShift "zonal-shift" shifts: shift::Shift,
+    /// An application load balancer.
+    Application "application" applications.balancers: application::Balancer,
+    /// A listener of an application load balancer.
+    ApplicationListener "application-listener" applications.listeners: application::Listener,
+    /// A rule of such a listener.
+    Rule "rule" applications.rules: application::Rule,
+    /// A Classic load balancer.
+    Classic "classic" classics: classic::Balancer,
 }
 
 impl fmt::Display for RecordKey {
@@ -122,6 +242,7 @@ impl fmt::Display for RecordKey {
             Self::Target(slot) => write!(f, "target/{slot}"),
             Self::TargetSlots => f.write_str("slots/targets"),
             Self::ListenerSlots => f.write_str("slots/listeners"),
+            Self::Object(kind, id) => write!(f, "{}/{id}", kind.text()),
         }
     }
 }
@@ -143,7 +264,11 @@ impl FromStr for RecordKey {
             ["target", slot] => Self::Target(number(slot)?),
             ["slots", "targets"] => Self::TargetSlots,
             ["slots", "listeners"] => Self::ListenerSlots,
-            _ => return Err(unknown()),
+            _ => {
+                let (kind, id) = text.split_once('/').ok_or_else(unknown)?;
+                let kind = Kind::ALL.iter().find(|known| known.text() == kind).ok_or_else(unknown)?;
+                Self::Object(*kind, id.to_owned())
+            }
         })
     }
 }
@@ -191,6 +316,12 @@ pub struct Model {
     pub(crate) by_address: BTreeMap<IpAddr, Id>,
     pub(crate) target_slots: Slots,
     pub(crate) listener_slots: Slots,
+    pub(crate) inventory: inventory::State,
+    pub(crate) certificates: BTreeMap<String, certificate::Certificate>,
+    pub(crate) users: BTreeMap<String, access::User>,
+    pub(crate) shifts: BTreeMap<String, shift::Shift>,
+    pub(crate) applications: application::State,
+    pub(crate) classics: BTreeMap<String, classic::Balancer>,
 }
 
 /// What a command has changed.
@@ -224,6 +355,12 @@ impl Model {
             by_address: BTreeMap::new(),
             target_slots: Slots::default(),
             listener_slots: Slots::default(),
+            inventory: inventory::State::default(),
+            certificates: BTreeMap::new(),
+            users: BTreeMap::new(),
+            shifts: BTreeMap::new(),
+            applications: application::State::default(),
+            classics: BTreeMap::new(),
         }
     }
 
@@ -233,19 +370,40 @@ impl Model {
     /// The request breaks a rule.
     pub fn apply(&mut self, command: Command, now: Now) -> Result<Effects, Error> {
         let mut effects = Effects::default();
-        let fx = &mut effects;
         self.meta.epoch += 1;
+        self.perform(&mut effects, command, now)?;
+        if effects.changed.is_empty() {
+            self.meta.epoch -= 1;
+        } else {
+            effects.touch(RecordKey::Meta);
+        }
+        Ok(effects)
+    }
+
+    pub(crate) fn perform(&mut self, fx: &mut Effects, command: Command, now: Now) -> Result<(), Error> {
         match command {
             Command::CreateLoadBalancer { request, id } => self.create_load_balancer(fx, request, id, now)?,
             Command::ModifyLoadBalancer { load_balancer, request } => {
                 self.modify_load_balancer(fx, &load_balancer, &request)?;
             }
-            Command::DeleteLoadBalancer { load_balancer } => self.delete_load_balancer(fx, &load_balancer),
+            Command::ModifyLoadBalancerAttributes { load_balancer, attributes } => {
+                self.modify_load_balancer_attributes(fx, &load_balancer, attributes)?;
+            }
+            Command::DeleteLoadBalancer { load_balancer } => self.delete_load_balancer(fx, &load_balancer)?,
             Command::CreateListener { load_balancer, request, id } => {
                 self.create_listener(fx, &load_balancer, request, id, now)?;
             }
             Command::ModifyListener { load_balancer, port, request } => {
                 self.modify_listener(fx, &load_balancer, port, request, now)?;
+            }
+            Command::ModifyListenerAttributes { load_balancer, port, attributes } => {
+                self.modify_listener_attributes(fx, &load_balancer, port, attributes)?;
+            }
+            Command::AddListenerCertificates { load_balancer, port, certificates } => {
+                self.add_listener_certificates(fx, &load_balancer, port, &certificates)?;
+            }
+            Command::RemoveListenerCertificates { load_balancer, port, certificates } => {
+                self.remove_listener_certificates(fx, &load_balancer, port, &certificates)?;
             }
             Command::DeleteListener { load_balancer, port } => self.delete_listener(fx, &load_balancer, port)?,
             Command::CreateTargetGroup { request, id } => self.create_target_group(fx, request, id)?,
@@ -267,13 +425,21 @@ impl Model {
             Command::Activate(ids) => self.activate(fx, &ids),
             Command::FreeTargets(slots) => self.free_targets(fx, slots),
             Command::FreeListeners(slots) => self.free_listeners(fx, slots),
+            Command::AddTags { resources, tags } => self.add_tags(fx, &resources, &tags)?,
+            Command::RemoveTags { resources, keys } => self.remove_tags(fx, &resources, &keys)?,
+            Command::Inventory(change) => self.change_inventory(fx, change, now)?,
+            Command::Certificate(change) => self.change_certificates(fx, change, now)?,
+            Command::Access(change) => self.change_access(fx, change, now)?,
+            Command::Shift(change) => self.change_shifts(fx, change, now)?,
+            Command::Application(change) => self.change_applications(fx, change, now)?,
+            Command::Classic(change) => self.change_classics(fx, change, now)?,
+            Command::All(commands) => {
+                for command in commands {
+                    self.perform(fx, command, now)?;
+                }
+            }
         }
-        if effects.changed.is_empty() {
-            self.meta.epoch -= 1;
-        } else {
-            effects.touch(RecordKey::Meta);
-        }
-        Ok(effects)
+        Ok(())
     }
 
     /// Counts the changes.
@@ -367,7 +533,7 @@ impl Model {
         let found = self.load_balancers.values().find(|lb| {
             lb.name == wanted
                 || Some(lb.id) == id
-                || wanted.starts_with("arn:") && ids::load_balancer_arn(&self.site.region, &lb.name, lb.id) == wanted
+                || wanted.starts_with("arn:") && ids::load_balancer_arn(&self.site, &lb.name, lb.id) == wanted
         });
         found.ok_or_else(|| {
             Error::new(Code::LoadBalancerNotFound, format!("there is no load balancer {}", Shown(wanted)))
@@ -383,8 +549,7 @@ impl Model {
         let found = self.target_groups.values().find(|group| {
             group.name == wanted
                 || Some(group.id) == id
-                || wanted.starts_with("arn:")
-                    && ids::target_group_arn(&self.site.region, &group.name, group.id) == wanted
+                || wanted.starts_with("arn:") && ids::target_group_arn(&self.site, &group.name, group.id) == wanted
         });
         found
             .ok_or_else(|| Error::new(Code::TargetGroupNotFound, format!("there is no target group {}", Shown(wanted))))
@@ -404,13 +569,24 @@ impl Model {
         })
     }
 
+    /// Finds a listener by its ARN.
+    ///
+    /// # Errors
+    /// [`Code::ListenerNotFound`].
+    pub fn find_listener_by_arn(&self, arn: &str) -> Result<&Listener, Error> {
+        let found = self.listeners.values().find(|listener| self.listener_arn(listener) == arn);
+        found.ok_or_else(|| Error::new(Code::ListenerNotFound, format!("there is no listener {}", Shown(arn))))
+    }
+
+    /// A listener's ARN.
+    pub fn listener_arn(&self, listener: &Listener) -> String {
+        let lb = self.load_balancers.get(&listener.load_balancer).map_or("", |lb| lb.name.as_str());
+        ids::listener_arn(&self.site, lb, listener.load_balancer, listener.id)
+    }
+
     /// A record as it is to be stored; `None`: it is to be removed.
-    pub fn record(&self, key: RecordKey) -> Option<Vec<u8>> {
-        fn json<T: Serialize>(value: Option<&T>) -> Option<Vec<u8>> {
-            // These types have string keys only and no fallible serializers.
-            value.map(|value| serde_json::to_vec(value).expect("records are JSON"))
-        }
-        match key {
+    pub fn record(&self, key: &RecordKey) -> Option<Vec<u8>> {
+        match *key {
             RecordKey::Meta => json(Some(&self.meta)),
             RecordKey::LoadBalancer(id) => json(self.load_balancers.get(&id)),
             RecordKey::Listener(lb, port) => json(self.listeners.get(&(lb, port))),
@@ -419,6 +595,7 @@ impl Model {
             RecordKey::Target(slot) => json(self.targets.get(&slot)),
             RecordKey::TargetSlots => json(Some(&self.target_slots)),
             RecordKey::ListenerSlots => json(Some(&self.listener_slots)),
+            RecordKey::Object(kind, ref id) => self.object(kind, id),
         }
     }
 
@@ -430,6 +607,7 @@ impl Model {
         keys.extend(self.retired_listeners.keys().map(|slot| RecordKey::RetiredListener(*slot)));
         keys.extend(self.target_groups.keys().map(|id| RecordKey::TargetGroup(*id)));
         keys.extend(self.targets.keys().map(|slot| RecordKey::Target(*slot)));
+        keys.extend(self.object_keys());
         keys
     }
 
@@ -448,14 +626,15 @@ impl Model {
         for (text, value) in records {
             let key: RecordKey = text.parse()?;
             match key {
-                RecordKey::Meta => model.meta = read(key, &value)?,
-                RecordKey::LoadBalancer(id) => drop(model.load_balancers.insert(id, read(key, &value)?)),
-                RecordKey::Listener(lb, port) => drop(model.listeners.insert((lb, port), read(key, &value)?)),
-                RecordKey::RetiredListener(slot) => drop(model.retired_listeners.insert(slot, read(key, &value)?)),
-                RecordKey::TargetGroup(id) => drop(model.target_groups.insert(id, read(key, &value)?)),
-                RecordKey::Target(slot) => drop(model.targets.insert(slot, read(key, &value)?)),
-                RecordKey::TargetSlots => model.target_slots = read(key, &value)?,
-                RecordKey::ListenerSlots => model.listener_slots = read(key, &value)?,
+                RecordKey::Object(kind, id) => model.load_object(kind, &id, &value)?,
+                RecordKey::Meta => model.meta = read(&key, &value)?,
+                RecordKey::LoadBalancer(id) => drop(model.load_balancers.insert(id, read(&key, &value)?)),
+                RecordKey::Listener(lb, port) => drop(model.listeners.insert((lb, port), read(&key, &value)?)),
+                RecordKey::RetiredListener(slot) => drop(model.retired_listeners.insert(slot, read(&key, &value)?)),
+                RecordKey::TargetGroup(id) => drop(model.target_groups.insert(id, read(&key, &value)?)),
+                RecordKey::Target(slot) => drop(model.targets.insert(slot, read(&key, &value)?)),
+                RecordKey::TargetSlots => model.target_slots = read(&key, &value)?,
+                RecordKey::ListenerSlots => model.listener_slots = read(&key, &value)?,
             }
         }
         for target in model.targets.values_mut() {
@@ -517,6 +696,11 @@ impl Model {
 /// The longest deregistration delay.
 const DELAY_MAX_MS: u64 = 3_600_000;
 
-fn read<T: DeserializeOwned>(key: RecordKey, value: &[u8]) -> Result<T, LoadError> {
-    serde_json::from_slice(value).map_err(|error| LoadError::Unreadable { key, why: error.to_string() })
+fn read<T: DeserializeOwned>(key: &RecordKey, value: &[u8]) -> Result<T, LoadError> {
+    serde_json::from_slice(value).map_err(|error| LoadError::Unreadable { key: key.clone(), why: error.to_string() })
+}
+
+fn json<T: Serialize>(value: Option<&T>) -> Option<Vec<u8>> {
+    // These types have string keys only and no fallible serializers.
+    value.map(|value| serde_json::to_vec(value).expect("records are JSON"))
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::attributes;
 use crate::health::{Cause, Health, Thresholds};
 use crate::ids::Id;
-use crate::rest::{self, Attributes, IpAddressType, Protocol, Scheme, TargetAddressType, TargetType};
+use crate::rest::{self, Attributes, IpAddressType, Labels, Protocol, Scheme, Tags, TargetAddressType, TargetType};
 
 /// A load balancer with its nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,18 @@ pub struct LoadBalancer {
     pub nodes: Vec<Node>,
     /// Whether the data plane has ever worked with it.
     pub active: bool,
+    /// The network of the inventory that its subnets are in; none where nodes were given by addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Attributes that were set.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// The Classic load balancer that it carries the traffic of; it is not shown as one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classic: Option<String>,
 }
 
 /// A load balancer's presence in a zone. Its addresses never change (ZN-07), but that IPv6 may come and go.
@@ -40,25 +52,46 @@ pub struct Node {
     /// Its IPv6 address; every node of a dualstack load balancer has one, and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_address: Option<Ipv6Addr>,
+    /// Its subnet in the inventory; none where it was given by its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// What IPv4 clients connect to, if not to `address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_address: Option<StaticAddress>,
     /// Further sources of full NAT, IPv6 ones only with an IPv6 address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secondary_addresses: Vec<IpAddr>,
 }
 
+/// A static address in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StaticAddress {
+    /// Its id in the inventory.
+    pub allocation_id: String,
+    /// The address.
+    pub address: Ipv4Addr,
+}
+
 impl Node {
     /// What clients connect to: IPv4 first.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
-        std::iter::once(self.address.into()).chain(self.ipv6_address.map(IpAddr::from))
+        let ipv4 = self.static_address.as_ref().map_or(self.address, |it| it.address);
+        std::iter::once(ipv4.into()).chain(self.ipv6_address.map(IpAddr::from))
     }
 
     /// All addresses.
     pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.addresses().chain(self.secondary_addresses.iter().copied())
+        let private = self.static_address.is_some().then_some(self.address.into());
+        self.addresses().chain(private).chain(self.secondary_addresses.iter().copied())
     }
 
-    /// Where full NAT and health checks towards targets of a kind come from: the node's own address first (S9.7).
+    /// Where full NAT and health checks towards targets of a kind come from: the node's own address first (S9.7). Never a static
+    /// address: that is for clients.
     pub fn sources(&self, kind: TargetAddressType) -> impl Iterator<Item = IpAddr> {
-        self.all_addresses().filter(move |address| address.is_ipv6() == (kind == TargetAddressType::Ipv6))
+        let own = std::iter::once(self.address.into()).chain(self.ipv6_address.map(IpAddr::from));
+        let all = own.chain(self.secondary_addresses.iter().copied());
+        all.filter(move |address: &IpAddr| address.is_ipv6() == (kind == TargetAddressType::Ipv6))
     }
 }
 
@@ -78,6 +111,21 @@ pub struct Listener {
     pub target_group: Id,
     /// Its numbers in the data plane: one for each of TCP and UDP on each address of the nodes.
     pub slots: Vec<ListenerSlot>,
+    /// ARNs of certificates, the default one first; none but for TLS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
+    /// Security policy, of TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssl_policy: Option<String>,
+    /// ALPN policy, of TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn_policy: Option<String>,
+    /// Attributes that were set.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
 }
 
 /// A listener's number in the data plane.
@@ -128,6 +176,21 @@ pub struct TargetGroup {
     pub health_check: rest::HealthCheck,
     /// Attributes that were set.
     pub attributes: Attributes,
+    /// The network of the inventory that its targets are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// As given; without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
+    /// Labels of the instances that are registered by themselves; empty: none are.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub selector: Labels,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// The Classic load balancer that it carries the traffic of; it is not shown as one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classic: Option<String>,
 }
 
 impl TargetGroup {
@@ -234,6 +297,12 @@ pub struct Target {
     pub address: IpAddr,
     /// Port.
     pub port: u16,
+    /// What it was registered by, if not by its address: an instance's id, an application load balancer's ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The zone it was registered with, or `all`; none: the zone of its subnet counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Number in the data plane.
     pub slot: u16,
     /// Generation of the slot.

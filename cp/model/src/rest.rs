@@ -10,19 +10,30 @@ use std::net::IpAddr;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 
+mod access;
+mod application;
+mod certificate;
+mod inventory;
 mod observe;
+mod shift;
+pub use access::*;
+pub use application::*;
+pub use certificate::*;
+pub use inventory::*;
 pub use observe::*;
+pub use shift::*;
 
 /// The body of every answer that is not a success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// What went wrong.
     pub error: ErrorDetail,
 }
 
 /// What went wrong with a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorDetail {
     /// For programs: AWS's code where there is one, such as `ValidationError`.
     pub code: String,
@@ -34,9 +45,10 @@ pub struct ErrorDetail {
 }
 
 /// A listener's or target group's protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub enum Protocol {
     /// TCP.
+    #[default]
     #[serde(rename = "TCP")]
     Tcp,
     /// UDP.
@@ -45,15 +57,30 @@ pub enum Protocol {
     /// Both on one port.
     #[serde(rename = "TCP_UDP")]
     TcpUdp,
+    /// TLS. Kept and shown; it has no data plane yet.
+    #[serde(rename = "TLS")]
+    Tls,
+    /// HTTP, of application load balancers only.
+    #[serde(rename = "HTTP")]
+    Http,
+    /// HTTPS, of application load balancers only.
+    #[serde(rename = "HTTPS")]
+    Https,
 }
 
 impl Protocol {
+    /// Those of network load balancers.
+    pub const NETWORK: [Self; 4] = [Self::Tcp, Self::Tls, Self::Udp, Self::TcpUdp];
+
     /// The name in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
             Self::TcpUdp => "TCP_UDP",
+            Self::Tls => "TLS",
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
         }
     }
 
@@ -64,7 +91,17 @@ impl Protocol {
 
     /// Whether UDP is part of it.
     pub const fn has_udp(self) -> bool {
-        !matches!(self, Self::Tcp)
+        matches!(self, Self::Udp | Self::TcpUdp)
+    }
+
+    /// Whether packets of it are forwarded. What is not is kept as an object only.
+    pub const fn has_data_plane(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::TcpUdp)
+    }
+
+    /// Whether it belongs to application load balancers.
+    pub const fn is_application(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
     }
 }
 
@@ -75,7 +112,7 @@ impl fmt::Display for Protocol {
 }
 
 /// Who a load balancer is for (LB-05). It cannot be changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Scheme {
     /// Any clients.
     #[default]
@@ -87,7 +124,7 @@ pub enum Scheme {
 }
 
 /// Which addresses a load balancer's clients use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IpAddressType {
     /// IPv4 only.
@@ -98,7 +135,7 @@ pub enum IpAddressType {
 }
 
 /// Which addresses a group's targets have (IPT-09). It cannot be changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetAddressType {
     /// IPv4.
@@ -108,22 +145,54 @@ pub enum TargetAddressType {
     Ipv6,
 }
 
-/// How targets are named.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How targets are named (TG-03). It cannot be changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum TargetType {
     /// By address.
     #[default]
-    #[serde(rename = "ip")]
     Ip,
+    /// By the id of an instance of the inventory.
+    Instance,
+    /// By the ARN of an application load balancer.
+    Alb,
+}
+
+impl TargetType {
+    /// The name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Instance => "instance",
+            Self::Alb => "alb",
+        }
+    }
 }
 
 /// How targets are checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum HealthCheckProtocol {
     /// A TCP handshake.
     #[default]
     #[serde(rename = "TCP")]
     Tcp,
+    /// A request whose answer has a wanted status.
+    #[serde(rename = "HTTP")]
+    Http,
+    /// The same in TLS, whose certificate is not checked.
+    #[serde(rename = "HTTPS")]
+    Https,
+}
+
+impl HealthCheckProtocol {
+    /// The name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+        }
+    }
 }
 
 /// The port that health checks go to: `"traffic-port"` or a number.
@@ -137,6 +206,17 @@ pub enum HealthCheckPort {
 }
 
 const TRAFFIC_PORT: &str = "traffic-port";
+
+impl utoipa::PartialSchema for HealthCheckPort {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+        let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([TRAFFIC_PORT]));
+        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(65535));
+        OneOfBuilder::new().item(word).item(number).into()
+    }
+}
+
+impl ToSchema for HealthCheckPort {}
 
 impl Serialize for HealthCheckPort {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -178,7 +258,7 @@ impl<'de> Deserialize<'de> for HealthCheckPort {
 }
 
 /// `POST /v1/load-balancers`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateLoadBalancer {
     /// 1–32 letters, digits and hyphens; unique (LB-04).
@@ -189,12 +269,57 @@ pub struct CreateLoadBalancer {
     /// `ipv4` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_address_type: Option<IpAddressType>,
-    /// One per zone, one at the least.
+    /// `network` unless given.
+    #[serde(default, rename = "type")]
+    pub kind: LoadBalancerType,
+    /// One per zone, where addresses are given rather than subnets of the inventory. Exactly one of `nodes`, `subnets` and
+    /// `subnetMappings` is given (LB-19).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeSpec>,
+    /// Ids of subnets, one for each zone: addresses are chosen in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<String>,
+    /// The same with addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnet_mappings: Vec<SubnetMapping>,
+    /// Attributes that shall differ from their defaults.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: Attributes,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: Tags,
+}
+
+/// What kind of load balancer it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadBalancerType {
+    /// Packets of TCP and UDP.
+    #[default]
+    Network,
+    /// A proxy of requests that stands elsewhere: kept as an object, so that it can be a target.
+    Application,
+}
+
+/// A subnet of a load balancer, and the addresses of its node there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubnetMapping {
+    /// Id of the subnet in the inventory.
+    pub subnet: String,
+    /// Id of a static address of the inventory: what clients connect to, instead of an address of the subnet (ZN-05).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation_id: Option<String>,
+    /// IPv4 address of the subnet, of internal load balancers; a free one is chosen unless given (ZN-06).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_ipv4_address: Option<String>,
+    /// IPv6 address of the subnet, of dualstack load balancers; a free one is chosen unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<String>,
 }
 
 /// `PATCH /v1/load-balancers/{lb}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModifyLoadBalancer {
     /// New address type. `ipv4` forgets the IPv6 addresses.
@@ -203,10 +328,16 @@ pub struct ModifyLoadBalancer {
     /// Nodes to change, and nodes of further zones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeChange>,
+    /// Ids of all subnets, those that it has among them (ZN-03).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<String>,
+    /// The same with addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnet_mappings: Vec<SubnetMapping>,
 }
 
 /// The presence of a load balancer in a zone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSpec {
     /// The zone's name: 1–32 letters, digits and hyphens.
@@ -222,7 +353,7 @@ pub struct NodeSpec {
 }
 
 /// What shall change of a node, or a node of another zone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeChange {
     /// The zone.
@@ -239,7 +370,7 @@ pub struct NodeChange {
 }
 
 /// A load balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadBalancer {
     /// Its ARN (LB-06).
@@ -248,9 +379,9 @@ pub struct LoadBalancer {
     pub id: String,
     /// Name.
     pub name: String,
-    /// Always `network`.
+    /// Its kind.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: LoadBalancerType,
     /// Scheme.
     pub scheme: Scheme,
     /// State.
@@ -261,32 +392,60 @@ pub struct LoadBalancer {
     pub dns_name: String,
     /// Which addresses clients use.
     pub ip_address_type: IpAddressType,
+    /// Id of the network that its subnets are in; none where nodes were given by addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Constant: the id of the zone that its DNS name is in.
+    #[serde(default)]
+    pub canonical_hosted_zone_id: String,
     /// One per node.
     pub availability_zones: Vec<AvailabilityZone>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// The state of a load balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LoadBalancerState {
     /// `provisioning` until the data plane has it for the first time, then `active` (LB-01).
     pub code: String,
+    /// What there is to know besides, such as that no data plane serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A zone of a load balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AvailabilityZone {
     /// The zone's name.
     pub zone_name: String,
+    /// Id of the subnet; none where the node was given by its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// Id of the static address that clients connect to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation_id: Option<String>,
+    /// The node's own IPv4 address: where full NAT and health checks come from (ZN-15).
+    #[serde(default = "unspecified")]
+    #[schema(value_type = String)]
+    pub private_ipv4_address: std::net::Ipv4Addr,
     /// What clients connect to: the node's IPv4 address, then its IPv6 address.
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
     /// Further sources of full NAT.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub secondary_addresses: Vec<IpAddr>,
 }
 
+fn unspecified() -> std::net::Ipv4Addr {
+    std::net::Ipv4Addr::UNSPECIFIED
+}
+
 /// `GET /v1/load-balancers`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadBalancers {
     /// All of them, by name.
@@ -294,7 +453,7 @@ pub struct LoadBalancers {
 }
 
 /// `POST /v1/load-balancers/{lb}/listeners`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateListener {
     /// Protocol.
@@ -303,10 +462,22 @@ pub struct CreateListener {
     pub port: i64,
     /// Name, id or ARN of the target group.
     pub target_group: String,
+    /// ARN of the default certificate, of TLS listeners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// Security policy, of TLS listeners; `ELBSecurityPolicy-2016-08` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssl_policy: Option<String>,
+    /// ALPN policy, of TLS listeners; `None` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn_policy: Option<String>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: Tags,
 }
 
 /// `PATCH /v1/load-balancers/{lb}/listeners/{port}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModifyListener {
     /// New protocol.
@@ -318,10 +489,19 @@ pub struct ModifyListener {
     /// New target group. Open flows stay with the old one (LSN-11).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_group: Option<String>,
+    /// New default certificate; needed when the protocol becomes TLS (LSN-10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// New security policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssl_policy: Option<String>,
+    /// New ALPN policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn_policy: Option<String>,
 }
 
 /// A listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
     /// Its ARN (LB-07).
@@ -338,10 +518,25 @@ pub struct Listener {
     pub target_group: String,
     /// ARN of the target group.
     pub target_group_arn: String,
+    /// ARNs of certificates, the default one first; none but for TLS listeners.
+    #[serde(default)]
+    pub certificates: Vec<String>,
+    /// Security policy, of TLS listeners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssl_policy: Option<String>,
+    /// ALPN policy, of TLS listeners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn_policy: Option<String>,
+    /// All attributes.
+    #[serde(default)]
+    pub attributes: Attributes,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// `GET /v1/load-balancers/{lb}/listeners`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Listeners {
     /// All of them, by port.
@@ -351,8 +546,22 @@ pub struct Listeners {
 /// Attributes by key; values are strings, as in AWS's API.
 pub type Attributes = BTreeMap<String, String>;
 
+/// Tags by key (TAG).
+pub type Tags = BTreeMap<String, String>;
+
+/// Labels of instances by key.
+pub type Labels = BTreeMap<String, String>;
+
+/// `GET` and `PUT` of `…/tags`: all tags of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TagsBody {
+    /// Tags by key.
+    pub tags: Tags,
+}
+
 /// `POST /v1/target-groups`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateTargetGroup {
     /// 1–32 letters, digits and hyphens; unique (TG-02).
@@ -370,13 +579,26 @@ pub struct CreateTargetGroup {
     /// Health checks; what is absent takes its default.
     #[serde(default)]
     pub health_check: ModifyHealthCheck,
+    /// Id of the network of the inventory that its targets are in (AWS's VPC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Kept and shown; without effect on packets (TG-15).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
+    /// Instances of the inventory that have all these labels are registered by themselves, and deregistered when they lose one
+    /// (TGT-11). None: targets are registered by hand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selector: Labels,
     /// Attributes that shall differ from their defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: Attributes,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: Tags,
 }
 
 /// Settings of health checks to be set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModifyHealthCheck {
     /// Default `TCP`.
@@ -397,10 +619,16 @@ pub struct ModifyHealthCheck {
     /// 2–10, default 2 (HC-07).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unhealthy_threshold_count: Option<i64>,
+    /// Where requests go, of HTTP and HTTPS; default `/`, at most 1024 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Statuses that pass, of HTTP and HTTPS: numbers and ranges such as `200-299,302`; default `200-399`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matcher: Option<String>,
 }
 
 /// Settings of health checks as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheck {
     /// Protocol.
@@ -415,18 +643,28 @@ pub struct HealthCheck {
     pub healthy_threshold_count: u32,
     /// Failed checks in a row that make a target unhealthy.
     pub unhealthy_threshold_count: u32,
+    /// Where requests go, of HTTP and HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Statuses that pass, of HTTP and HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matcher: Option<String>,
 }
 
 /// `PATCH /v1/target-groups/{tg}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModifyTargetGroup {
     /// What shall change of the health checks.
+    #[serde(default)]
     pub health_check: ModifyHealthCheck,
+    /// New labels; none: no instances are registered by themselves any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<Labels>,
 }
 
 /// A target group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetGroup {
     /// Its ARN (LB-07).
@@ -447,12 +685,24 @@ pub struct TargetGroup {
     pub health_check: HealthCheck,
     /// All attributes.
     pub attributes: Attributes,
+    /// Id of the network that its targets are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// As given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
+    /// Labels of the instances that are registered by themselves.
+    #[serde(default)]
+    pub selector: Labels,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
     /// ARNs of the load balancers whose listeners forward to it: none or one.
     pub load_balancer_arns: Vec<String>,
 }
 
 /// `GET /v1/target-groups`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetGroups {
     /// All of them, by name.
@@ -460,7 +710,7 @@ pub struct TargetGroups {
 }
 
 /// `PATCH /v1/target-groups/{tg}/attributes`, and the answer to it and to the `GET`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AttributesBody {
     /// Request: what shall change, all or nothing. Answer: all of them.
@@ -468,7 +718,7 @@ pub struct AttributesBody {
 }
 
 /// `POST /v1/target-groups/{tg}/targets` and `…/targets/deregister`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetsRequest {
     /// 1–1000 targets.
@@ -476,18 +726,21 @@ pub struct TargetsRequest {
 }
 
 /// Names a target of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetSpec {
-    /// Its address, IPv4 or IPv6 as the group says.
+    /// As the group's target type says: an address, the id of an instance, or the ARN of an application load balancer.
     pub id: String,
     /// 1–65535; the group's port unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i64>,
+    /// Zone of an address outside the group's network, or `all` (TGT-07).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// The query of calls that change targets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WaitQuery {
     /// Wait so many seconds, 0–300, until every lcore works with the change; 50 ms unless given.
@@ -496,7 +749,7 @@ pub struct WaitQuery {
 }
 
 /// The query of `GET /v1/target-groups/{tg}/targets`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetsQuery {
     /// Only this one, `address` (with the group's port) or `address:port`, registered or not (TGT-17). IPv6: `[address]:port`.
@@ -505,7 +758,7 @@ pub struct TargetsQuery {
 }
 
 /// The answer to changes of targets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
     /// Whether every lcore works with the change. If not (202), it is stored and follows.
     pub applied: bool,
@@ -515,17 +768,21 @@ pub struct Applied {
 }
 
 /// `GET /v1/target-groups/{tg}/targets`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Targets {
     /// By address and port.
     pub targets: Vec<Target>,
 }
 
 /// A target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Target {
-    /// Its address.
+    /// What it was registered by.
     pub id: String,
+    /// Its address; none of an application load balancer without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
     /// Port.
     pub port: u16,
     /// The zone whose node uses it, `all` for those of several zones; empty while the group is not in use.
@@ -537,7 +794,7 @@ pub struct Target {
 }
 
 /// The states of targets (HC-13).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetState {
     /// Not checked yet.
@@ -568,7 +825,7 @@ impl fmt::Display for TargetState {
 }
 
 /// A target's health and why it is so (HC-14).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TargetHealth {
     /// State.
     pub state: TargetState,
@@ -581,7 +838,7 @@ pub struct TargetHealth {
 }
 
 /// A target's flows. Both are 0 while no data plane is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TargetFlows {
     /// Open now.
     pub active: u64,
@@ -590,7 +847,7 @@ pub struct TargetFlows {
 }
 
 /// `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Version of leat-cp.
@@ -609,7 +866,7 @@ pub struct Status {
 }
 
 /// The data plane as seen through the shared segment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DataPlaneStatus {
     /// Whether a living leat-dp uses the segment. If not, the rest says what it was like last.
@@ -627,7 +884,7 @@ pub struct DataPlaneStatus {
 }
 
 /// An lcore.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LcoreStatus {
     /// Number, from 0.
@@ -641,7 +898,7 @@ pub struct LcoreStatus {
 }
 
 /// A port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortStatus {
     /// Name.
     pub name: String,

@@ -47,6 +47,8 @@ impl Model {
                 group,
                 address,
                 port,
+                name: None,
+                zone: None,
                 slot,
                 generation,
                 registration: Registration::Registered,

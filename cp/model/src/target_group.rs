@@ -32,6 +32,11 @@ impl Model {
             ip_address_type: request.ip_address_type,
             health_check,
             attributes: request.attributes,
+            network: request.network,
+            protocol_version: request.protocol_version,
+            selector: request.selector,
+            tags: request.tags,
+            classic: None,
         };
         if let Some(old) = self.target_groups.values().find(|old| old.name == group.name) {
             if same_settings(old, &group) {
@@ -117,8 +122,8 @@ impl Model {
 /// Whether two groups were asked for in the same way; defaults and values that say the same are the same.
 fn same_settings(a: &TargetGroup, b: &TargetGroup) -> bool {
     let attributes = |group: &TargetGroup| attributes::all(&group.attributes, group.protocol, group.target_type);
-    (a.protocol, a.port, a.target_type, a.ip_address_type, a.health_check)
-        == (b.protocol, b.port, b.target_type, b.ip_address_type, b.health_check)
+    (a.protocol, a.port, a.target_type, a.ip_address_type, &a.health_check)
+        == (b.protocol, b.port, b.target_type, b.ip_address_type, &b.health_check)
         && attributes(a) == attributes(b)
 }
 
@@ -158,5 +163,7 @@ fn merged(change: &ModifyHealthCheck, old: Option<&HealthCheck>) -> Result<Healt
         timeout_seconds,
         healthy_threshold_count: healthy.or(old.map(|old| old.healthy_threshold_count)).unwrap_or(5),
         unhealthy_threshold_count: unhealthy.or(old.map(|old| old.unhealthy_threshold_count)).unwrap_or(2),
+        path: change.path.clone().or(old.and_then(|old| old.path.clone())),
+        matcher: change.matcher.clone().or(old.and_then(|old| old.matcher.clone())),
     })
 }

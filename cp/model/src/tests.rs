@@ -52,7 +52,7 @@ impl Bench {
         let effects = next.apply(command, self.now)?;
         assert_eq!(next.check_references(), Ok(()));
         for key in self.model.record_keys().into_iter().chain(next.record_keys()) {
-            let unchanged = self.model.record(key) == next.record(key);
+            let unchanged = self.model.record(&key) == next.record(&key);
             assert!(unchanged || effects.changed.contains(&key), "{key} was changed in silence");
         }
         assert_eq!(next.epoch(), self.model.epoch() + u64::from(!effects.changed.is_empty()));
@@ -93,6 +93,7 @@ impl Bench {
             ip_address_type: rest::TargetAddressType::Ipv4,
             health_check: rest::ModifyHealthCheck::default(),
             attributes: Attributes::new(),
+            ..Default::default()
         };
         Command::CreateTargetGroup { request, id: self.id() }
     }
@@ -107,7 +108,7 @@ impl Bench {
     }
 
     fn listener(&mut self, lb: &str, protocol: Protocol, port: i64, group: &str) -> Command {
-        let request = rest::CreateListener { protocol, port, target_group: group.into() };
+        let request = rest::CreateListener { protocol, port, target_group: group.into(), ..Default::default() };
         Command::CreateListener { load_balancer: lb.into(), request, id: self.id() }
     }
 
@@ -164,11 +165,11 @@ fn node(zone: &str, address: &str, ipv6_address: Option<&str>) -> rest::NodeSpec
 }
 
 fn load_balancer(name: &str, nodes: Vec<rest::NodeSpec>) -> rest::CreateLoadBalancer {
-    rest::CreateLoadBalancer { name: name.into(), scheme: None, ip_address_type: None, nodes }
+    rest::CreateLoadBalancer { name: name.into(), scheme: None, ip_address_type: None, nodes, ..Default::default() }
 }
 
 fn specs(targets: &[&str]) -> Vec<TargetSpec> {
-    targets.iter().map(|id| TargetSpec { id: (*id).into(), port: None }).collect()
+    targets.iter().map(|id| TargetSpec { id: (*id).into(), port: None, zone: None }).collect()
 }
 
 fn register(group: &str, targets: &[&str]) -> Command {

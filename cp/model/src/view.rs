@@ -6,12 +6,18 @@ use time::format_description::well_known::Rfc3339;
 use crate::attributes;
 use crate::health::Health;
 use crate::ids;
-use crate::model::{DNS_DOMAIN, Model, Now};
+use crate::model::{Model, Now};
 use crate::resource::{Listener, LoadBalancer, Node, Registration, Target, TargetGroup};
 use crate::rest::{self, TargetHealth, TargetState};
 
 /// For so long a new target is being registered (its first check comes within it, HC-33); then its first checks run.
 const REGISTRATION_MS: u64 = 1000;
+
+/// What load balancers and targets say when nothing is forwarded.
+pub const NO_DATA_PLANE: &str = "leat-cp runs without a data plane: nothing is forwarded, no target is checked";
+
+/// The zone that DNS names of load balancers are in, as clients' APIs call it. One server answers for all of them.
+pub const HOSTED_ZONE_ID: &str = "ZLEAT000000000";
 
 /// A shorter deregistration delay is warned of.
 const DELAY_ADVISED_MS: u64 = 120_000;
@@ -25,16 +31,22 @@ impl Model {
     /// A load balancer.
     pub fn show_load_balancer(&self, lb: &LoadBalancer) -> rest::LoadBalancer {
         rest::LoadBalancer {
-            arn: ids::load_balancer_arn(&self.site.region, &lb.name, lb.id),
+            arn: ids::load_balancer_arn(&self.site, &lb.name, lb.id),
             id: lb.id.to_string(),
             name: lb.name.clone(),
-            kind: "network".into(),
+            kind: rest::LoadBalancerType::Network,
             scheme: lb.scheme,
-            state: rest::LoadBalancerState { code: if lb.active { "active" } else { "provisioning" }.into() },
+            state: rest::LoadBalancerState {
+                code: if lb.active { "active" } else { "provisioning" }.into(),
+                reason: self.site.without_data_plane.then(|| NO_DATA_PLANE.into()),
+            },
             created_time: rfc3339(lb.created_ms),
-            dns_name: format!("{}-{}.elb.{}.{DNS_DOMAIN}", lb.name, lb.id, self.site.region),
+            dns_name: format!("{}-{}.elb.{}.{}", lb.name, lb.id, self.site.region, self.site.dns_domain),
             ip_address_type: lb.ip_address_type,
+            network: lb.network.clone(),
+            canonical_hosted_zone_id: HOSTED_ZONE_ID.into(),
             availability_zones: lb.nodes.iter().map(show_node).collect(),
+            tags: lb.tags.clone(),
         }
     }
 
@@ -51,15 +63,20 @@ impl Model {
         let group = self.target_groups.get(&listener.target_group);
         // Both exist: `check_references` proves it for what is loaded, and the rules keep it so.
         let (lb_name, group_name) = (lb.map_or("", |lb| &lb.name), group.map_or("", |group| &group.name));
-        let region = &self.site.region;
+        let site = &self.site;
         rest::Listener {
-            arn: ids::listener_arn(region, lb_name, listener.load_balancer, listener.id),
+            arn: ids::listener_arn(site, lb_name, listener.load_balancer, listener.id),
             id: listener.id.to_string(),
-            load_balancer_arn: ids::load_balancer_arn(region, lb_name, listener.load_balancer),
+            load_balancer_arn: ids::load_balancer_arn(site, lb_name, listener.load_balancer),
             protocol: listener.protocol,
             port: listener.port,
             target_group: group_name.into(),
-            target_group_arn: ids::target_group_arn(region, group_name, listener.target_group),
+            target_group_arn: ids::target_group_arn(site, group_name, listener.target_group),
+            certificates: listener.certificates.clone(),
+            ssl_policy: listener.ssl_policy.clone(),
+            alpn_policy: listener.alpn_policy.clone(),
+            attributes: listener.attributes.clone(),
+            tags: listener.tags.clone(),
         }
     }
 
@@ -67,17 +84,21 @@ impl Model {
     pub fn show_target_group(&self, group: &TargetGroup) -> rest::TargetGroup {
         let user = self.user_of(group.id).and_then(|user| self.load_balancers.get(&user));
         rest::TargetGroup {
-            arn: ids::target_group_arn(&self.site.region, &group.name, group.id),
+            arn: ids::target_group_arn(&self.site, &group.name, group.id),
             id: group.id.to_string(),
             name: group.name.clone(),
             protocol: group.protocol,
             port: group.port,
             target_type: group.target_type,
             ip_address_type: group.ip_address_type,
-            health_check: group.health_check,
+            health_check: group.health_check.clone(),
             attributes: attributes::all(&group.attributes, group.protocol, group.target_type),
+            network: group.network.clone(),
+            protocol_version: group.protocol_version.clone(),
+            selector: group.selector.clone(),
+            tags: group.tags.clone(),
             load_balancer_arns: user
-                .map(|lb| ids::load_balancer_arn(&self.site.region, &lb.name, lb.id))
+                .map(|lb| ids::load_balancer_arn(&self.site, &lb.name, lb.id))
                 .into_iter()
                 .collect(),
         }
@@ -187,6 +208,9 @@ fn delay_warning(group: &TargetGroup) -> Option<String> {
 fn show_node(node: &Node) -> rest::AvailabilityZone {
     rest::AvailabilityZone {
         zone_name: node.zone.clone(),
+        subnet: node.subnet.clone(),
+        allocation_id: node.static_address.as_ref().map(|it| it.allocation_id.clone()),
+        private_ipv4_address: node.address,
         addresses: node.addresses().collect(),
         secondary_addresses: node.secondary_addresses.clone(),
     }

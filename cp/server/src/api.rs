@@ -2,10 +2,12 @@
 //!
 //! Calls that change something check, store and publish before they answer, and wait at most [`APPLY_PATIENCE`] for the lcores.
 
+mod aws;
 mod balancers;
 mod body;
 mod groups;
 mod observe;
+pub mod routes;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,7 @@ pub struct App {
 pub fn router(app: App) -> Router {
     let groups = "/v1/target-groups";
     Router::new()
+        .route("/", post(aws::call))
         .route("/v1/status", get(observe::status))
         .route("/v1/load-balancers", get(balancers::list).post(balancers::create))
         .route("/v1/load-balancers/{lb}", get(balancers::show).patch(balancers::modify).delete(balancers::delete))

@@ -1,6 +1,7 @@
 //! The control plane process, `leat-cp`. Where what is: `state.rs` says who owns what, `api.rs` lists the calls.
 #![forbid(unsafe_code)]
 
+mod access;
 mod api;
 mod compile;
 mod events;

@@ -54,9 +54,25 @@ pub struct Options {
     #[arg(long, value_name = "BITS", default_value_t = 128, value_parser = sticky_prefix)]
     pub sticky_ipv6_prefix: u8,
 
-    /// Region in ARNs and DNS names: 1 to 32 small letters, digits and hyphens
-    #[arg(long, value_name = "NAME", default_value = "local", value_parser = region)]
+    /// Region in ARNs and DNS names: 1 to 32 small letters, digits and hyphens. Terraform wants the form of `on-prem-1`
+    #[arg(long, value_name = "NAME", default_value = "on-prem-1", value_parser = region)]
     pub region: String,
+
+    /// Account in ARNs: 12 digits
+    #[arg(long, value_name = "DIGITS", default_value = "000000000000", value_parser = account)]
+    pub account: String,
+
+    /// Partition in ARNs; clients' checks of ARNs want one that begins with `aws`
+    #[arg(long, value_name = "NAME", default_value = "aws", value_parser = region)]
+    pub partition: String,
+
+    /// Domain of load balancers' DNS names: NAME-ID.elb.REGION.DOMAIN
+    #[arg(long, value_name = "DOMAIN", default_value = "leat.internal", value_parser = dns_domain)]
+    pub dns_domain: String,
+
+    /// Serve the API only: nothing is forwarded and no target is checked, which every answer about one says
+    #[arg(long)]
+    pub without_data_plane: bool,
 
     /// What the names of the ports' TAP twins begin with, the same as leat-dp's --tap-prefix
     #[arg(long, value_name = "TEXT", default_value = "leat-")]
@@ -130,6 +146,26 @@ fn sticky_prefix(text: &str) -> Result<u8, String> {
     }
 }
 
+fn account(text: &str) -> Result<String, String> {
+    if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an account has 12 digits, such as 123456789012".into())
+    }
+}
+
+fn dns_domain(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&label.len()) && label.bytes().all(good) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if text.len() <= 128 && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err("write it like lb.example.internal, in small letters, digits, hyphens and dots, 128 at the most".into())
+    }
+}
+
 fn region(text: &str) -> Result<String, String> {
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if (1..=32).contains(&text.len()) && text.bytes().all(good) {
@@ -146,7 +182,11 @@ impl Options {
         let subnet = |(name, prefix): &(String, Prefix)| Some((name.clone(), net(prefix)?));
         let behind = self.routes.iter().map(|(_, route)| &route.to).filter(|to| to.length > 0);
         Site {
+            partition: self.partition.clone(),
+            account: self.account.clone(),
             region: self.region.clone(),
+            dns_domain: self.dns_domain.clone(),
+            without_data_plane: self.without_data_plane,
             subnets: self.port_addresses.iter().filter_map(subnet).collect(),
             networks: behind.filter_map(net).collect(),
             endpoints: self.endpoints.clone(),
@@ -243,6 +283,8 @@ mod tests {
             (["--hairpin", "loop"], "next-target"),
             (["--sticky-ipv6-prefix", "56"], "64"),
             (["--region", "Here"], "small letters"),
+            (["--account", "123"], "12 digits"),
+            (["--dns-domain", "a..b"], "lb.example.internal"),
         ] {
             let error = parse(&flags).expect_err(hint);
             assert!(error.contains(hint), "{error}");

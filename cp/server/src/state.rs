@@ -148,7 +148,7 @@ impl Core {
             self.store.replace(&all_records(old))?;
             self.suspect = false;
         }
-        let changes: Vec<_> = effects.changed.iter().map(|key| (key.to_string(), new.record(*key))).collect();
+        let changes: Vec<_> = effects.changed.iter().map(|key| (key.to_string(), new.record(key))).collect();
         let result = self.store.commit(&changes);
         self.suspect = result.is_err();
         result
@@ -156,7 +156,7 @@ impl Core {
 }
 
 fn all_records(model: &Model) -> Vec<Record> {
-    model.record_keys().into_iter().filter_map(|key| Some((key.to_string(), model.record(key)?))).collect()
+    model.record_keys().into_iter().filter_map(|key| Some((key.to_string(), model.record(&key)?))).collect()
 }
 
 #[cfg(test)]
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn register(group: &str) -> Command {
-        let targets = vec![rest::TargetSpec { id: "10.2.0.11".into(), port: None }];
+        let targets = vec![rest::TargetSpec { id: "10.2.0.11".into(), port: None, zone: None }];
         Command::RegisterTargets { target_group: group.into(), targets }
     }
 

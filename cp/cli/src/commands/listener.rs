@@ -81,7 +81,12 @@ fn port() -> clap::builder::RangedI64ValueParser<u16> {
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
     match command {
         Command::Create { load_balancer, protocol, port, target_group } => {
-            let body = CreateListener { protocol: *protocol, port: *port, target_group: target_group.clone() };
+            let body = CreateListener {
+                protocol: *protocol,
+                port: *port,
+                target_group: target_group.clone(),
+                ..Default::default()
+            };
             output.show(&client.post(&paths(load_balancer), &body)?, describe);
         }
         Command::List { load_balancer } => {
@@ -98,7 +103,12 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
         }
         Command::Describe { load_balancer, port } => output.show(&client.get(&path(load_balancer, *port))?, describe),
         Command::Modify { load_balancer, port, change: Change { protocol, new_port, target_group } } => {
-            let body = ModifyListener { protocol: *protocol, port: *new_port, target_group: target_group.clone() };
+            let body = ModifyListener {
+                protocol: *protocol,
+                port: *new_port,
+                target_group: target_group.clone(),
+                ..Default::default()
+            };
             output.show(&client.patch(&path(load_balancer, *port), &body)?, describe);
         }
         Command::Delete { load_balancer, port } => {

@@ -148,11 +148,16 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
                 scheme: *scheme,
                 ip_address_type: nodes.address_type(),
                 nodes: nodes.changes().into_iter().map(spec).collect(),
+                ..Default::default()
             };
             output.show(&client.post("/v1/load-balancers", &body)?, describe);
         }
         Command::Modify { name, nodes } => {
-            let body = ModifyLoadBalancer { ip_address_type: nodes.address_type(), nodes: nodes.changes() };
+            let body = ModifyLoadBalancer {
+                ip_address_type: nodes.address_type(),
+                nodes: nodes.changes(),
+                ..Default::default()
+            };
             output.show(&client.patch(&path(name), &body)?, describe);
         }
         Command::List => {

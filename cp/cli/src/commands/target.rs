@@ -41,17 +41,17 @@ pub struct TargetsArgs {
 
 fn target(text: &str) -> Result<TargetSpec, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(TargetSpec { id: address.to_string(), port: None });
+        return Ok(TargetSpec { id: address.to_string(), port: None, zone: None });
     }
     if let Ok(socket) = text.parse::<SocketAddrV6>() {
-        return Ok(TargetSpec { id: socket.ip().to_string(), port: Some(socket.port().into()) });
+        return Ok(TargetSpec { id: socket.ip().to_string(), port: Some(socket.port().into()), zone: None });
     }
     let Some((address, port)) = text.split_once(':') else {
-        return Ok(TargetSpec { id: text.into(), port: None });
+        return Ok(TargetSpec { id: text.into(), port: None, zone: None });
     };
     let hint = "write ADDRESS or ADDRESS:PORT, for example 10.2.0.11:8080 or [2001:db8::11]:8080";
     let port = port.parse().map_err(|_| hint)?;
-    Ok(TargetSpec { id: address.into(), port: Some(port) })
+    Ok(TargetSpec { id: address.into(), port: Some(port), zone: None })
 }
 
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {

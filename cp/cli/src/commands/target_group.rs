@@ -106,6 +106,7 @@ impl HealthCheckArgs {
             timeout_seconds: self.health_check_timeout,
             healthy_threshold_count: self.healthy_threshold,
             unhealthy_threshold_count: self.unhealthy_threshold,
+            ..Default::default()
         }
     }
 }
@@ -142,6 +143,7 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
                 ip_address_type: ip_address_type.unwrap_or_default(),
                 health_check: health_check.body(),
                 attributes: attributes.iter().cloned().collect(),
+                ..Default::default()
             };
             output.show(&client.post("/v1/target-groups", &body)?, describe);
         }
@@ -160,7 +162,7 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
         }
         Command::Describe { name } => output.show(&client.get(&path(name))?, describe),
         Command::Modify { name, health_check } => {
-            let body = ModifyTargetGroup { health_check: health_check.body() };
+            let body = ModifyTargetGroup { health_check: health_check.body(), ..Default::default() };
             output.show(&client.patch(&path(name), &body)?, describe);
         }
         Command::Delete { name } => {

@@ -5,13 +5,15 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use utoipa::ToSchema;
+
 use super::Protocol;
 
 /// Values by the names that `leat-abi` gives its counters.
 pub type Counters = BTreeMap<String, u64>;
 
 /// `GET /v1/stats`. Counters grow for the life of the segment, through restarts of either process.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
     /// Whether a living data plane is behind the numbers; without a segment all lists but the last two are empty.
@@ -29,7 +31,7 @@ pub struct Stats {
 }
 
 /// What one lcore counts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LcoreStats {
     /// Number, from 0.
@@ -53,7 +55,7 @@ pub struct LcoreStats {
 }
 
 /// Sums over the lcores.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     /// Counters.
@@ -65,7 +67,7 @@ pub struct Totals {
 }
 
 /// Packets that came in, packets whose fate is known, and the difference: 0 at a quiet moment, a few bursts under load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conservation {
     /// Received from ports and from other lcores.
@@ -77,7 +79,7 @@ pub struct Conservation {
 }
 
 /// What is counted for one port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortStats {
     /// Name.
     pub name: String,
@@ -86,7 +88,7 @@ pub struct PortStats {
 }
 
 /// What is counted for one target, since it was registered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetStats {
     /// Name of its group.
@@ -102,12 +104,13 @@ pub struct TargetStats {
 }
 
 /// What is counted for one listener and protocol, since it was created.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerStats {
     /// Name of its load balancer.
     pub load_balancer: String,
     /// Address of the node; a listener is listed for each, of both kinds.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Port.
     pub port: u16,
@@ -120,7 +123,7 @@ pub struct ListenerStats {
 }
 
 /// The query of `GET /v1/flows`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FlowsQuery {
     /// At most so many flows, 1–10000; 1000 unless given.
@@ -141,7 +144,7 @@ pub struct FlowsQuery {
 }
 
 /// `GET /v1/flows`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Flows {
     /// The flows found.
@@ -151,7 +154,7 @@ pub struct Flows {
 }
 
 /// A live flow. Sockets are `address:port`, of IPv6 `[address]:port`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Flow {
     /// `TCP` or `UDP`.
@@ -178,7 +181,7 @@ pub struct Flow {
 }
 
 /// How far a target is with a header of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ProxyHeader {
     /// It was not sent yet, or the target has not acknowledged all of it.
@@ -188,7 +191,7 @@ pub enum ProxyHeader {
 }
 
 /// `POST /v1/traces`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateTrace {
     /// Only packets that arrive on this port; any unless given.
@@ -203,7 +206,7 @@ pub struct CreateTrace {
 }
 
 /// Which packets to trace; what is absent matches every packet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TraceFilter {
     /// `TCP` or `UDP`.
@@ -224,14 +227,14 @@ pub struct TraceFilter {
 }
 
 /// The answer to `POST /v1/traces`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TraceCreated {
     /// To ask for the trace.
     pub id: u32,
 }
 
 /// `GET /v1/traces/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Trace {
     /// Its id.
     pub id: u32,
@@ -244,7 +247,7 @@ pub struct Trace {
 }
 
 /// A packet's way through the stages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TracedPacket {
     /// The lcore that saw it.
     pub lcore: u16,
@@ -255,7 +258,7 @@ pub struct TracedPacket {
 }
 
 /// One stage of a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TraceStep {
     /// The stage's name: `rx`, `parse`, `lookup`, `handover`, `hold`, `release`, `listener`, `select`, `create`, `rewrite`,
     /// `originate`, `transmit`, `punt`, `answer`, `consume`, `drop`.

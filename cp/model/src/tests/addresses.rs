@@ -5,7 +5,7 @@ use super::*;
 fn modify(lb: &str, ip_address_type: Option<IpAddressType>, nodes: Vec<rest::NodeChange>) -> Command {
     Command::ModifyLoadBalancer {
         load_balancer: lb.into(),
-        request: rest::ModifyLoadBalancer { ip_address_type, nodes },
+        request: rest::ModifyLoadBalancer { ip_address_type, nodes, ..Default::default() },
     }
 }
 

@@ -135,7 +135,7 @@ fn registering_again_keeps_the_number() {
 #[test]
 fn one_address_may_serve_on_several_ports() {
     let mut bench = Bench::serving(&["10.2.0.11"]);
-    let other = vec![TargetSpec { id: "10.2.0.11".into(), port: Some(9090) }];
+    let other = vec![TargetSpec { id: "10.2.0.11".into(), port: Some(9090), zone: None }];
     bench.ok(Command::RegisterTargets { target_group: "web".into(), targets: other });
     let ports: Vec<u16> = bench.model.targets().map(|target| target.port).collect();
     assert_eq!(ports, [8080, 9090]);
@@ -174,7 +174,7 @@ fn a_node_is_no_target() {
 
 fn reload(bench: &Bench, now: Now) -> Model {
     let records = bench.model.record_keys().into_iter();
-    let records = records.map(|key| (key.to_string(), bench.model.record(key).expect("a record")));
+    let records = records.map(|key| (key.to_string(), bench.model.record(&key).expect("a record")));
     Model::load(site(), Limits::default(), records, now).expect("what was stored can be read")
 }
 
@@ -203,7 +203,7 @@ fn records_that_make_no_sense_are_refused() {
     let load = |key: &str, value: Option<&str>| {
         let mut records: std::collections::BTreeMap<String, Vec<u8>> = Default::default();
         for key in bench.model.record_keys() {
-            records.insert(key.to_string(), bench.model.record(key).expect("a record"));
+            records.insert(key.to_string(), bench.model.record(&key).expect("a record"));
         }
         match value {
             Some(value) => records.insert(key.into(), value.into()),

@@ -74,7 +74,8 @@ fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
             };
             let zones = [("zone-a", 10 + n), ("zone-b", 20 + n)].map(node).into_iter();
             let known = bench.model.find_load_balancer(&name(n)).map_or(0, |lb| lb.nodes.len());
-            let request = rest::ModifyLoadBalancer { ip_address_type, nodes: zones.take(known).collect() };
+            let request =
+                rest::ModifyLoadBalancer { ip_address_type, nodes: zones.take(known).collect(), ..Default::default() };
             Command::ModifyLoadBalancer { load_balancer: name(n), request }
         }
         Step::AddZone(n) => {
@@ -84,7 +85,7 @@ fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
                 ipv6_address: None,
                 secondary_addresses: Some(vec![format!("10.1.0.{}", 30 + n)]),
             };
-            let request = rest::ModifyLoadBalancer { ip_address_type: None, nodes: vec![node] };
+            let request = rest::ModifyLoadBalancer { ip_address_type: None, nodes: vec![node], ..Default::default() };
             Command::ModifyLoadBalancer { load_balancer: name(n), request }
         }
         Step::Listener(lb, protocol, at, group) => {
@@ -97,6 +98,7 @@ fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
                 protocol: (protocol > 0).then(|| PROTOCOLS[usize::from(protocol)]),
                 port: (at > 0).then(|| port(at)),
                 target_group: (group > 0).then(|| name(group)),
+                ..Default::default()
             },
         },
         Step::DeleteListener(lb, at) => Command::DeleteListener { load_balancer: name(lb), port: 80 + u16::from(at) },
@@ -138,7 +140,7 @@ fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
         }
         Step::Restart => {
             let keys = bench.model.record_keys();
-            let record = |key: &RecordKey| (key.to_string(), bench.model.record(*key).expect("a record"));
+            let record = |key: &RecordKey| (key.to_string(), bench.model.record(key).expect("a record"));
             let records: Vec<_> = keys.iter().map(record).collect();
             let loaded = Model::load(site(), Limits::default(), records, bench.now).expect("it can be read");
             // What is not stored is only whether checks could be made.

@@ -176,13 +176,13 @@ fn listeners_can_be_changed() {
 #[test]
 fn health_checks_have_defaults_and_ranges() {
     let mut bench = Bench::serving(&[]);
-    let check = bench.model.target_groups().next().expect("a group").health_check;
+    let check = bench.model.target_groups().next().expect("a group").health_check.clone();
     let defaults = (check.interval_seconds, check.timeout_seconds);
     assert_eq!(defaults, (30, 10));
     assert_eq!((check.healthy_threshold_count, check.unhealthy_threshold_count), (5, 2));
     assert_eq!(check.port, HealthCheckPort::TrafficPort);
     let mut modify = |health_check| {
-        let request = rest::ModifyTargetGroup { health_check };
+        let request = rest::ModifyTargetGroup { health_check, ..Default::default() };
         bench.apply(Command::ModifyTargetGroup { target_group: "web".into(), request })
     };
     let none = ModifyHealthCheck::default;
@@ -245,7 +245,7 @@ fn targets_have_private_addresses() {
     bench.model.site = public;
     bench.ok(register("web", &["203.0.113.9"]));
     assert_eq!(bench.refused(register("web", &[])).1.as_deref(), Some("targets"));
-    let port = vec![TargetSpec { id: "10.2.0.11".into(), port: Some(65536) }];
+    let port = vec![TargetSpec { id: "10.2.0.11".into(), port: Some(65536), zone: None }];
     let command = Command::RegisterTargets { target_group: "web".into(), targets: port };
     assert_eq!(bench.refused(command).1.as_deref(), Some("targets[0].port"));
     assert_eq!(bench.refused(register("none", &["10.2.0.11"])).0, Code::TargetGroupNotFound);

@@ -97,7 +97,8 @@ pub(super) async fn targets(
     let wanted = query.target.map(|text| socket(&text, group.port)).transpose()?;
     let (now, plane) = (app.state.now(), app.publisher.plane());
     let shown = |target: &leat_model::resource::Target| rest::Target {
-        id: target.address.to_string(),
+        id: target.name.clone().unwrap_or_else(|| target.address.to_string()),
+        address: Some(target.address),
         port: target.port,
         zone: model.zone_of(target).into(),
         health: model.show_health(target, now),
@@ -111,6 +112,7 @@ pub(super) async fn targets(
     if let (Some((address, port)), true) = (wanted, targets.is_empty()) {
         targets.push(rest::Target {
             id: address.to_string(),
+            address: Some(address),
             port,
             zone: String::new(),
             health: not_registered(),

@@ -47,8 +47,9 @@ fn number(protocol: Option<Protocol>) -> Result<u8, Error> {
         None => Ok(0),
         Some(Protocol::Tcp) => Ok(protocol::TCP),
         Some(Protocol::Udp) => Ok(protocol::UDP),
-        Some(Protocol::TcpUdp) => {
-            Err(Error::invalid("protocol", "TCP_UDP is no packet's protocol; give TCP or UDP, or nothing for both"))
+        Some(other) => {
+            let message = format!("{other} is no packet's protocol; give TCP or UDP, or nothing for both");
+            Err(Error::invalid("protocol", message))
         }
     }
 }

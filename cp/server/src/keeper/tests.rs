@@ -7,7 +7,7 @@ fn change(bench: &Bench, command: Command) {
 }
 
 fn target(id: &str) -> Vec<TargetSpec> {
-    vec![TargetSpec { id: id.into(), port: None }]
+    vec![TargetSpec { id: id.into(), port: None, zone: None }]
 }
 
 /// S1.4: a number is freed only when every lcore makes no new flows to it and none is left.

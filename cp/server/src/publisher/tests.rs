@@ -288,7 +288,7 @@ fn counters_are_those_of_the_present_holder() {
     let plane = FakePlane::start(&bench.segment());
     bench.change("a");
     let register = |id: &str| {
-        let targets = vec![leat_model::rest::TargetSpec { id: id.into(), port: None }];
+        let targets = vec![leat_model::rest::TargetSpec { id: id.into(), port: None, zone: None }];
         leat_model::Command::RegisterTargets { target_group: "a".into(), targets }
     };
     bench.state.change(register("10.2.0.11")).expect("good");

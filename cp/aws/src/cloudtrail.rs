@@ -1,0 +1,6 @@
+//! CloudTrail: `LookupEvents`.
+
+use crate::operation::Operation;
+
+/// The operations.
+pub const OPERATIONS: &[Operation] = &[];

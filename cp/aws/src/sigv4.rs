@@ -1,0 +1,1 @@
+//! Signatures, version 4: checks of requests.

@@ -1,0 +1,1 @@
+//! ARC zonal shift: REST with JSON.

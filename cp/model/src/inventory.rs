@@ -1,0 +1,42 @@
+//! The inventory: zones, networks, subnets, instances, static addresses and ports, as the operator declares them.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Code, Error};
+use crate::model::{Effects, Model, Now};
+use crate::rest;
+
+/// What is declared, by id or name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub(crate) zones: BTreeMap<String, rest::Zone>,
+    pub(crate) networks: BTreeMap<String, rest::NetworkSpec>,
+    pub(crate) subnets: BTreeMap<String, rest::SubnetSpec>,
+    pub(crate) instances: BTreeMap<String, rest::InstanceSpec>,
+    pub(crate) static_addresses: BTreeMap<String, rest::StaticAddressSpec>,
+    pub(crate) ports: BTreeMap<String, rest::PortSpec>,
+}
+
+/// A change of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// All of it, all or nothing.
+    Put(rest::Inventory),
+    /// One instance: new, or instead of the one with its id.
+    PutInstance(rest::InstanceSpec),
+    /// State or labels of an instance.
+    ModifyInstance(String, rest::ModifyInstance),
+    /// An instance is forgotten.
+    DeleteInstance(String),
+}
+
+impl Model {
+    pub(crate) fn change_inventory(&mut self, _: &mut Effects, _: Change, _: Now) -> Result<(), Error> {
+        Err(Error::new(Code::InternalFailure, "the inventory cannot be changed"))
+    }
+
+    /// What is declared.
+    pub fn inventory(&self) -> &State {
+        &self.inventory
+    }
+}
