@@ -29,6 +29,7 @@ pub mod maglev;
 pub mod model;
 pub mod resource;
 pub mod rest;
+mod settings;
 pub mod shift;
 pub mod slots;
 mod tags;

@@ -90,36 +90,6 @@ impl Model {
         self.put_listener(fx, new, was_used, now)
     }
 
-    pub(crate) fn modify_listener_attributes(
-        &mut self,
-        _: &mut Effects,
-        _: &str,
-        _: u16,
-        _: rest::Attributes,
-    ) -> Result<(), Error> {
-        Err(Error::new(Code::InternalFailure, "attributes of listeners cannot be changed"))
-    }
-
-    pub(crate) fn add_listener_certificates(
-        &mut self,
-        _: &mut Effects,
-        _: &str,
-        _: u16,
-        _: &[String],
-    ) -> Result<(), Error> {
-        Err(Error::new(Code::InternalFailure, "certificates of listeners cannot be changed"))
-    }
-
-    pub(crate) fn remove_listener_certificates(
-        &mut self,
-        _: &mut Effects,
-        _: &str,
-        _: u16,
-        _: &[String],
-    ) -> Result<(), Error> {
-        Err(Error::new(Code::InternalFailure, "certificates of listeners cannot be changed"))
-    }
-
     pub(crate) fn delete_listener(&mut self, fx: &mut Effects, load_balancer: &str, port: u16) -> Result<(), Error> {
         let listener = self.find_listener(load_balancer, port)?;
         let key = (listener.load_balancer, listener.port);

@@ -190,15 +190,6 @@ impl Model {
         Err(Error::at(Code::InvalidSubnet, field, message))
     }
 
-    pub(crate) fn modify_load_balancer_attributes(
-        &mut self,
-        _: &mut Effects,
-        _: &str,
-        _: rest::Attributes,
-    ) -> Result<(), Error> {
-        Err(Error::new(Code::InternalFailure, "attributes of load balancers cannot be changed"))
-    }
-
     pub(crate) fn delete_load_balancer(&mut self, fx: &mut Effects, wanted: &str) -> Result<(), Error> {
         let Ok(lb) = self.find_load_balancer(wanted) else { return Ok(()) };
         let id = lb.id;
