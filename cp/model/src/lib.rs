@@ -14,6 +14,7 @@
 pub mod access;
 pub mod application;
 pub mod attributes;
+mod capacity;
 pub mod certificate;
 pub mod check;
 pub mod classic;

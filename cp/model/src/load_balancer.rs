@@ -9,7 +9,7 @@ use crate::check;
 use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
-use crate::resource::{LoadBalancer, Node};
+use crate::resource::{Chosen, LoadBalancer, Node};
 use crate::rest::{self, IpAddressType, NodeChange, NodeSpec};
 
 /// Secondary addresses of a node at the most.
@@ -39,6 +39,7 @@ impl Model {
             network: None,
             attributes: request.attributes,
             tags: request.tags,
+            capacity: None,
             classic: None,
         };
         if let Some(old) = self.load_balancers.values().find(|old| old.name == lb.name) {
@@ -256,6 +257,7 @@ fn new_node(at: usize, spec: &NodeSpec) -> Result<Node, Error> {
         address: check::ipv4(Code::ValidationError, &field("address"), &spec.address)?,
         ipv6_address: spec.ipv6_address.as_ref().map(ipv6).transpose()?,
         subnet: None,
+        chosen: Chosen::default(),
         static_address: None,
         secondary_addresses: secondary_addresses(at, &spec.secondary_addresses)?,
     })

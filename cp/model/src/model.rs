@@ -84,6 +84,8 @@ pub enum Command {
     ModifyLoadBalancer { load_balancer: String, request: rest::ModifyLoadBalancer },
     /// All or nothing (LB-15).
     ModifyLoadBalancerAttributes { load_balancer: String, attributes: rest::Attributes },
+    /// Asks for a capacity, or for none any more.
+    ReserveCapacity { load_balancer: String, units: Option<i64> },
     /// Deletes its listeners too. Deleting one that does not exist succeeds (LB-18).
     DeleteLoadBalancer { load_balancer: String },
     /// Makes a listener.
@@ -388,6 +390,9 @@ impl Model {
             }
             Command::ModifyLoadBalancerAttributes { load_balancer, attributes } => {
                 self.modify_load_balancer_attributes(fx, &load_balancer, attributes)?;
+            }
+            Command::ReserveCapacity { load_balancer, units } => {
+                self.reserve_capacity(fx, &load_balancer, units, now)?;
             }
             Command::DeleteLoadBalancer { load_balancer } => self.delete_load_balancer(fx, &load_balancer)?,
             Command::CreateListener { load_balancer, request, id } => {

@@ -36,9 +36,22 @@ pub struct LoadBalancer {
     /// Tags.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
+    /// The capacity that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacityReservation>,
     /// The Classic load balancer that it carries the traffic of; it is not shown as one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classic: Option<String>,
+}
+
+/// A capacity that was asked for: kept and shown, without effect, as an appliance has what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CapacityReservation {
+    /// Load balancer capacity units, as AWS counts them.
+    pub units: u32,
+    /// When it was asked for, in milliseconds since 1970.
+    pub modified_ms: u64,
 }
 
 /// A load balancer's presence in a zone. Its addresses never change (ZN-07), but that IPv6 may come and go.
@@ -55,12 +68,31 @@ pub struct Node {
     /// Its subnet in the inventory; none where it was given by its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<String>,
+    /// Which of its addresses were chosen here and not given by a client, whose tools would take them for a change.
+    #[serde(default, skip_serializing_if = "Chosen::is_none")]
+    pub chosen: Chosen,
     /// What IPv4 clients connect to, if not to `address`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub static_address: Option<StaticAddress>,
     /// Further sources of full NAT, IPv6 ones only with an IPv6 address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secondary_addresses: Vec<IpAddr>,
+}
+
+/// Which addresses of a node were chosen in its subnet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Chosen {
+    /// The IPv4 address.
+    pub ipv4: bool,
+    /// The IPv6 address.
+    pub ipv6: bool,
+}
+
+impl Chosen {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A static address in use.
