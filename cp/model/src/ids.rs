@@ -52,6 +52,21 @@ pub fn load_balancer_arn(site: &Site, name: &str, id: Id) -> String {
     format!("{}:loadbalancer/net/{name}/{id}", prefix(site))
 }
 
+/// An application load balancer's ARN.
+pub fn application_arn(site: &Site, name: &str, id: Id) -> String {
+    format!("{}:loadbalancer/app/{name}/{id}", prefix(site))
+}
+
+/// The ARN of a listener of an application load balancer.
+pub fn application_listener_arn(site: &Site, load_balancer: &str, load_balancer_id: Id, id: Id) -> String {
+    format!("{}:listener/app/{load_balancer}/{load_balancer_id}/{id}", prefix(site))
+}
+
+/// The ARN of a rule of a listener of either kind.
+pub fn rule_arn(listener_arn: &str, id: Id) -> String {
+    format!("{}/{id}", listener_arn.replacen(":listener/", ":listener-rule/", 1))
+}
+
 /// A listener's ARN.
 pub fn listener_arn(site: &Site, load_balancer: &str, load_balancer_id: Id, id: Id) -> String {
     format!("{}:listener/net/{load_balancer}/{load_balancer_id}/{id}", prefix(site))

@@ -22,7 +22,7 @@ pub const HOSTED_ZONE_ID: &str = "ZLEAT000000000";
 /// A shorter deregistration delay is warned of.
 const DELAY_ADVISED_MS: u64 = 120_000;
 
-fn rfc3339(ms: u64) -> String {
+pub(crate) fn rfc3339(ms: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp((ms / 1000).try_into().unwrap_or(i64::MAX));
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
