@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use zeroize::Zeroize;
 
-/// `POST /v1/certificates`: a certificate with its key. The key is never shown again.
+/// `POST /v1/certificates`: a certificate with its key. The key is never shown again, and wiped from memory when this goes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImportCertificate {
@@ -17,6 +18,9 @@ pub struct ImportCertificate {
     /// Name, of certificates uploaded as IAM's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Path before the name in the ARN, `/` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// ARN of a certificate that this one replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
@@ -31,6 +35,12 @@ impl std::fmt::Debug for ImportCertificate {
     }
 }
 
+impl Drop for ImportCertificate {
+    fn drop(&mut self) {
+        self.private_key.zeroize();
+    }
+}
+
 /// A certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +50,9 @@ pub struct Certificate {
     /// Name, of those uploaded as IAM's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Path before the name in the ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Common name, or the first subject alternative name.
     pub domain_name: String,
     /// DNS names that it is good for.
@@ -52,11 +65,15 @@ pub struct Certificate {
     pub serial: String,
     /// `RSA-2048`, `EC-prime256v1` and the like.
     pub key_algorithm: String,
+    /// `SHA256WITHRSA` and the like.
+    pub signature_algorithm: String,
     /// Valid from, in milliseconds since 1970.
     pub not_before_ms: u64,
     /// Valid until, in milliseconds since 1970.
     pub not_after_ms: u64,
-    /// When it was imported, in milliseconds since 1970.
+    /// When it came under its ARN, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// When it was imported, in milliseconds since 1970: later if it has replaced another one.
     pub imported_ms: u64,
     /// The certificate, PEM.
     pub certificate: String,
