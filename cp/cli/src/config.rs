@@ -1,5 +1,6 @@
 //! `leat.toml`: what `leat up` starts. Every error names the key, its line and what is allowed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -23,6 +24,8 @@ pub struct Config {
     pub data_plane: DataPlane,
     /// Choices about forwarding.
     pub forwarding: Forwarding,
+    /// Further flags of leat-cp and their values; leat-cp checks them.
+    pub control_plane: Vec<String>,
     /// At least one.
     pub ports: Vec<Port>,
 }
@@ -153,6 +156,8 @@ struct File {
     data_plane: DataPlaneFile,
     #[serde(default)]
     forwarding: ForwardingFile,
+    #[serde(default)]
+    control_plane: BTreeMap<Spanned<String>, toml::Value>,
     #[serde(default)]
     port: Vec<Spanned<PortFile>>,
 }
@@ -306,6 +311,8 @@ fn parse(text: &str) -> Result<Config, Wrong> {
         sticky_ipv6_prefix: file.forwarding.sticky_ipv6_prefix.map(prefix).transpose()?,
     };
 
+    let control_plane = control_plane_flags(&check, &file.control_plane)?;
+
     if file.port.is_empty() {
         return Err((None, "there is no [[port]]; at least one is needed".into()));
     }
@@ -319,7 +326,49 @@ fn parse(text: &str) -> Result<Config, Wrong> {
         ports.push(port);
     }
     let (state_dir, runtime_dir) = (file.state_dir, file.runtime_dir);
-    Ok(Config { name, state_dir, runtime_dir, listen, data_plane, forwarding, ports })
+    Ok(Config { name, state_dir, runtime_dir, listen, data_plane, forwarding, control_plane, ports })
+}
+
+/// Flags of leat-cp that follow from the rest of the file.
+const OWN_FLAGS: [&str; 8] =
+    ["supervised", "segment", "store", "listen", "socket", "port_address", "route", "endpoint"];
+
+/// `region = "us-east-2"` becomes `--region us-east-2`, `true` a flag without value, a list the flag again and again.
+fn control_plane_flags(
+    check: &Checker<'_>,
+    keys: &BTreeMap<Spanned<String>, toml::Value>,
+) -> Result<Vec<String>, Wrong> {
+    let mut flags = Vec::new();
+    for (key, value) in keys {
+        let (span, key) = (key.span(), key.get_ref());
+        let named = key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !named || OWN_FLAGS.contains(&key.as_str()) {
+            let message = format!(
+                "control_plane.{key} cannot be set here; the keys are leat-cp's flags (leat-cp --help) without dashes at their beginning and \
+                 with _ for -, but for those that follow from the rest of this file"
+            );
+            return Err(check.at(&span, &message));
+        }
+        let flag = format!("--{}", key.replace('_', "-"));
+        let list = match value {
+            toml::Value::Array(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        for value in list {
+            match value {
+                toml::Value::Boolean(true) => flags.push(flag.clone()),
+                toml::Value::Boolean(false) => {}
+                toml::Value::String(text) => flags.extend([flag.clone(), text.clone()]),
+                toml::Value::Integer(number) => flags.extend([flag.clone(), number.to_string()]),
+                _ => {
+                    let message =
+                        format!("control_plane.{key} is to be a text, a whole number, true, false, or a list of these");
+                    return Err(check.at(&span, &message));
+                }
+            }
+        }
+    }
+    Ok(flags)
 }
 
 struct Checker<'a> {
@@ -483,6 +532,8 @@ routes = [{ to = "default", via = "10.1.0.1" }]
             ("\"default\"", "\"fd00::/64\"", 14, "port.routes.via", "kind"),
             ("eal_args = []", "ipv6_flows_max = 262145", 9, "data_plane.ipv6_flows_max", "0–262144"),
             ("eal_args = []", "[forwarding]\nhairpin = \"loop\"", 10, "forwarding.hairpin", "next-target"),
+            ("eal_args = []", "[control_plane]\nstore = \"x\"", 10, "control_plane.store", "leat-cp --help"),
+            ("eal_args = []", "[control_plane]\nregion = 1.5", 10, "control_plane.region", "text"),
             (
                 "eal_args = []",
                 "[forwarding]\nsticky_ipv6_prefix = 56",

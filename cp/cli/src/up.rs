@@ -48,6 +48,8 @@ const EXAMPLE: &str = r#"Example of leat.toml:
   [forwarding]
   hairpin = "drop"                    # or "next-target": for a client that is its own target, with its address preserved
   sticky_ipv6_prefix = 128            # or 64: bits of IPv6 addresses that stickiness looks at
+  [control_plane]                     # any other flag of leat-cp, with _ for -; a list repeats it
+  region = "on-prem-1"
 
 Signals: SIGTERM, SIGINT and SIGHUP stop leat-cp, then leat-dp, and remove the segment. A process that dies is started
 again; when one cannot start at all, leat up ends with exit code 1."#;
@@ -209,6 +211,7 @@ fn cp_arguments(config: &Config) -> Vec<String> {
     }
     config.forwarding.hairpin.iter().for_each(|value| arguments.option("--hairpin", value));
     config.forwarding.sticky_ipv6_prefix.iter().for_each(|value| arguments.option("--sticky-ipv6-prefix", value));
+    arguments.0.extend(config.control_plane.iter().cloned());
     arguments.0
 }
 
@@ -237,7 +240,8 @@ mod tests {
         let text = "name = \"demo\"\n[data_plane]\nlcores = [1, 1]\nidle_backoff = true\nmtu = 9000\neal_args = [\"--no-huge\"]\n\
                     ipv6_flows_max = 1000\n[forwarding]\nhairpin = \"next-target\"\nsticky_ipv6_prefix = 64\n[[port]]\nname = \"p0\"\ndevice = \"net_af_packet0,iface=x\"\naddresses = [\"10.1.0.2/24\", \"fd00::2/64\"]\n\
                     endpoint = \"vpce-1\"\nroutes = [{ to = \"default\", via = \"10.1.0.1\" }, { to = \"default\", via = \"fd00::1\" }]\n\
-                    [[port]]\nname = \"v1\"\nvlan = { port = \"p0\", id = 100 }\n";
+                    [[port]]\nname = \"v1\"\nvlan = { port = \"p0\", id = 100 }\n\
+                    [control_plane]\nregion = \"us-east-2\"\nwithout_data_plane = true\nquota = [\"a=1\", \"b=2\"]\n";
         std::fs::write(&file, text).expect("written");
         let config = Config::load(&file).expect("good");
         assert_eq!(
@@ -249,7 +253,8 @@ mod tests {
             cp_arguments(&config).join(" "),
             "--supervised --segment /dev/shm/leat-demo --store /var/lib/leat/leat.redb --listen 127.0.0.1:9321 \
              --socket /run/leat/demo.sock --port-address p0=10.1.0.2/24 --port-address p0=fd00::2/64 --route p0=default,10.1.0.1 \
-             --route p0=default,fd00::1 --endpoint p0=vpce-1 --hairpin next-target --sticky-ipv6-prefix 64"
+             --route p0=default,fd00::1 --endpoint p0=vpce-1 --hairpin next-target --sticky-ipv6-prefix 64 \
+             --quota a=1 --quota b=2 --region us-east-2 --without-data-plane"
         );
     }
 }
