@@ -13,6 +13,7 @@ use leat_model::rest::{Flow, Flows, Stats, Status, Target, TargetState, Targets}
 use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::process::ExitStatus;
@@ -34,6 +35,8 @@ pub struct ApplianceOptions {
     pub idle_backoff: bool,
     /// Whether the ports have IPv6 addresses too: fd00:1::2 and fd00:2::2, each of a /64.
     pub ipv6: bool,
+    /// Further keys of `[control_plane]`.
+    pub control_plane: Vec<(&'static str, &'static str)>,
     /// DPDK's driver of the ports: `net_af_packet`, or `net_pcap`, which is slower and gets fragments as they come.
     pub driver: &'static str,
 }
@@ -45,6 +48,7 @@ impl Default for ApplianceOptions {
             flows_max: 65_536,
             idle_backoff: true,
             ipv6: false,
+            control_plane: Vec::new(),
             driver: "net_af_packet",
         }
     }
@@ -66,6 +70,7 @@ impl ApplianceOptions {
             "state_dir": run.dir().join("state"),
             "runtime_dir": run.dir().join("run"),
             "admin": { "listen": "127.0.0.1:9321" },
+            "control_plane": self.control_plane.iter().copied().collect::<BTreeMap<_, _>>(),
             "data_plane": {
                 "lcores": self.lcores,
                 "flows_max": self.flows_max,

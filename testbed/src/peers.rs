@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a target's web server listens.
+/// Where a target's web server listens, besides port 80.
 pub const TARGET_HTTP_PORT: u16 = 8080;
 /// Where a target's UDP echo listens.
 pub const TARGET_ECHO_PORT: u16 = 9000;
@@ -135,6 +135,7 @@ http {{
     keepalive_timeout 0;
     server {{
         listen {address}:{TARGET_HTTP_PORT} backlog=4096;
+        listen {address}:80;
         location / {{ return 200 "{name} $remote_addr:$remote_port\n"; }}
         location /files/ {{ root {files}; }}
     }}
