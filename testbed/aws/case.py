@@ -7,6 +7,11 @@ import botocore.exceptions
 from service import INVENTORY, Service
 
 
+def by_key(attributes):
+    """The values of a list of keys and values."""
+    return {attribute["Key"]: attribute["Value"] for attribute in attributes}
+
+
 class Case(unittest.TestCase):
     """Tests on one control plane; each test deletes what it made."""
 
@@ -37,6 +42,14 @@ class Case(unittest.TestCase):
         self.assertEqual(response["Error"]["Code"], code, response["Error"]["Message"])
         self.assertEqual(response["ResponseMetadata"]["HTTPStatusCode"], 400)
         return response["Error"]["Message"]
+
+    def fails(self, text, call, **parameters):
+        """The call must be refused, whatever the code, with a message that has this text."""
+        with self.assertRaises(botocore.exceptions.ClientError) as caught:
+            call(**parameters)
+        response = caught.exception.response
+        self.assertIn(text, response["Error"]["Message"])
+        self.assertEqual(response["ResponseMetadata"]["HTTPStatusCode"], 400)
 
     def balancer(self, name="front", **parameters):
         """A new load balancer."""

@@ -3,14 +3,10 @@ refresh without a difference, update, destroy. What the provider looks at in ans
 
 import re
 
-from case import Case
+from case import Case, by_key
 
 # The form that the provider demands of ARNs.
 ARN = re.compile(r"arn:aws(-[a-z]+)*:elasticloadbalancing:[a-z]{2}(-[a-z]+)+-\d{1,2}:\d{12}:\S+")
-
-
-def by_key(attributes):
-    return {attribute["Key"]: attribute["Value"] for attribute in attributes}
 
 
 def by_tag(tags):
