@@ -88,6 +88,7 @@ codes! {
     RouteTableNotFound 404 "There is no such route table.",
     InternetGatewayNotFound 404 "There is no such internet gateway.",
     PeeringNotFound 404 "There is no such connection of two networks.",
+    ResourceNotFound 404 "There is no such thing here.",
     ZonalShiftNotFound 404 "There is no such zonal shift.",
     UserNotFound 404 "There is no such user.",
     TraceNotFound 404 "There is no such trace.",
