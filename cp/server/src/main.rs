@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use axum::Router;
 use clap::Parser;
-use leat_model::Limits;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -63,7 +62,7 @@ fn run(options: &Options) -> Result<(), AnyError> {
     let ports = options.ports()?;
     let names = ports.iter().map(|port| port.name.clone()).collect();
     let store = RedbStore::open(&options.store)?;
-    let state = Arc::new(State::begin(Box::new(store), options.site(), Limits::default())?);
+    let state = Arc::new(State::begin(Box::new(store), options.site(), options.limits())?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let tcp = listen::tcp(options.listen).await?;

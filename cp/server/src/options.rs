@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use ipnet::IpNet;
 use leat_abi::snapshot::ENDPOINT_ID_MAX;
-use leat_model::Site;
+use leat_model::{Limits, Site};
 
 use crate::netlink::{PortConfig, Prefix, Route};
 
@@ -73,6 +73,10 @@ pub struct Options {
     /// Serve the API only: nothing is forwarded and no target is checked, which every answer about one says
     #[arg(long)]
     pub without_data_plane: bool,
+
+    /// A quota other than its default, such as network-load-balancers=100; repeat for more. docs/api.md lists the names
+    #[arg(long = "quota", value_name = "NAME=VALUE", value_parser = quota)]
+    pub quotas: Vec<(String, usize)>,
 
     /// What the names of the ports' TAP twins begin with, the same as leat-dp's --tap-prefix
     #[arg(long, value_name = "TEXT", default_value = "leat-")]
@@ -146,6 +150,14 @@ fn sticky_prefix(text: &str) -> Result<u8, String> {
     }
 }
 
+fn quota(text: &str) -> Result<(String, usize), String> {
+    const EXAMPLE: &str = "network-load-balancers=100";
+    let (name, value) = named(text, EXAMPLE)?;
+    let value = value.parse().map_err(|_| format!("\"{value}\" is not a number; write it like {EXAMPLE}"))?;
+    Limits::default().set(&name, value).map_err(|error| error.message)?;
+    Ok((name, value))
+}
+
 fn account(text: &str) -> Result<String, String> {
     if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
         Ok(text.to_owned())
@@ -193,6 +205,16 @@ impl Options {
             hairpin_next_target: self.hairpin == Hairpin::NextTarget,
             sticky_by_64: self.sticky_ipv6_prefix == 64,
         }
+    }
+
+    /// The quotas.
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        for (name, value) in &self.quotas {
+            // The parser of the flag has tried it.
+            let _ = limits.set(name, *value);
+        }
+        limits
     }
 
     /// The ports, in the order in which they are named first.
@@ -268,6 +290,15 @@ mod tests {
         assert!(!site.hairpin_next_target && !site.sticky_by_64);
     }
 
+    /// req: QTA-13
+    #[test]
+    fn quotas_are_given_by_flags() {
+        let limits = |flags: &[&str]| parse(flags).expect("good flags").limits();
+        assert_eq!(limits(&[]), Limits::default());
+        let raised = limits(&["--quota", "network-load-balancers=100", "--quota", "target-groups=4000"]);
+        assert_eq!(raised, Limits { load_balancers: 100, target_groups: 4000, ..Limits::default() });
+    }
+
     #[test]
     fn bad_flags_say_what_is_right() {
         for (flags, hint) in [
@@ -285,6 +316,10 @@ mod tests {
             (["--region", "Here"], "small letters"),
             (["--account", "123"], "12 digits"),
             (["--dns-domain", "a..b"], "lb.example.internal"),
+            (["--quota", "network-load-balancers"], "network-load-balancers=100"),
+            (["--quota", "network-load-balancers=many"], "not a number"),
+            (["--quota", "listeners-per-network-load-balancer=60"], "cannot be changed"),
+            (["--quota", "listeners=60"], "there is no quota"),
         ] {
             let error = parse(&flags).expect_err(hint);
             assert!(error.contains(hint), "{error}");
