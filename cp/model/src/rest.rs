@@ -44,6 +44,35 @@ pub struct ErrorDetail {
     pub field: Option<String>,
 }
 
+/// The query of lists of named things.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListQuery {
+    /// Only the one of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// So many at the most, 1–1000; all unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub limit: Option<i64>,
+    /// The `nextCursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// The query of lists without names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PageQuery {
+    /// So many at the most, 1–1000; all unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub limit: Option<i64>,
+    /// The `nextCursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
 /// A listener's or target group's protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub enum Protocol {
@@ -212,7 +241,8 @@ impl utoipa::PartialSchema for HealthCheckPort {
         use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
         let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([TRAFFIC_PORT]));
         let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(65535));
-        OneOfBuilder::new().item(word).item(number).into()
+        let digits = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[1-9][0-9]{0,4}$"));
+        OneOfBuilder::new().item(word).item(number).item(digits).into()
     }
 }
 
@@ -246,10 +276,11 @@ impl<'de> Deserialize<'de> for HealthCheckPort {
             }
 
             fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
-                match value.parse() {
+                // One way to write a number: no sign, no zero in front.
+                match value.parse::<i64>() {
                     _ if value == TRAFFIC_PORT => Ok(HealthCheckPort::TrafficPort),
-                    Ok(port) => Ok(HealthCheckPort::Port(port)),
-                    Err(_) => Err(E::invalid_value(de::Unexpected::Str(value), &self)),
+                    Ok(port) if port.to_string() == value => Ok(HealthCheckPort::Port(port)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(value), &self)),
                 }
             }
         }
@@ -262,6 +293,7 @@ impl<'de> Deserialize<'de> for HealthCheckPort {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateLoadBalancer {
     /// 1–32 letters, digits and hyphens; unique (LB-04).
+    #[schema(pattern = "^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$", example = "web")]
     pub name: String,
     /// `internet-facing` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -312,9 +344,11 @@ pub struct SubnetMapping {
     pub allocation_id: Option<String>,
     /// IPv4 address of the subnet, of internal load balancers; a free one is chosen unless given (ZN-06).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Ipv4)]
     pub private_ipv4_address: Option<String>,
     /// IPv6 address of the subnet, of dualstack load balancers; a free one is chosen unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Ipv6)]
     pub ipv6_address: Option<String>,
 }
 
@@ -341,14 +375,18 @@ pub struct ModifyLoadBalancer {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSpec {
     /// The zone's name: 1–32 letters, digits and hyphens.
+    #[schema(pattern = "^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$", example = "zone-a")]
     pub zone: String,
     /// The node's IPv4 address: what clients connect to, and the source of health checks and of full NAT.
+    #[schema(format = Ipv4, example = "10.1.0.10")]
     pub address: String,
     /// The same of IPv6, for `dualstack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Ipv6)]
     pub ipv6_address: Option<String>,
     /// Up to seven further sources of full NAT.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 7)]
     pub secondary_addresses: Vec<String>,
 }
 
@@ -357,15 +395,19 @@ pub struct NodeSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeChange {
     /// The zone.
+    #[schema(pattern = "^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$", example = "zone-a")]
     pub zone: String,
     /// The IPv4 address of a new node; it never changes (ZN-07).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Ipv4)]
     pub address: Option<String>,
     /// The IPv6 address of a node that has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Ipv6)]
     pub ipv6_address: Option<String>,
     /// All secondary addresses, those that it has among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 7)]
     pub secondary_addresses: Option<Vec<String>>,
 }
 
@@ -450,6 +492,9 @@ fn unspecified() -> std::net::Ipv4Addr {
 pub struct LoadBalancers {
     /// All of them, by name.
     pub load_balancers: Vec<LoadBalancer>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// `POST /v1/load-balancers/{lb}/listeners`.
@@ -459,6 +504,7 @@ pub struct CreateListener {
     /// Protocol.
     pub protocol: Protocol,
     /// 1–65535; one listener a port (LSN-03).
+    #[schema(minimum = 1, maximum = 65535, example = 80)]
     pub port: i64,
     /// Name, id or ARN of the target group.
     pub target_group: String,
@@ -485,6 +531,7 @@ pub struct ModifyListener {
     pub protocol: Option<Protocol>,
     /// New port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
     pub port: Option<i64>,
     /// New target group. Open flows stay with the old one (LSN-11).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -565,10 +612,12 @@ pub struct TagsBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateTargetGroup {
     /// 1–32 letters, digits and hyphens; unique (TG-02).
+    #[schema(pattern = "^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$", example = "web")]
     pub name: String,
     /// Protocol.
     pub protocol: Protocol,
     /// The port of targets registered without one, 1–65535.
+    #[schema(minimum = 1, maximum = 65535, example = 8080)]
     pub port: i64,
     /// `ip` unless given.
     #[serde(default)]
@@ -609,18 +658,23 @@ pub struct ModifyHealthCheck {
     pub port: Option<HealthCheckPort>,
     /// 5–300, default 30 (HC-05).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 5, maximum = 300)]
     pub interval_seconds: Option<i64>,
     /// 2–120 and not more than the interval; default 10, or the interval if that is less (HC-04).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 2, maximum = 120)]
     pub timeout_seconds: Option<i64>,
     /// 2–10, default 5 (HC-06).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 2, maximum = 10)]
     pub healthy_threshold_count: Option<i64>,
     /// 2–10, default 2 (HC-07).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 2, maximum = 10)]
     pub unhealthy_threshold_count: Option<i64>,
     /// Where requests go, of HTTP and HTTPS; default `/`, at most 1024 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 1024)]
     pub path: Option<String>,
     /// Statuses that pass, of HTTP and HTTPS: numbers and ranges such as `200-299,302`; default `200-399`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -707,6 +761,9 @@ pub struct TargetGroup {
 pub struct TargetGroups {
     /// All of them, by name.
     pub target_groups: Vec<TargetGroup>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// `PATCH /v1/target-groups/{tg}/attributes`, and the answer to it and to the `GET`.
@@ -722,6 +779,7 @@ pub struct AttributesBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetsRequest {
     /// 1–1000 targets.
+    #[schema(min_items = 1, max_items = 1000)]
     pub targets: Vec<TargetSpec>,
 }
 
@@ -730,9 +788,11 @@ pub struct TargetsRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetSpec {
     /// As the group's target type says: an address, the id of an instance, or the ARN of an application load balancer.
+    #[schema(min_length = 1, example = "10.2.0.11")]
     pub id: String,
     /// 1–65535; the group's port unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
     pub port: Option<i64>,
     /// Zone of an address outside the group's network, or `all` (TGT-07).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -745,16 +805,55 @@ pub struct TargetSpec {
 pub struct WaitQuery {
     /// Wait so many seconds, 0–300, until every lcore works with the change; 50 ms unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 300)]
     pub wait: Option<u64>,
 }
 
-/// The query of `GET /v1/target-groups/{tg}/targets`.
+/// The query of `GET /v1/target-groups/{tg}/targets` (OLD-03).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetsQuery {
     /// Only this one, `address` (with the group's port) or `address:port`, registered or not (TGT-17). IPv6: `[address]:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Only those whose id or address begins so, such as `10.2.0.`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Only those with this port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
+    pub port: Option<i64>,
+    /// Only those of this zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Only those in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<TargetState>,
+    /// What they are sorted by; their addresses unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort: Option<TargetOrder>,
+    /// So many at the most, 1–1000; all unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub limit: Option<i64>,
+    /// The `nextCursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What targets are sorted by; those that are equal in it by address and port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetOrder {
+    /// Address and port.
+    #[default]
+    Address,
+    /// Port.
+    Port,
+    /// Zone.
+    Zone,
+    /// State, those that need attention first.
+    State,
 }
 
 /// The answer to changes of targets.
@@ -769,9 +868,13 @@ pub struct Applied {
 
 /// `GET /v1/target-groups/{tg}/targets`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Targets {
     /// By address and port.
     pub targets: Vec<Target>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// A target.

@@ -54,7 +54,7 @@ impl Model {
     pub fn show_load_balancers(&self) -> rest::LoadBalancers {
         let mut load_balancers: Vec<_> = self.load_balancers().map(|lb| self.show_load_balancer(lb)).collect();
         load_balancers.sort_by(|a, b| a.name.cmp(&b.name));
-        rest::LoadBalancers { load_balancers }
+        rest::LoadBalancers { load_balancers, next_cursor: None }
     }
 
     /// A listener.
@@ -108,7 +108,7 @@ impl Model {
     pub fn show_target_groups(&self) -> rest::TargetGroups {
         let mut target_groups: Vec<_> = self.target_groups().map(|group| self.show_target_group(group)).collect();
         target_groups.sort_by(|a, b| a.name.cmp(&b.name));
-        rest::TargetGroups { target_groups }
+        rest::TargetGroups { target_groups, next_cursor: None }
     }
 
     /// The zone whose node uses a target, `all` for several; empty while none does.

@@ -7,7 +7,11 @@ mod balancers;
 mod body;
 mod groups;
 mod observe;
+mod openapi;
+mod page;
 pub mod routes;
+mod shape;
+mod signature;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use leat_model::error::Shown;
 use leat_model::{Code, Command, Effects, Error, Model};
 
@@ -27,6 +31,7 @@ use crate::publisher::Publisher;
 use crate::state::State;
 use crate::traces::Traces;
 use body::ApiError;
+use routes::ROUTES;
 
 /// How long a change waits for the lcores (S15.1).
 pub const APPLY_PATIENCE: Duration = Duration::from_millis(50);
@@ -44,26 +49,12 @@ pub struct App {
 
 /// The routes.
 pub fn router(app: App) -> Router {
-    let groups = "/v1/target-groups";
-    Router::new()
-        .route("/", post(aws::call))
-        .route("/v1/status", get(observe::status))
-        .route("/v1/load-balancers", get(balancers::list).post(balancers::create))
-        .route("/v1/load-balancers/{lb}", get(balancers::show).patch(balancers::modify).delete(balancers::delete))
-        .route("/v1/load-balancers/{lb}/listeners", get(balancers::listeners).post(balancers::create_listener))
-        .route(
-            "/v1/load-balancers/{lb}/listeners/{port}",
-            get(balancers::show_listener).patch(balancers::modify_listener).delete(balancers::delete_listener),
-        )
-        .route(groups, get(groups::list).post(groups::create))
-        .route(&format!("{groups}/{{tg}}"), get(groups::show).patch(groups::modify).delete(groups::delete))
-        .route(&format!("{groups}/{{tg}}/attributes"), get(groups::attributes).patch(groups::modify_attributes))
-        .route(&format!("{groups}/{{tg}}/targets"), get(groups::targets).post(groups::register))
-        .route(&format!("{groups}/{{tg}}/targets/deregister"), post(groups::deregister))
-        .route("/v1/stats", get(observe::stats))
-        .route("/v1/flows", get(observe::flows))
-        .route("/v1/traces", post(observe::create_trace))
-        .route("/v1/traces/{id}", get(observe::show_trace))
+    let mut router = Router::new().route("/", post(aws::call));
+    for route in ROUTES {
+        router = router.route(route.path, (route.handler)());
+    }
+    router
+        .route_layer(middleware::from_fn(refuse_unknown_queries))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(refuse_foreign_pages))
@@ -81,6 +72,17 @@ async fn method_not_allowed(request: Request) -> ApiError {
         Code::MethodNotAllowed,
         format!("{} does not know {method}; docs/api.md lists the calls", Shown(&path)),
     ))
+}
+
+/// Refuses parameters of calls that have none, as unknown fields are refused everywhere.
+async fn refuse_unknown_queries(path: MatchedPath, request: Request, next: Next) -> Response {
+    let route = routes::find(request.method().as_str(), path.as_str());
+    let takes_none = route.is_some_and(|route| (route.signature)().query.is_none());
+    if takes_none && request.uri().query().is_some_and(|query| !query.is_empty()) {
+        let message = "the call takes no parameters after a question mark; docs/api.md lists those of each call";
+        return ApiError(Error::new(Code::ValidationError, message)).into_response();
+    }
+    next.run(request).await
 }
 
 /// A web page that somebody on this machine looks at must not use the API: its browser says where the page came from, or asks by a

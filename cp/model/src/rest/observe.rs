@@ -128,6 +128,7 @@ pub struct ListenerStats {
 pub struct FlowsQuery {
     /// At most so many flows, 1–10000; 1000 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10000)]
     pub limit: Option<u32>,
     /// Only flows of this client: an address, `address:port`, or `[address]:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +200,7 @@ pub struct CreateTrace {
     pub port: Option<String>,
     /// So many packets, 1–10000; 50 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10000, example = 10)]
     pub count: Option<i64>,
     /// Which packets; all unless given.
     #[serde(default)]
@@ -220,9 +222,11 @@ pub struct TraceFilter {
     pub destination: Option<String>,
     /// Source port, 1–65535.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
     pub source_port: Option<i64>,
     /// Destination port, 1–65535.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
     pub destination_port: Option<i64>,
 }
 

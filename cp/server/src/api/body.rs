@@ -12,6 +12,9 @@ use leat_model::{Code, Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use utoipa::ToSchema;
+
+use super::shape;
 
 /// Largest body.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -51,13 +54,13 @@ pub fn created<T: Serialize>(body: T) -> Answer<T> {
 }
 
 /// The answer to calls that have nothing to say: `{}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Nothing {}
 
 /// A JSON body. Its media type is not looked at: curl says it is a form.
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned + ToSchema, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -78,7 +81,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 }
 
 /// Reads JSON; an error names the field.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+fn parse<T: DeserializeOwned + ToSchema>(bytes: &[u8]) -> Result<T, Error> {
     if bytes.trim_ascii().is_empty() {
         return Err(Error::new(Code::ValidationError, "the body is empty; send a JSON object"));
     }
@@ -88,7 +91,14 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         explain(&error.into_inner(), (path != ".").then_some(path))
     })?;
     json.end().map_err(|error| explain(&error, None))?;
-    Ok(value)
+    let plain = serde_json::from_slice(bytes).map_err(|error| explain(&error, None))?;
+    match shape::misfit(&plain, &T::schema(), "") {
+        None => Ok(value),
+        Some((path, wanted)) => {
+            let field = (!path.is_empty()).then_some(path);
+            Err(Error { code: Code::ValidationError, message: format!("invalid type, expected {wanted}"), field })
+        }
+    }
 }
 
 /// A parser's error for people.

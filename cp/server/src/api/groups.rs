@@ -6,19 +6,39 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use leat_model::resource::TargetGroup;
+use leat_model::error::Shown;
+use leat_model::resource::{Target, TargetGroup};
+use leat_model::rest::{TargetOrder, TargetState, TargetType};
 use leat_model::view::not_registered;
-use leat_model::{Code, Command, Error, Id, attributes, check, rest};
+use leat_model::{Code, Command, Error, Id, Model, attributes, check, rest};
 
 use super::body::{Answer, Body, Nothing, Parameters, Params, created, ok};
+use super::page::page;
 use super::{App, Changed};
 use crate::stats;
 
 /// Longest time that a caller may let a change wait.
 const WAIT_SECONDS_MAX: u64 = 300;
 
-pub(super) async fn list(State(app): State<App>) -> Answer<rest::TargetGroups> {
-    ok(app.state.model().show_target_groups())
+pub(super) async fn list(
+    State(app): State<App>,
+    Parameters(query): Parameters<rest::ListQuery>,
+) -> Answer<rest::TargetGroups> {
+    let model = app.state.model();
+    let own = model.target_groups().filter(|group| group.classic.is_none());
+    let own = own.filter(|group| query.name.as_ref().is_none_or(|name| group.name == *name));
+    let shown = own.map(|group| model.show_target_group(group)).collect();
+    let (target_groups, next_cursor) = page(shown, |group| group.name.clone(), query.limit, query.cursor.as_deref())?;
+    ok(rest::TargetGroups { target_groups, next_cursor })
+}
+
+/// Finds a target group that is one of its own.
+pub(super) fn find<'m>(model: &'m Model, wanted: &str) -> Result<&'m TargetGroup, Error> {
+    let found = model.find_target_group(wanted)?;
+    if found.classic.is_none() {
+        return Ok(found);
+    }
+    Err(Error::new(Code::TargetGroupNotFound, format!("there is no target group {}", Shown(wanted))))
 }
 
 /// The group that a change was about.
@@ -37,7 +57,7 @@ pub(super) async fn create(
 
 pub(super) async fn show(State(app): State<App>, Params(group): Params<String>) -> Answer<rest::TargetGroup> {
     let model = app.state.model();
-    ok(model.show_target_group(model.find_target_group(&group)?))
+    ok(model.show_target_group(find(&model, &group)?))
 }
 
 pub(super) async fn modify(
@@ -45,12 +65,15 @@ pub(super) async fn modify(
     Params(target_group): Params<String>,
     Body(request): Body<rest::ModifyTargetGroup>,
 ) -> Answer<rest::TargetGroup> {
+    find(&app.state.model(), &target_group)?;
     let changed = app.change(Command::ModifyTargetGroup { target_group, request }).await?;
     ok(changed.model.show_target_group(changed_group(&changed)?))
 }
 
 pub(super) async fn delete(State(app): State<App>, Params(target_group): Params<String>) -> Answer<Nothing> {
-    app.change(Command::DeleteTargetGroup { target_group }).await?;
+    if find(&app.state.model(), &target_group).is_ok() {
+        app.change(Command::DeleteTargetGroup { target_group }).await?;
+    }
     ok(Nothing {})
 }
 
@@ -59,7 +82,7 @@ fn show_attributes(group: &TargetGroup) -> rest::AttributesBody {
 }
 
 pub(super) async fn attributes(State(app): State<App>, Params(group): Params<String>) -> Answer<rest::AttributesBody> {
-    ok(show_attributes(app.state.model().find_target_group(&group)?))
+    ok(show_attributes(find(&app.state.model(), &group)?))
 }
 
 pub(super) async fn modify_attributes(
@@ -67,6 +90,7 @@ pub(super) async fn modify_attributes(
     Params(target_group): Params<String>,
     Body(request): Body<rest::AttributesBody>,
 ) -> Answer<rest::AttributesBody> {
+    find(&app.state.model(), &target_group)?;
     let attributes = request.attributes;
     let changed = app.change(Command::ModifyAttributes { target_group, attributes }).await?;
     ok(show_attributes(changed_group(&changed)?))
@@ -93,10 +117,11 @@ pub(super) async fn targets(
     Parameters(query): Parameters<rest::TargetsQuery>,
 ) -> Answer<rest::Targets> {
     let model = app.state.model();
-    let group = model.find_target_group(&group)?;
-    let wanted = query.target.map(|text| socket(&text, group.port)).transpose()?;
+    let group = find(&model, &group)?;
+    let wanted = query.target.as_deref().map(|text| named(group, text)).transpose()?;
+    let wanted_port = query.port.map(|port| check::port("port", port)).transpose()?;
     let (now, plane) = (app.state.now(), app.publisher.plane());
-    let shown = |target: &leat_model::resource::Target| rest::Target {
+    let shown = |target: &Target| rest::Target {
         id: target.name.clone().unwrap_or_else(|| target.address.to_string()),
         address: Some(target.address),
         port: target.port,
@@ -104,22 +129,79 @@ pub(super) async fn targets(
         health: model.show_health(target, now),
         flows: stats::target_flows(&model, plane.as_deref(), target.slot),
     };
-    let mut targets: Vec<rest::Target> = model
-        .targets_of(group.id)
-        .filter(|target| wanted.is_none_or(|wanted| wanted == (target.address, target.port)))
-        .map(shown)
-        .collect();
-    if let (Some((address, port)), true) = (wanted, targets.is_empty()) {
-        targets.push(rest::Target {
-            id: address.to_string(),
-            address: Some(address),
-            port,
-            zone: String::new(),
-            health: not_registered(),
-            flows: rest::TargetFlows::default(),
-        });
+    let mut targets: Vec<rest::Target> =
+        model.targets_of(group.id).filter(|target| wanted.as_ref().is_none_or(|it| it.is(target))).map(shown).collect();
+    if let (Some(wanted), true) = (wanted, targets.is_empty()) {
+        targets.push(wanted.not_registered());
     }
-    ok(rest::Targets { targets })
+    targets.retain(|target| {
+        let is_address = |begin: &String| target.address.is_some_and(|it| it.to_string().starts_with(begin.as_str()));
+        query.id.as_ref().is_none_or(|begin| target.id.starts_with(begin.as_str()) || is_address(begin))
+            && wanted_port.is_none_or(|port| target.port == port)
+            && query.zone.as_ref().is_none_or(|zone| target.zone == *zone)
+            && query.state.is_none_or(|state| target.health.state == state)
+    });
+    let key = |target: &rest::Target| (rank(target, query.sort), target.address, target.port, target.id.clone());
+    let (targets, next_cursor) = page(targets, key, query.limit, query.cursor.as_deref())?;
+    ok(rest::Targets { targets, next_cursor })
+}
+
+/// What a target is sorted by first.
+fn rank(target: &rest::Target, order: Option<TargetOrder>) -> String {
+    match order.unwrap_or_default() {
+        TargetOrder::Address => String::new(),
+        TargetOrder::Port => format!("{:05}", target.port),
+        TargetOrder::Zone => target.zone.clone(),
+        TargetOrder::State => {
+            let worst_first = [
+                TargetState::Unhealthy,
+                TargetState::Unavailable,
+                TargetState::Initial,
+                TargetState::Draining,
+                TargetState::Unused,
+                TargetState::Healthy,
+            ];
+            worst_first.iter().position(|state| *state == target.health.state).unwrap_or_default().to_string()
+        }
+    }
+}
+
+/// A target that is asked for, registered or not.
+enum Wanted {
+    /// By its socket.
+    Socket(IpAddr, u16),
+    /// By what it was registered by, and its port.
+    Name(String, u16),
+}
+
+impl Wanted {
+    fn is(&self, target: &Target) -> bool {
+        match self {
+            Self::Socket(address, port) => (*address, *port) == (target.address, target.port),
+            Self::Name(name, port) => target.name.as_ref() == Some(name) && *port == target.port,
+        }
+    }
+
+    fn not_registered(self) -> rest::Target {
+        let (id, address, port) = match self {
+            Self::Socket(address, port) => (address.to_string(), Some(address), port),
+            Self::Name(name, port) => (name, None, port),
+        };
+        let (health, flows) = (not_registered(), rest::TargetFlows::default());
+        rest::Target { id, address, port, zone: String::new(), health, flows }
+    }
+}
+
+/// What `?target=` names.
+fn named(group: &TargetGroup, text: &str) -> Result<Wanted, Error> {
+    match group.target_type {
+        TargetType::Ip => socket(text, group.port).map(|(address, port)| Wanted::Socket(address, port)),
+        TargetType::Alb => Ok(Wanted::Name(text.into(), group.port)),
+        TargetType::Instance => Ok(match text.rsplit_once(':').map(|(id, port)| (id, port.parse())) {
+            Some((id, Ok(port))) => Wanted::Name(id.into(), port),
+            _ => Wanted::Name(text.into(), group.port),
+        }),
+    }
 }
 
 fn patience(query: rest::WaitQuery) -> Result<Option<Duration>, Error> {
@@ -138,6 +220,7 @@ pub(super) async fn register(
     Parameters(query): Parameters<rest::WaitQuery>,
     Body(request): Body<rest::TargetsRequest>,
 ) -> Answer<rest::Applied> {
+    find(&app.state.model(), &target_group)?;
     let command = Command::RegisterTargets { target_group, targets: request.targets };
     let changed = app.change_and_wait(command, patience(query)?).await?;
     let warnings = changed_group(&changed).map_or_else(|_| Vec::new(), |group| changed.model.target_warnings(group));
@@ -151,6 +234,7 @@ pub(super) async fn deregister(
     Parameters(query): Parameters<rest::WaitQuery>,
     Body(request): Body<rest::TargetsRequest>,
 ) -> Answer<rest::Applied> {
+    find(&app.state.model(), &target_group)?;
     let command = Command::DeregisterTargets { target_group, targets: request.targets };
     let Changed { applied, .. } = app.change_and_wait(command, patience(query)?).await?;
     let status = if applied { StatusCode::OK } else { StatusCode::ACCEPTED };

@@ -105,7 +105,12 @@ async fn resources_are_created_shown_changed_and_deleted() {
     assert_eq!((&lb["type"], &lb["scheme"]), (&json!("network"), &json!("internet-facing")));
     assert_eq!(
         lb["availabilityZones"],
-        json!([{"zoneName": "zone-a", "addresses": ["10.1.0.10"], "secondaryAddresses": []}])
+        json!([{
+            "zoneName": "zone-a",
+            "privateIpv4Address": "10.1.0.10",
+            "addresses": ["10.1.0.10"],
+            "secondaryAddresses": []
+        }])
     );
     assert_eq!(lb["state"], json!({"code": "provisioning"}));
     let by_id = bench.get(&format!("/v1/load-balancers/{}", lb["id"].as_str().expect("an id"))).await;
@@ -187,7 +192,7 @@ async fn bad_requests_are_explained() {
         ("POST", lbs, format!(r#"{{"name":"-x","nodes":{node}}}"#), "ValidationError", "name"),
         ("POST", lbs, format!(r#"{{"name":"web","nodes":{node}}}"#), "DuplicateLoadBalancerName", "name"),
         ("POST", lbs, format!(r#"{{"name":"x","nodes":{node},"scheme":"public"}}"#), "ValidationError", "scheme"),
-        ("POST", groups, r#"{"name":"x","protocol":"HTTP","port":80}"#.into(), "ValidationError", "protocol"),
+        ("POST", groups, r#"{"name":"x","protocol":"SCTP","port":80}"#.into(), "ValidationError", "protocol"),
         ("POST", groups, r#"{"name":"x","protocol":"TCP","port":0}"#.into(), "ValidationError", "port"),
         ("POST", groups, r#"{"name":"x","protocol":"TCP","port":65536}"#.into(), "ValidationError", "port"),
         ("POST", groups, r#"{"name":"x","protocol":"TCP","port":1.5}"#.into(), "ValidationError", "port"),
@@ -277,7 +282,13 @@ async fn bad_requests_are_explained() {
 async fn paths_methods_and_queries_are_explained() {
     let bench = Bench::serving().await;
     for (method, path, status, code) in [
-        ("GET", "/", 404, "NotFound"),
+        ("GET", "/", 405, "MethodNotAllowed"),
+        ("GET", "/v2/load-balancers", 404, "NotFound"),
+        ("GET", "/v1/load-balancers/", 404, "NotFound"),
+        ("GET", "/v1/status?x=1", 400, "ValidationError"),
+        ("GET", "/v1/load-balancers?name=a&name=b", 400, "ValidationError"),
+        ("GET", "/v1/load-balancers?limit=0", 400, "ValidationError"),
+        ("GET", "/v1/load-balancers?cursor=x", 400, "ValidationError"),
         ("GET", "/v1/rules", 404, "NotFound"),
         ("GET", "/v1/load-balancers/none", 404, "LoadBalancerNotFound"),
         ("GET", "/v1/load-balancers/none/listeners", 404, "LoadBalancerNotFound"),
