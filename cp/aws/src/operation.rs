@@ -31,6 +31,10 @@ pub enum Service {
 }
 
 impl Service {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::ElbV2, Self::Elb, Self::Ec2, Self::Sts, Self::Iam, Self::Acm, Self::CloudTrail, Self::ZonalShift];
+
     /// The version in requests of the query protocol; empty for the others.
     pub const fn version(self) -> &'static str {
         match self {
@@ -134,8 +138,8 @@ pub struct EventQuery {
     pub end_ms: Option<u64>,
     /// So many at the most.
     pub max: usize,
-    /// So many are passed over: those of earlier pages.
-    pub skip: usize,
+    /// Only records with a lower `leatChain.sequence`: those of later pages.
+    pub before: Option<u64>,
 }
 
 /// Runs an operation of the query protocol: gives the children of its `…Result`, or, of EC2, of its `…Response`.
@@ -163,17 +167,49 @@ pub struct Operation {
     pub role: Role,
     /// What runs it.
     pub run: Run,
+    /// How far it goes.
+    pub support: Support,
+    /// What is to be known of it, for the documentation.
+    pub note: &'static str,
+}
+
+/// How far an operation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Support {
+    /// As AWS's.
+    Full,
+    /// What is said is kept and told, and has no effect.
+    Kept,
+    /// What it is about is not offered: it is checked and refused with the error that AWS gives where there is none.
+    Refused,
+}
+
+impl Support {
+    /// The word in the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Kept => "kept",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 impl Operation {
     /// An operation of the query protocol.
     pub const fn query(service: Service, name: &'static str, role: Role, run: QueryHandler) -> Self {
-        Self { service, name, role, run: Run::Query(run) }
+        Self { service, name, role, run: Run::Query(run), support: Support::Full, note: "" }
     }
 
     /// An operation of a JSON protocol.
     pub const fn json(service: Service, name: &'static str, role: Role, run: JsonHandler) -> Self {
-        Self { service, name, role, run: Run::Json(run) }
+        Self { service, name, role, run: Run::Json(run), support: Support::Full, note: "" }
+    }
+
+    /// The same with what the documentation says of it.
+    #[must_use]
+    pub const fn noted(self, support: Support, note: &'static str) -> Self {
+        Self { support, note, ..self }
     }
 }
 
@@ -189,6 +225,18 @@ pub fn all() -> impl Iterator<Item = &'static Operation> {
         cloudtrail::OPERATIONS,
     ];
     tables.into_iter().flatten()
+}
+
+/// The operations of a service as Markdown, for `docs/aws.md`.
+pub fn markdown(service: Service) -> String {
+    let mut rows: Vec<&Operation> = all().filter(|operation| operation.service == service).collect();
+    rows.sort_by_key(|operation| operation.name);
+    let row = |operation: &Operation| {
+        let Operation { name, role, support, note, .. } = operation;
+        format!("| {name} | {} | {} | {note} |\n", role.name(), support.name())
+    };
+    let rows: String = rows.into_iter().map(row).collect();
+    format!("| operation | role | support | notes |\n|---|---|---|---|\n{rows}")
 }
 
 /// The operation of a request of the query protocol.
