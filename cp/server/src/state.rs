@@ -2,7 +2,7 @@
 //!
 //! | what | owner | others |
 //! |---|---|---|
-//! | model and store | [`State`], behind one mutex that is held from the check of a command to its commit and nothing else | read whole models, `Arc`s that never change, by [`State::model`] |
+//! | model and store | [`State`]: the thread whose turn it is to commit what waits | read whole models, `Arc`s that never change, by [`State::model`] |
 //! | the segment: snapshots, rings, heartbeat | thread `publisher` ([`crate::publisher`]) | read its counters and headers through [`crate::plane::Plane`] |
 //! | health runs, prober, netlink configuration, deadlines, freeing of slots | thread `keeper` ([`crate::keeper`]) | |
 //! | sockets of health checks | thread `prober` | set the checks, get results over a channel |
@@ -10,12 +10,16 @@
 //! | API connections | tokio workers; a change runs on a blocking thread, as it waits for the disk | |
 //!
 //! A change: check and apply to a copy of the model → store (fsync) → make the copy the model → tell publisher and keeper → wait
-//! until the lcores work with it (the caller, as long as it likes).
+//! until the lcores work with it (the caller, as long as it likes). Changes that come while the disk is busy wait together and share the
+//! next copy and the next `fsync`, in the order in which they came; each has an epoch of its own, and each is refused alone.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::mem;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use leat_model::{Code, Command, Effects, Error, Limits, Model, Now, Site};
+use leat_model::{Code, Command, Effects, Error, Limits, Model, Now, RecordKey, Site};
 
 use crate::store::{Record, Store, StoreError};
 
@@ -50,9 +54,33 @@ pub enum BeginError {
 /// The owner of the configuration.
 pub struct State {
     clock: Clock,
+    queue: Mutex<Queue>,
     core: Mutex<Core>,
     model: RwLock<Arc<Model>>,
     listeners: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+/// Commands that wait for the disk.
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    /// Some thread commits; whoever comes now waits for its answer, or for its turn.
+    busy: bool,
+}
+
+struct Waiting {
+    command: Command,
+    /// It counts even when it cannot be stored.
+    even_unstored: bool,
+    caller: SyncSender<Turn>,
+}
+
+/// What a waiting caller is told.
+enum Turn {
+    /// It is to commit what waits, its own command among it.
+    Commit,
+    /// It was done, or refused.
+    Done(Result<(Arc<Model>, Effects), Error>),
 }
 
 struct Core {
@@ -78,6 +106,7 @@ impl State {
         };
         Ok(Self {
             clock,
+            queue: Mutex::default(),
             core: Mutex::new(Core { store, suspect: false }),
             model: RwLock::new(Arc::new(model)),
             listeners: RwLock::default(),
@@ -117,38 +146,169 @@ impl State {
     }
 
     fn apply(&self, command: Command, even_unstored: bool) -> Result<(Arc<Model>, Effects), Error> {
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.model();
-        let mut new = Model::clone(&old);
-        let effects = new.apply(command, self.now())?;
-        if effects.changed.is_empty() {
-            return Ok((old, effects));
+        let (caller, told) = sync_channel(1);
+        let mut queue = lock(&self.queue);
+        queue.waiting.push(Waiting { command, even_unstored, caller });
+        let is_free = !mem::replace(&mut queue.busy, true);
+        drop(queue);
+        if is_free {
+            self.commit_waiting();
         }
-        match core.store(&old, &new, &effects) {
-            Err(error) if even_unstored => tracing::error!("{error}"),
-            Err(error) => {
-                tracing::error!("{error}");
-                return Err(Error::new(Code::ServiceUnavailable, format!("nothing was changed: {error}")));
+        self.outcome(&told)
+    }
+
+    fn outcome(&self, told: &Receiver<Turn>) -> Result<(Arc<Model>, Effects), Error> {
+        loop {
+            match told.recv() {
+                Ok(Turn::Commit) => self.commit_waiting(),
+                Ok(Turn::Done(result)) => return result,
+                Err(_) => {
+                    return Err(Error::new(
+                        Code::InternalFailure,
+                        "the change has failed; the log of leat-cp says more",
+                    ));
+                }
             }
-            Ok(()) => {}
         }
-        let new = Arc::new(new);
-        *self.model.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
+    }
+
+    /// Commits all that waits, and gives the turn to the first of those that came meanwhile.
+    fn commit_waiting(&self) {
+        let _turn = HandOver(self);
+        let batch = mem::take(&mut lock(&self.queue).waiting);
+        self.commit(batch);
+    }
+
+    fn commit(&self, waiting: Vec<Waiting>) {
+        let mut core = lock(&self.core);
+        let (old, now) = (self.model(), self.now());
+        let mut batch = Batch::new(&old, now);
+        let mut results: Vec<_> = waiting.iter().map(|it| batch.apply(&it.command)).collect();
+        batch.mend();
+        if !batch.changed.is_empty()
+            && let Err(error) = core.store(&old, &batch.model, &batch.changed)
+        {
+            tracing::error!("{error}");
+            // What happened counts all the same; what was asked for is refused, unless it asks for nothing new.
+            batch = Batch::new(&old, now);
+            let refusal = || Error::new(Code::ServiceUnavailable, format!("nothing was changed: {error}"));
+            results = waiting
+                .iter()
+                .map(|it| match it.even_unstored {
+                    true => batch.apply(&it.command),
+                    false => batch.look(&it.command).and_then(|effects| match effects.changed.is_empty() {
+                        true => Ok(effects),
+                        false => Err(refusal()),
+                    }),
+                })
+                .collect();
+            batch.mend();
+        }
+        let has_changed = !batch.changed.is_empty();
+        let new = if has_changed { Arc::new(batch.model) } else { old };
+        if has_changed {
+            *self.model.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
+        }
         drop(core);
-        for listener in self.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            listener();
+        if has_changed {
+            for listener in self.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
+                listener();
+            }
         }
-        Ok((new, effects))
+        for (it, result) in waiting.into_iter().zip(results) {
+            // The receiver is there until it has been told.
+            let _ = it.caller.send(Turn::Done(result.map(|effects| (new.clone(), effects))));
+        }
     }
 }
 
+/// Ends a turn, however it ends.
+struct HandOver<'s>(&'s State);
+
+impl Drop for HandOver<'_> {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.0.queue);
+        match queue.waiting.first() {
+            // Its channel is empty: it is told once that it is its turn, by this thread alone.
+            Some(next) => drop(next.caller.send(Turn::Commit)),
+            None => queue.busy = false,
+        }
+    }
+}
+
+/// Commands applied one after the other to a copy of the model.
+struct Batch {
+    now: Now,
+    model: Model,
+    changed: BTreeSet<RecordKey>,
+    /// The command applied last was refused, and may have left half of its work in the model.
+    spoilt: bool,
+    /// The model some commands ago, and those commands: what `model` is made from again when it is spoilt. A copy of the model for
+    /// each command would cost more than all the rest of a change.
+    kept: Arc<Model>,
+    since: Vec<Command>,
+}
+
+impl Batch {
+    fn new(model: &Arc<Model>, now: Now) -> Self {
+        let (kept, model) = (model.clone(), Model::clone(model));
+        Self { now, model, changed: BTreeSet::new(), spoilt: false, kept, since: Vec::new() }
+    }
+
+    /// Applies a command; what was applied before stays when it is refused.
+    fn apply(&mut self, command: &Command) -> Result<Effects, Error> {
+        self.mend();
+        match self.model.apply(command.clone(), self.now) {
+            Ok(effects) => {
+                if !effects.changed.is_empty() {
+                    self.changed.extend(effects.changed.iter().cloned());
+                    self.since.push(command.clone());
+                }
+                Ok(effects)
+            }
+            Err(error) => {
+                self.spoilt = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// What a command would do.
+    fn look(&mut self, command: &Command) -> Result<Effects, Error> {
+        self.mend();
+        self.spoilt = true;
+        self.model.apply(command.clone(), self.now)
+    }
+
+    /// Makes the model again without what a refused command has left. Every command is repeated once at the most.
+    fn mend(&mut self) {
+        if !mem::take(&mut self.spoilt) {
+            return;
+        }
+        self.model = Model::clone(&self.kept);
+        if self.since.is_empty() {
+            return;
+        }
+        for command in self.since.drain(..) {
+            // The same model, command and time as before: the same result.
+            let repeated = self.model.apply(command, self.now);
+            debug_assert!(repeated.is_ok(), "{repeated:?}");
+        }
+        self.kept = Arc::new(self.model.clone());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Core {
-    fn store(&mut self, old: &Model, new: &Model, effects: &Effects) -> Result<(), StoreError> {
+    fn store(&mut self, old: &Model, new: &Model, changed: &BTreeSet<RecordKey>) -> Result<(), StoreError> {
         if self.suspect {
             self.store.replace(&all_records(old))?;
             self.suspect = false;
         }
-        let changes: Vec<_> = effects.changed.iter().map(|key| (key.to_string(), new.record(key))).collect();
+        let changes: Vec<_> = changed.iter().map(|key| (key.to_string(), new.record(key))).collect();
         let result = self.store.commit(&changes);
         self.suspect = result.is_err();
         result
@@ -221,6 +381,84 @@ mod tests {
         let before = state.model();
         drop(state);
         assert_eq!(begin(&disk).model(), before);
+    }
+
+    /// Changes that come while the disk is busy share one commit: each is refused or done by itself, in the order in which they came.
+    ///
+    /// req: ERR-11
+    #[test]
+    fn changes_that_wait_share_a_commit() {
+        let disk = FaultyDisk::default();
+        let state = begin(&disk);
+        let syncs = disk.syncs();
+        state.change(group("a")).expect("good");
+        let syncs_of_one = disk.syncs() - syncs;
+        let commands = [
+            register("a"),
+            group("b"),
+            // Refused after its first part was done: nothing of it may stay, and what came before it must.
+            Command::All(vec![group("c"), register("nowhere")]),
+            register("a"),
+            group("d"),
+            Command::DeleteTargetGroup { target_group: "b".into() },
+        ];
+        let syncs = disk.syncs();
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let (_busy, mut threads) = (disk.pause(), vec![scope.spawn(|| state.change(group("z")))]);
+            wait_until(|| lock(&state.queue).busy && lock(&state.queue).waiting.is_empty());
+            for (at, command) in commands.iter().enumerate() {
+                let state = &state;
+                threads.push(scope.spawn(move || state.change(command.clone())));
+                wait_until(|| lock(&state.queue).waiting.len() == at + 1);
+            }
+            drop(_busy);
+            threads.into_iter().map(|thread| thread.join().expect("a thread")).collect()
+        });
+        let codes: Vec<_> = results.iter().map(|result| result.as_ref().err().map(|error| error.code)).collect();
+        let refused = Some(Code::TargetGroupNotFound);
+        assert_eq!(codes, [None, None, None, refused, None, None, None]);
+        let epochs: Vec<_> = results.iter().flatten().map(|(model, _)| model.epoch()).collect();
+        assert_eq!(epochs, [2, 6, 6, 6, 6, 6], "one epoch a change, and readers see the last one of a commit");
+        let names: Vec<_> = state.model().target_groups().map(|group| group.name.clone()).collect();
+        assert_eq!(names, ["a", "d", "z"]);
+        assert_eq!(disk.syncs() - syncs, 2 * syncs_of_one, "one commit for the first, one for all the others");
+        let before = state.model();
+        drop(state);
+        assert_eq!(begin(&disk).model(), before);
+    }
+
+    fn wait_until(condition: impl Fn() -> bool) {
+        while !condition() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    /// Of changes that share a commit that fails, those that were asked for are refused, and what happened counts.
+    #[test]
+    fn a_failing_disk_refuses_all_that_wait() {
+        let disk = FaultyDisk::default();
+        let state = begin(&disk);
+        state.change(group("a")).expect("good");
+        state.change(register("a")).expect("good");
+        disk.set_failing(true);
+        let health = Command::Health(vec![(0, 0, Change::Health(Health::Unhealthy, None))]);
+        let (caller, told): (Vec<_>, Vec<_>) = (0..4).map(|_| sync_channel(1)).unzip();
+        let commands = [(group("b"), false), (group("b"), false), (health, true), (group("a"), false)];
+        let batch = commands.into_iter().zip(caller);
+        state.commit(
+            batch.map(|((command, even_unstored), caller)| Waiting { command, even_unstored, caller }).collect(),
+        );
+        let told: Vec<_> = told
+            .iter()
+            .map(|told| match told.recv() {
+                Ok(Turn::Done(result)) => result.err().map(|error| error.code),
+                _ => panic!("no answer"),
+            })
+            .collect();
+        let refused = Some(Code::ServiceUnavailable);
+        assert_eq!(told, [refused, refused, None, None], "also one that would have done nothing after the other");
+        assert_eq!(state.model().target(0).expect("it").health, Health::Unhealthy);
+        assert_eq!(state.model().target_groups().count(), 1);
     }
 
     #[test]

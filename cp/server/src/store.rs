@@ -1,23 +1,29 @@
 //! Where the configuration is kept: records of text key and JSON value, changed in transactions.
 //!
 //! A transaction is on the disk when [`Store::commit`] returns, and whole or absent after a power loss at any moment.
-//! After a failed commit nothing is known of the file's state (a failed `fsync` may have lost pages), so nobody goes on with it: the
-//! caller writes everything anew with [`Store::replace`], which opens the file again first.
+//! After a failed commit nothing is known of the file's state (a failed `fsync` may have lost pages that the kernel still shows), so
+//! nobody goes on with it: the caller writes everything anew with [`Store::replace`], into a file of its own that then takes the other's
+//! place. Decision and proof: docs/adr/0009-durability.md.
+
+mod copy;
+mod header;
+mod migrate;
+mod place;
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+
+use place::{Directory, Place};
 
 /// A record: key and value.
 pub type Record = (String, Vec<u8>);
 
 /// Keeps records.
 pub trait Store: Send {
-    /// All records.
+    /// The records that were found at the start; once.
     ///
     /// # Errors
     /// They cannot be read.
@@ -29,7 +35,7 @@ pub trait Store: Send {
     /// They cannot be written. Whether they were is not known; call [`Self::replace`] before anything else.
     fn commit(&mut self, changes: &[(String, Option<Vec<u8>>)]) -> Result<(), StoreError>;
 
-    /// Opens the store anew and makes these all of its records, in one transaction.
+    /// Makes these all of its records, in one transaction, and trusts nothing that was written before.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -89,20 +95,24 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// The version of the tables and records below.
-const SCHEMA: u64 = 1;
+pub const SCHEMA: u64 = 2;
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 /// The file is small; the rest of redb's cache would be wasted.
 const CACHE_BYTES: usize = 8 << 20;
 
-type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
-
 /// A store in a redb file.
+///
+/// The file is never opened as it is found: a start reads and checks a copy, and writes what it has read into a new file.
 pub struct RedbStore {
     path: PathBuf,
-    open: Opener,
-    /// None after a failure, until the file was opened again.
+    place: Box<dyn Place>,
+    /// What was found at the start, until it is asked for.
+    found: Vec<Record>,
+    /// None when it could not be written at the start.
     database: Option<Database>,
+    /// A write has failed since: nothing of the database is used any more, but as long as it is open, no other process takes the file.
+    has_failed: bool,
 }
 
 impl fmt::Debug for RedbStore {
@@ -112,133 +122,158 @@ impl fmt::Debug for RedbStore {
 }
 
 impl RedbStore {
-    /// Opens the file, which is made if there is none.
+    /// Reads the file, if there is one, and writes it anew. One of an older version is brought to this one, and the old file kept
+    /// beside it, as `.v1`. When a file of this version cannot be written anew, as on a full disk, the store can be read all the same.
     ///
     /// # Errors
     /// It cannot be used; the message says what to do.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = path.to_owned();
-        let open = move || {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            Builder::new().set_cache_size(CACHE_BYTES).create_file(options.open(&file)?)
-        };
-        Self::open_with(path, Box::new(open))
+        Self::open_in(path, Box::new(Directory::new(path)))
     }
 
-    fn open_with(path: &Path, open: Opener) -> Result<Self, StoreError> {
-        let mut store = Self { path: path.to_owned(), open, database: None };
-        store.reopen()?;
+    fn open_in(path: &Path, mut place: Box<dyn Place>) -> Result<Self, StoreError> {
+        let content = place.read().map_err(|error| tell(path, "open it", error.into()))?;
+        let is_new = content.is_empty();
+        let (version, found) = if is_new { (SCHEMA, Vec::new()) } else { read(path, content)? };
+        let (found, keep) = match version {
+            SCHEMA => (found, None),
+            1 => {
+                let migrated = migrate::from_1(found);
+                (migrated.map_err(|why| StoreError::Damaged { path: path.to_owned(), why })?, Some(".v1"))
+            }
+            found => return Err(StoreError::Version { path: path.to_owned(), found }),
+        };
+        let mut store = Self { path: path.to_owned(), place, found, database: None, has_failed: false };
+        let records = std::mem::take(&mut store.found);
+        let written = store.write_anew(&records, keep);
+        store.found = records;
+        match (written, keep) {
+            (Ok(()), Some(end)) => tracing::info!(
+                "store {0}: brought from version {version} to {SCHEMA}; the old file is kept as {0}{end}",
+                path.display()
+            ),
+            (Ok(()), None) => {}
+            (Err(error), None) if !is_new => tracing::error!("nothing can be changed: {error}"),
+            (Err(error), _) => return Err(error),
+        }
         Ok(store)
     }
 
-    /// Opens the file, checks that it is whole and of this version.
-    fn reopen(&mut self) -> Result<(), StoreError> {
-        self.database = None;
-        let mut database = (self.open)().map_err(|error| self.error("open it", error.into()))?;
-        match database.check_integrity() {
-            Ok(true) => {}
-            Ok(false) => tracing::warn!("store {}: repaired after a crash", self.path.display()),
-            Err(error) => return Err(self.error("check it", error.into())),
-        }
-        let found = self.version(&database).map_err(|error| self.error("read it", error))?;
-        match found {
-            Some(SCHEMA) => {}
-            Some(found) => return Err(StoreError::Version { path: self.path.clone(), found }),
-            None => begin(&database).map_err(|error| self.error("write it", error))?,
-        }
-        self.database = Some(database);
-        Ok(())
-    }
-
-    /// The schema's version; none in a new file.
-    fn version(&self, database: &Database) -> Result<Option<u64>, redb::Error> {
-        let read = database.begin_read()?;
-        match read.open_table(ABOUT) {
-            Ok(table) => Ok(Some(table.get("schema")?.map_or(0, |version| version.value()))),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn write(&mut self, changes: impl FnOnce(&Database) -> Result<(), redb::Error>) -> Result<(), StoreError> {
-        let Some(database) = &self.database else {
-            let source = io::Error::other("an earlier write has failed");
-            return Err(StoreError::Io { path: self.path.clone(), action: "write it", source });
+    /// Writes all records into a new file, which then takes the other's place.
+    fn write_anew(&mut self, records: &[Record], keep: Option<&str>) -> Result<(), StoreError> {
+        let mut write = || -> Result<_, redb::Error> {
+            let database = self.place.beside()?;
+            fill(&database, records)?;
+            self.place.install(keep)?;
+            Ok(database)
         };
-        changes(database).map_err(|error| {
-            self.database = None;
-            self.error("write it", error)
-        })
-    }
-
-    fn error(&self, action: &'static str, error: redb::Error) -> StoreError {
-        let path = self.path.clone();
-        match error {
-            redb::Error::DatabaseAlreadyOpen => StoreError::Locked(path),
-            redb::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
-                StoreError::Damaged { path, why: source.to_string() }
+        let result = write();
+        self.has_failed = result.is_err();
+        match result {
+            Ok(database) => {
+                self.database = Some(database);
+                Ok(())
             }
-            redb::Error::Io(source) => StoreError::Io { path, action, source },
-            other => StoreError::Damaged { path, why: other.to_string() },
+            Err(error) => {
+                self.place.discard();
+                Err(tell(&self.path, "write it", error))
+            }
         }
     }
 }
 
-/// Writes the schema's version into a new file.
-fn begin(database: &Database) -> Result<(), redb::Error> {
-    let write = database.begin_write()?;
+/// Version and records of a file.
+fn read(path: &Path, content: Vec<u8>) -> Result<(u64, Vec<Record>), StoreError> {
+    let database = copy::open(content).map_err(|why| StoreError::Damaged { path: path.to_owned(), why })?;
+    let read = || -> Result<_, redb::Error> {
+        let version = version(&database)?;
+        Ok((version, if version <= SCHEMA { records(&database)? } else { Vec::new() }))
+    };
+    read().map_err(|error| tell(path, "read it", error))
+}
+
+/// What a failure of redb means for people.
+fn tell(path: &Path, action: &'static str, error: redb::Error) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        redb::Error::DatabaseAlreadyOpen => StoreError::Locked(path),
+        redb::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
+            StoreError::Damaged { path, why: source.to_string() }
+        }
+        redb::Error::Io(source) => StoreError::Io { path, action, source },
+        other => StoreError::Damaged { path, why: other.to_string() },
+    }
+}
+
+/// The schema's version.
+fn version(database: &Database) -> Result<u64, redb::Error> {
+    let table = database.begin_read()?.open_table(ABOUT)?;
+    Ok(table.get("schema")?.map_or(0, |version| version.value()))
+}
+
+fn records(database: &Database) -> Result<Vec<Record>, redb::Error> {
+    let table = database.begin_read()?.open_table(RECORDS)?;
+    let records = table.iter()?.map(|record| {
+        let (key, value) = record?;
+        Ok((key.value().to_owned(), value.value().to_owned()))
+    });
+    Ok(records.collect::<Result<_, StorageError>>()?)
+}
+
+/// Writes everything into a new file.
+fn fill(database: &Database, records: &[Record]) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    write.set_two_phase_commit(true);
     write.open_table(ABOUT)?.insert("schema", SCHEMA)?;
-    write.open_table(RECORDS)?;
+    {
+        let mut table = write.open_table(RECORDS)?;
+        for (key, value) in records {
+            table.insert(key.as_str(), value.as_slice())?;
+        }
+    }
+    Ok(write.commit()?)
+}
+
+fn change(database: &Database, changes: &[(String, Option<Vec<u8>>)]) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    // What is on the disk when this returns is told from what is not by a mark that is written last. With the mark and the rest written
+    // together, the last transaction could be lost to a single wrong bit, and nobody would know.
+    write.set_two_phase_commit(true);
+    {
+        let mut table = write.open_table(RECORDS)?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(table.insert(key.as_str(), value.as_slice())?),
+                None => drop(table.remove(key.as_str())?),
+            }
+        }
+    }
     Ok(write.commit()?)
 }
 
 impl Store for RedbStore {
     fn load(&mut self) -> Result<Vec<Record>, StoreError> {
-        let read = |database: &Database| -> Result<Vec<Record>, redb::Error> {
-            let table = database.begin_read()?.open_table(RECORDS)?;
-            let records = table.iter()?.map(|record| {
-                let (key, value) = record?;
-                Ok((key.value().to_owned(), value.value().to_owned()))
-            });
-            Ok(records.collect::<Result<_, StorageError>>()?)
-        };
-        let Some(database) = &self.database else { return Ok(Vec::new()) };
-        read(database).map_err(|error| self.error("read it", error))
+        Ok(std::mem::take(&mut self.found))
     }
 
     fn commit(&mut self, changes: &[(String, Option<Vec<u8>>)]) -> Result<(), StoreError> {
-        self.write(|database| {
-            let write = database.begin_write()?;
-            {
-                let mut table = write.open_table(RECORDS)?;
-                for (key, value) in changes {
-                    match value {
-                        Some(value) => drop(table.insert(key.as_str(), value.as_slice())?),
-                        None => drop(table.remove(key.as_str())?),
-                    }
-                }
-            }
-            Ok(write.commit()?)
+        let Some(database) = self.database.as_ref().filter(|_| !self.has_failed) else {
+            let source = io::Error::other("an earlier write has failed");
+            return Err(StoreError::Io { path: self.path.clone(), action: "write it", source });
+        };
+        change(database, changes).map_err(|error| {
+            self.has_failed = true;
+            tell(&self.path, "write it", error)
         })
     }
 
     fn replace(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        self.reopen()?;
-        self.write(|database| {
-            let write = database.begin_write()?;
-            write.delete_table(RECORDS)?;
-            {
-                let mut table = write.open_table(RECORDS)?;
-                for (key, value) in records {
-                    table.insert(key.as_str(), value.as_slice())?;
-                }
-            }
-            Ok(write.commit()?)
-        })
+        self.write_anew(records, None)
     }
 }
 
+#[cfg(test)]
+mod cuts;
 #[cfg(test)]
 pub mod faulty;
 #[cfg(test)]

@@ -1,6 +1,5 @@
-use super::faulty::{FaultyDisk, after_power_loss};
+use super::faulty::FaultyDisk;
 use super::*;
-use std::collections::BTreeMap;
 
 fn changes(pairs: &[(&str, Option<&str>)]) -> Vec<(String, Option<Vec<u8>>)> {
     pairs.iter().map(|(key, value)| ((*key).into(), value.map(Into::into))).collect()
@@ -20,7 +19,9 @@ fn what_is_committed_is_there_after_a_restart() {
     let expected: Vec<Record> = vec![("b".into(), b"2".into()), ("c".into(), b"3".into())];
     assert_eq!(store.load().expect("records"), expected);
     store.replace(&[("d".into(), b"4".into())]).expect("replaced");
-    assert_eq!(store.load().expect("records"), [("d".to_owned(), b"4".to_vec())]);
+    assert!(matches!(RedbStore::open(&path), Err(StoreError::Locked(_))), "the new file is held too");
+    drop(store);
+    assert_eq!(RedbStore::open(&path).expect("it").load().expect("records"), [("d".to_owned(), b"4".to_vec())]);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("metadata").permissions());
     assert_eq!(mode & 0o777, 0o600, "for its user alone");
 }
@@ -40,17 +41,77 @@ fn what_cannot_be_opened_says_what_to_do() {
     assert_eq!(std::fs::read(&other).expect("untouched").len(), 15_000);
 }
 
-#[test]
-fn another_schema_is_refused() {
+/// A disk with a store of a version and its records.
+fn disk_of(version: u64, records: &[Record]) -> FaultyDisk {
     let disk = FaultyDisk::default();
     let store = disk.store().expect("a new store");
-    let database = store.database.as_ref().expect("open");
-    let write = database.begin_write().expect("a transaction");
-    write.open_table(ABOUT).expect("the table").insert("schema", 2).expect("a version");
+    let write = store.database.as_ref().expect("open").begin_write().expect("a transaction");
+    write.open_table(ABOUT).expect("the table").insert("schema", version).expect("a version");
+    for (key, value) in records {
+        write.open_table(RECORDS).expect("the table").insert(key.as_str(), value.as_slice()).expect("a record");
+    }
     write.commit().expect("written");
     drop(store);
+    disk
+}
+
+#[test]
+fn a_later_schema_is_refused() {
+    let disk = disk_of(SCHEMA + 1, &[]);
+    let before = disk.content();
     let error = disk.store().expect_err("a later version");
-    assert!(matches!(error, StoreError::Version { found: 2, .. }), "{error}");
+    assert!(matches!(error, StoreError::Version { found: 3, .. }), "{error}");
+    assert!(error.to_string().contains("Run the version of leat-cp that wrote it"), "{error}");
+    assert_eq!(disk.content().len(), before.len());
+}
+
+/// The records of a store that version 1 has written, one a line: key, tab, value.
+fn written_by_1() -> Vec<Record> {
+    let lines = include_str!("testdata/v1.txt").lines();
+    lines
+        .map(|line| line.split_once('\t').map(|(key, value)| (key.into(), value.into())).expect("key, tab, value"))
+        .collect()
+}
+
+/// What version 1 has written is brought to this version whole, in a file of its own; the old one is kept.
+#[test]
+fn a_store_of_version_1_is_migrated() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("leat.redb");
+    let content = disk_of(1, &written_by_1()).content();
+    let mut bytes = vec![0; content.len()];
+    content.read(0, &mut bytes);
+    std::fs::write(&path, &bytes).expect("a store of version 1");
+    let mut store = RedbStore::open(&path).expect("it is brought to this version");
+    let records = store.load().expect("records");
+    let model = |records| {
+        let now = leat_model::Now { wall_ms: 0, mono_ms: 0 };
+        leat_model::Model::load(leat_model::Site::default(), leat_model::Limits::default(), records, now)
+    };
+    let loaded = model(records.clone()).expect("a configuration");
+    assert_eq!((loaded.epoch(), loaded.load_balancers().count(), loaded.target_groups().count()), (22, 2, 4));
+    assert_eq!((loaded.targets().count(), loaded.listeners().count(), loaded.retired_listeners().count()), (7, 3, 2));
+    drop(store);
+    let stored =
+        |name: &str| read(&path, std::fs::read(directory.path().join(name)).expect("a file")).expect("a store");
+    assert_eq!(stored("leat.redb"), (SCHEMA, records));
+    assert_eq!(stored("leat.redb.v1"), (1, written_by_1()));
+}
+
+#[test]
+fn a_migration_that_cannot_be_written_leaves_the_old_store() {
+    let disk = disk_of(1, &written_by_1());
+    for step in 0.. {
+        disk.fail_after(Some(step));
+        let result = disk.store();
+        disk.fail_after(None);
+        if result.is_ok() {
+            assert!(step > 10, "it took {step} writes only");
+            break;
+        }
+    }
+    let records = disk.store().expect("migrated").load().expect("records");
+    assert_eq!(records.len(), written_by_1().len());
 }
 
 /// A write that fails leaves everything as it was, and the store works again when the disk does.
@@ -70,53 +131,4 @@ fn a_failing_disk_is_survived() {
     drop(store);
     let records = disk.store().expect("the store").load().expect("records");
     assert_eq!(records.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["a", "c"]);
-}
-
-/// Power is lost at any moment, with any of some subsets of the unsynced sectors written: every acknowledged transaction is there,
-/// and the one under way is there or not, whole.
-#[test]
-fn power_may_be_lost_at_any_moment() {
-    let disk = FaultyDisk::default();
-    let mut store = disk.store().expect("a new store");
-    let mut acknowledged: Vec<(usize, BTreeMap<String, Vec<u8>>)> = Vec::new();
-    let mut content: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    disk.0.lock().expect("the disk").history = Some(Vec::new());
-    for turn in 0..6u8 {
-        let value = vec![turn; 100 + 700 * usize::from(turn)];
-        let change = vec![(format!("k{}", turn % 3), Some(value)), (format!("k{}", (turn + 1) % 3), None)];
-        store.commit(&change).expect("written");
-        for (key, value) in change {
-            match value {
-                Some(value) => content.insert(key, value),
-                None => content.remove(&key),
-            };
-        }
-        let moments = disk.0.lock().expect("the disk").history.as_ref().map_or(0, Vec::len);
-        acknowledged.push((moments, content.clone()));
-    }
-    let history = disk.0.lock().expect("the disk").history.take().expect("a history");
-    let mut cuts = 0;
-    for (moment, (synced, sectors)) in history.iter().enumerate() {
-        let patterns: Vec<Box<dyn Fn(usize) -> bool>> = vec![
-            Box::new(|_| false),
-            Box::new(|_| true),
-            Box::new(|n| n % 2 == 0),
-            Box::new(|n| n % 2 == 1),
-            Box::new(|n| n < sectors.len() / 2),
-            Box::new(|n| n >= sectors.len() / 2),
-            Box::new(|n| n.wrapping_mul(2_654_435_761) >> 7 & 1 == 0),
-        ];
-        for kept in patterns {
-            let disk = FaultyDisk::with(after_power_loss(synced, sectors, kept));
-            let found: BTreeMap<_, _> =
-                disk.store().expect("it opens").load().expect("it can be read").into_iter().collect();
-            // The transactions acknowledged by then, or one more.
-            let done = acknowledged.iter().take_while(|(moments, _)| *moments <= moment).count();
-            let before = done.checked_sub(1).map(|n| acknowledged[n].1.clone()).unwrap_or_default();
-            let after = acknowledged.get(done).map(|(_, content)| content.clone());
-            assert!(found == before || Some(&found) == after.as_ref(), "moment {moment}: {:?}", found.keys());
-            cuts += 1;
-        }
-    }
-    assert!(cuts > 80, "{cuts} cuts were tried");
 }

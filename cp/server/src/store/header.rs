@@ -1,0 +1,87 @@
+//! What redb takes on trust when it opens a file: its first bytes. Something wrong there would make it go back to an older transaction,
+//! or end the process without a word about the file.
+//!
+//! redb's file format 3, numbers with the least byte first: magic number, mark, fixed sizes, the file's length in pages; then two
+//! slots for transactions of 128 bytes. The mark says which slot counts; the other one holds the transaction before, or is being written.
+
+/// Where the mark is.
+const MARK: usize = 9;
+const MAGIC: [u8; MARK] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+/// In the mark: the second slot counts.
+const SECOND: u8 = 1;
+/// In the mark: the file was not closed, and redb checks it.
+const UNCLOSED: u8 = 2;
+/// In the mark: all of the transaction was on the disk before the mark said that it counts. redb then takes what it knows of free pages
+/// from there, unchecked.
+const CERTAIN: u8 = 4;
+/// Bytes of a page, pages before each region's data, pages of a region.
+const SIZES: [u32; 3] = [PAGE as u32, 0, 1 << 20];
+const PAGE: u64 = 4096;
+const SLOTS: [usize; 2] = [64, 192];
+const TRANSACTION: usize = 104;
+
+fn number(content: &[u8], at: usize, bytes: usize) -> u64 {
+    content.iter().skip(at).take(bytes).rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn transaction(content: &[u8], slot: usize) -> u64 {
+    number(content, SLOTS[slot] + TRANSACTION, 8)
+}
+
+fn slot(content: &[u8]) -> usize {
+    usize::from(content.get(MARK).is_some_and(|mark| mark & SECOND != 0))
+}
+
+/// Checks a file's header, and sets its mark so that redb checks all the rest. The transaction that it must then take, if that is
+/// certain.
+///
+/// # Errors
+/// The file is none of redb's, or was damaged: what is wrong.
+pub fn prepare(content: &mut [u8]) -> Result<Option<u64>, String> {
+    let length = content.len() as u64;
+    if !content.starts_with(&MAGIC) {
+        return Err("it does not begin as one".into());
+    }
+    if length < 2 * PAGE || [12, 16, 20].map(|at| number(content, at, 4)) != SIZES.map(u64::from) {
+        return Err("its header is damaged".into());
+    }
+    let told = PAGE * (1 + number(content, 24, 4) * u64::from(SIZES[2]) + number(content, 28, 4));
+    let mark = content[MARK];
+    if !length.is_multiple_of(PAGE) || told > length || mark & UNCLOSED == 0 && told != length {
+        return Err("it was cut, or its header is damaged: its length is not what the header says".into());
+    }
+    let counts = slot(content);
+    // If the other slot is newer, it was cut off before it counted; or it counts, and the mark is wrong. Whole, it may be taken.
+    let is_newest = transaction(content, counts) > transaction(content, 1 - counts);
+    let newest = (mark & CERTAIN != 0 && is_newest).then(|| transaction(content, counts));
+    content[MARK] = (mark | UNCLOSED) & !CERTAIN;
+    Ok(newest)
+}
+
+/// The transaction that redb took when it opened a file that was prepared: it has added one of its own.
+pub fn taken(content: &[u8]) -> u64 {
+    transaction(content, 1 - slot(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is expected of a file is what redb makes.
+    #[test]
+    fn a_new_file_is_good() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        drop(redb::Builder::new().create_file(file.reopen().expect("it")).expect("a database"));
+        let content = std::fs::read(file.path()).expect("it");
+        let mut prepared = content.clone();
+        prepare(&mut prepared).expect("good");
+        assert_eq!(prepared[MARK], content[MARK] & !CERTAIN | UNCLOSED);
+        assert!(prepare(&mut [&content[..], &[0; PAGE as usize]].concat()).is_err(), "longer than it says");
+        assert!(prepare(&mut content[..content.len() - PAGE as usize].to_vec()).is_err(), "shorter");
+        for at in (0..9).chain(12..24) {
+            let mut wrong = content.clone();
+            wrong[at] ^= 0x10;
+            assert!(prepare(&mut wrong).is_err(), "byte {at}");
+        }
+    }
+}
