@@ -13,12 +13,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 mod access;
+mod account;
 mod application;
 mod certificate;
 mod inventory;
 mod observe;
 mod shift;
 pub use access::*;
+pub use account::*;
 pub use application::*;
 pub use certificate::*;
 pub use inventory::*;
@@ -316,9 +318,11 @@ pub struct CreateLoadBalancer {
     pub subnet_mappings: Vec<SubnetMapping>,
     /// Attributes that shall differ from their defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub attributes: Attributes,
     /// Tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: Tags,
 }
 
@@ -444,6 +448,7 @@ pub struct LoadBalancer {
     pub availability_zones: Vec<AvailabilityZone>,
     /// Tags.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: Tags,
 }
 
@@ -519,6 +524,7 @@ pub struct CreateListener {
     pub alpn_policy: Option<String>,
     /// Tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: Tags,
 }
 
@@ -576,9 +582,11 @@ pub struct Listener {
     pub alpn_policy: Option<String>,
     /// All attributes.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub attributes: Attributes,
     /// Tags.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: Tags,
 }
 
@@ -604,7 +612,42 @@ pub type Labels = BTreeMap<String, String>;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TagsBody {
     /// Tags by key.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: Tags,
+}
+
+/// The query of `DELETE …/tags`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyQuery {
+    /// The tag's key.
+    pub key: String,
+}
+
+/// The query of `/v1/tags`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceQuery {
+    /// ARN of whatever has tags.
+    pub resource: String,
+}
+
+/// The query of `DELETE /v1/tags`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceKeyQuery {
+    /// ARN of whatever has tags.
+    pub resource: String,
+    /// The tag's key.
+    pub key: String,
+}
+
+/// `POST` of `…/listeners/{port}/certificates` and `…/certificates/remove`, and the answer to them and to the `GET`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListenerCertificates {
+    /// ARNs; in answers the default certificate is the first one.
+    pub certificates: Vec<String>,
 }
 
 /// `POST /v1/target-groups`.
@@ -637,12 +680,15 @@ pub struct CreateTargetGroup {
     /// Instances of the inventory that have all these labels are registered by themselves, and deregistered when they lose one
     /// (TGT-11). None: targets are registered by hand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub selector: Labels,
     /// Attributes that shall differ from their defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub attributes: Attributes,
     /// Tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: Tags,
 }
 
@@ -714,6 +760,7 @@ pub struct ModifyTargetGroup {
     pub health_check: ModifyHealthCheck,
     /// New labels; none: no instances are registered by themselves any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub selector: Option<Labels>,
 }
 
@@ -738,6 +785,7 @@ pub struct TargetGroup {
     /// Health checks.
     pub health_check: HealthCheck,
     /// All attributes.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub attributes: Attributes,
     /// Id of the network that its targets are in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -747,9 +795,11 @@ pub struct TargetGroup {
     pub protocol_version: Option<String>,
     /// Labels of the instances that are registered by themselves.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub selector: Labels,
     /// Tags.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: Tags,
     /// ARNs of the load balancers whose listeners forward to it: none or one.
     pub load_balancer_arns: Vec<String>,
@@ -771,6 +821,7 @@ pub struct TargetGroups {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AttributesBody {
     /// Request: what shall change, all or nothing. Answer: all of them.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub attributes: Attributes,
 }
 

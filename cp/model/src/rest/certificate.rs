@@ -26,6 +26,7 @@ pub struct ImportCertificate {
     pub replaces: Option<String>,
     /// Tags.
     #[serde(default, skip_serializing_if = "super::Tags::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: super::Tags,
 }
 
@@ -85,6 +86,7 @@ pub struct Certificate {
     pub in_use_by: Vec<String>,
     /// Tags.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub tags: super::Tags,
 }
 

@@ -72,6 +72,7 @@ pub struct NetworkSpec {
     pub tenants: Vec<String>,
     /// Labels; AWS's tags in the EC2 face.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub labels: Labels,
 }
 
@@ -102,6 +103,7 @@ pub struct SubnetSpec {
     pub reserved: Vec<String>,
     /// Labels; AWS's tags in the EC2 face.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub labels: Labels,
 }
 
@@ -128,6 +130,7 @@ pub struct InstanceSpec {
     pub no_client_ip: bool,
     /// Labels: what target groups select by, and AWS's tags in the EC2 face.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub labels: Labels,
 }
 
@@ -154,6 +157,7 @@ pub struct ModifyInstance {
     pub state: Option<InstanceState>,
     /// New labels, all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub labels: Option<Labels>,
 }
 

@@ -47,8 +47,10 @@ pub struct LcoreStats {
     /// Longest turn of the loop that had work, in microseconds.
     pub longest_loop_us: u64,
     /// Counters.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub counters: Counters,
     /// Dropped packets by reason.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub drops: Counters,
     /// Whether every packet is accounted for.
     pub conservation: Conservation,
@@ -59,8 +61,10 @@ pub struct LcoreStats {
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     /// Counters.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub counters: Counters,
     /// Dropped packets by reason.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub drops: Counters,
     /// Whether every packet is accounted for.
     pub conservation: Conservation,
@@ -84,6 +88,7 @@ pub struct PortStats {
     /// Name.
     pub name: String,
     /// Counters.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub counters: Counters,
 }
 
@@ -100,6 +105,7 @@ pub struct TargetStats {
     /// Its number in the data plane.
     pub slot: u16,
     /// Counters.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub counters: Counters,
 }
 
@@ -119,6 +125,7 @@ pub struct ListenerStats {
     /// Its number in the data plane.
     pub slot: u16,
     /// Counters.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub counters: Counters,
 }
 

@@ -68,4 +68,7 @@ pub struct ZonalShift {
 pub struct ZonalShifts {
     /// The newest first.
     pub zonal_shifts: Vec<ZonalShift>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }

@@ -264,6 +264,8 @@ mod tests {
         }
         let names: std::collections::BTreeSet<&str> = ROUTES.iter().map(|route| route.name).collect();
         assert_eq!(names.len(), ROUTES.len(), "operation ids are unique");
+        let maps = &value["components"]["schemas"]["BTreeMap"];
+        assert!(maps.is_null(), "a field whose type is an alias of a map needs #[schema(value_type = …)]");
         for route in ROUTES {
             let Some(body) = (route.signature)().body else { continue };
             let schema = &value["components"]["schemas"][&*(body.name)()];
