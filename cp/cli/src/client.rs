@@ -1,9 +1,10 @@
-//! The admin API as a blocking client, over TCP or a Unix socket. One connection a call.
+//! The admin API as a blocking client, over TCP, TLS or a Unix socket. One connection a call.
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -11,9 +12,13 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use leat_model::rest::{ErrorBody, ErrorDetail};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
 
 /// Answers longer than this are refused.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -23,9 +28,13 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub enum Endpoint {
     /// `HOST:PORT`.
     Tcp(String),
+    /// `HOST:PORT`, with TLS.
+    Tls(String),
     /// A Unix socket.
     Unix(PathBuf),
 }
+
+const FORMS: &str = "write http://HOST:PORT, https://HOST:PORT or unix:/PATH";
 
 impl FromStr for Endpoint {
     type Err = String;
@@ -37,14 +46,17 @@ impl FromStr for Endpoint {
             }
             return Ok(Self::Unix(path.into()));
         }
-        let authority = text.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
-        match authority {
-            Some(authority) if !authority.is_empty() && !authority.contains('/') => {
-                let port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-                Ok(Self::Tcp(if port { authority.to_owned() } else { format!("{authority}:80") }))
-            }
-            _ => Err("write http://HOST:PORT or unix:/PATH".into()),
+        let (kind, default_port, rest): (fn(String) -> Self, _, _) = match text.split_once("://") {
+            Some(("http", rest)) => (Self::Tcp, 80, rest),
+            Some(("https", rest)) => (Self::Tls, 443, rest),
+            _ => return Err(FORMS.into()),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.is_empty() || authority.contains('/') {
+            return Err(FORMS.into());
         }
+        let port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        Ok(kind(if port { authority.to_owned() } else { format!("{authority}:{default_port}") }))
     }
 }
 
@@ -52,6 +64,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(authority) => write!(f, "http://{authority}"),
+            Self::Tls(authority) => write!(f, "https://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -62,6 +75,10 @@ impl fmt::Display for Endpoint {
 pub enum CallError {
     /// Nobody answers there.
     Connect(Endpoint, io::Error),
+    /// What is to be trusted cannot be read.
+    Trust(String),
+    /// A file that was given cannot be read or understood.
+    Input(String),
     /// The API refused.
     Api(ErrorDetail),
     /// No answer in time.
@@ -74,6 +91,7 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(endpoint, error) => write!(f, "cannot reach the control plane at {endpoint}: {error}"),
+            Self::Trust(why) | Self::Input(why) => f.write_str(why),
             Self::Api(detail) => {
                 write!(f, "{}", detail.message)?;
                 detail.field.iter().try_for_each(|field| write!(f, " (field {field})"))
@@ -90,12 +108,19 @@ impl CallError {
         match self {
             Self::Connect(..) => Some(
                 "start it with `leat up`; if it runs elsewhere, say where with --endpoint or LEAT_ENDPOINT \
-                 (http://HOST:PORT or unix:/PATH)",
+                 (http://HOST:PORT, https://HOST:PORT or unix:/PATH)",
+            ),
+            Self::Input(_) => None,
+            Self::Trust(_) => Some(
+                "copy the certificate that leat-cp made (leat.redb.tls/cert.pem beside its store) and name it with --ca or LEAT_CA",
             ),
             Self::Api(detail) => match detail.code.as_str() {
                 "LoadBalancerNotFound" => Some("`leat load-balancer list` shows what there is"),
                 "TargetGroupNotFound" => Some("`leat target-group list` shows what there is"),
                 "ListenerNotFound" => Some("`leat listener list LOAD_BALANCER` shows what there is"),
+                "MissingAuthenticationToken" | "InvalidClientTokenId" => Some(
+                    "give a token in LEAT_TOKEN (`leat user create` makes one), or use the Unix socket as root: --endpoint unix:/run/leat/leat.sock",
+                ),
                 "ServiceUnavailable" => Some("`leat status` shows what is missing"),
                 _ => None,
             },
@@ -105,18 +130,33 @@ impl CallError {
     }
 }
 
+/// Who calls, and whom it trusts.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// Bearer token.
+    pub token: Option<String>,
+    /// PEM file of certificates that are trusted with `https`.
+    pub ca: Option<PathBuf>,
+}
+
 /// Makes calls.
 pub struct Client {
     endpoint: Endpoint,
+    credentials: Credentials,
     timeout: Duration,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Client {
     /// A client for `endpoint`; a call fails after `timeout`.
-    pub fn new(endpoint: Endpoint, timeout: Duration) -> io::Result<Self> {
+    pub fn new(endpoint: Endpoint, credentials: Credentials, timeout: Duration) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        Ok(Self { endpoint, timeout, runtime })
+        Ok(Self { endpoint, credentials, timeout, runtime })
+    }
+
+    /// Where it calls.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// `GET`
@@ -127,6 +167,21 @@ impl Client {
     /// `POST` with a body.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CallError> {
         self.call(Method::POST, path, Some(body))
+    }
+
+    /// `PUT` with a body.
+    pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CallError> {
+        self.call(Method::PUT, path, Some(body))
+    }
+
+    /// Any method, with or without a body.
+    pub fn any<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, CallError> {
+        self.call(Method::from_bytes(method.as_bytes()).map_err(protocol)?, path, body)
     }
 
     /// `PATCH` with a body.
@@ -180,36 +235,67 @@ impl Client {
         match &self.endpoint {
             Endpoint::Tcp(authority) => {
                 let stream = tokio::net::TcpStream::connect(authority).await.map_err(unreachable)?;
-                send(stream, authority, method, path, body).await
+                self.send(stream, authority, method, path, body).await
+            }
+            Endpoint::Tls(authority) => {
+                let connector = connector(self.credentials.ca.as_deref())?;
+                let host =
+                    authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host).trim_matches(['[', ']']);
+                let name = ServerName::try_from(host.to_owned()).map_err(protocol)?;
+                let stream = tokio::net::TcpStream::connect(authority).await.map_err(unreachable)?;
+                let stream = connector.connect(name, stream).await.map_err(unreachable)?;
+                self.send(stream, authority, method, path, body).await
             }
             Endpoint::Unix(socket) => {
                 let stream = tokio::net::UnixStream::connect(socket).await.map_err(unreachable)?;
-                send(stream, "localhost", method, path, body).await
+                self.send(stream, "localhost", method, path, body).await
             }
         }
     }
+
+    async fn send(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        host: &str,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<(StatusCode, Bytes), CallError> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        if let Some(token) = &self.credentials.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(protocol)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(protocol)?;
+        let connection = tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(protocol)?;
+        let status = response.status();
+        let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        connection.abort();
+        Ok((status, answer.map_err(|error| CallError::Protocol(error.to_string()))?.to_bytes()))
+    }
 }
 
-async fn send(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    host: &str,
-    method: Method,
-    path: &str,
-    body: Option<Vec<u8>>,
-) -> Result<(StatusCode, Bytes), CallError> {
-    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
-    if body.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
+/// Trusts the certificates of a PEM file and no others.
+fn connector(ca: Option<&Path>) -> Result<TlsConnector, CallError> {
+    let Some(path) = ca else {
+        return Err(CallError::Trust("https needs a certificate to trust".into()));
+    };
+    let wrong = |why: String| CallError::Trust(format!("{}: {why}", path.display()));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))? {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
     }
-    let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(protocol)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(protocol)?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(protocol)?;
-    let status = response.status();
-    let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-    connection.abort();
-    Ok((status, answer.map_err(|error| CallError::Protocol(error.to_string()))?.to_bytes()))
+    if roots.is_empty() {
+        return Err(wrong("it has no certificate in PEM form".into()));
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 fn protocol(error: impl fmt::Display) -> CallError {
@@ -246,8 +332,9 @@ mod tests {
         assert_eq!(parse("http://127.0.0.1:9321/"), Ok(Endpoint::Tcp("127.0.0.1:9321".into())));
         assert_eq!(parse("http://[::1]:9321"), Ok(Endpoint::Tcp("[::1]:9321".into())));
         assert_eq!(parse("http://box"), Ok(Endpoint::Tcp("box:80".into())));
+        assert_eq!(parse("https://box/"), Ok(Endpoint::Tls("box:443".into())));
         assert_eq!(parse("unix:/run/leat/leat.sock"), Ok(Endpoint::Unix("/run/leat/leat.sock".into())));
-        for wrong in ["", "https://box", "127.0.0.1:9321", "unix:", "http://", "http://box/v1"] {
+        for wrong in ["", "ftp://box", "https://", "127.0.0.1:9321", "unix:", "http://", "http://box/v1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -106,6 +106,10 @@ fn wrong_usage_exits_2_and_teaches() {
         "listener modify front 80",
         "listener delete front 65536",
         "tg modify web",
+        "lb create front --subnet a --node zone-a=10.1.0.10",
+        "lb create front --subnet-mapping a,port=1",
+        "user create bob --role root",
+        "inventory modify-instance i-1",
         "stats --watch 0",
         "--endpoint 127.0.0.1 status",
         "nonsense",
@@ -120,7 +124,7 @@ fn wrong_usage_exits_2_and_teaches() {
 #[test]
 fn load_balancers() {
     let (printed, seen) = command("lb create front --node zone-a=10.1.0.10", vec![(201, balancer())]);
-    let body = json!({"name": "front", "nodes": [{"zone": "zone-a", "address": "10.1.0.10"}]});
+    let body = json!({"name": "front", "type": "network", "nodes": [{"zone": "zone-a", "address": "10.1.0.10"}]});
     assert_eq!(seen, [("POST".to_owned(), "/v1/load-balancers".to_owned(), body)]);
     assert!(printed.expect("created").contains("nodes:        zone-a=10.1.0.10"));
 
@@ -130,7 +134,7 @@ fn load_balancers() {
         {"zone": "zone-a", "address": "10.1.0.10", "ipv6Address": "2001:db8::10", "secondaryAddresses": ["10.1.0.11"]},
         {"zone": "zone-b", "address": "10.1.0.20", "ipv6Address": "2001:db8::20"},
     ]);
-    assert_eq!(seen[0].2, json!({"name": "front", "ipAddressType": "dualstack", "nodes": nodes}));
+    assert_eq!(seen[0].2, json!({"name": "front", "type": "network", "ipAddressType": "dualstack", "nodes": nodes}));
     let (_, seen) = command("lb modify front --ip-address-type ipv4", vec![(200, balancer())]);
     assert_eq!((seen[0].0.as_str(), &seen[0].2), ("PATCH", &json!({"ipAddressType": "ipv4"})));
     let (_, seen) = command("lb modify front --secondary a=10.1.0.11 --secondary a=10.1.0.12", vec![(200, balancer())]);
@@ -142,7 +146,7 @@ fn load_balancers() {
     assert!(lines[0].starts_with("NAME   ID                STATE"), "{printed}");
     assert!(lines[1].starts_with("front  0123456789abcdef  active  zone-a=10.1.0.10"), "{printed}");
 
-    let (printed, seen) = command("lb delete a/b", vec![(200, balancer()), (200, Value::Null)]);
+    let (printed, seen) = command("lb delete a/b --confirm", vec![(200, balancer()), (200, Value::Null)]);
     assert_eq!((seen[1].0.as_str(), seen[1].1.as_str()), ("DELETE", "/v1/load-balancers/a%2Fb"));
     assert_eq!(printed.expect("deleted"), "load balancer a/b is deleted\n");
     let error = json!({"error": {"code": "LoadBalancerNotFound", "message": "there is no load balancer \"b\""}});
@@ -150,10 +154,128 @@ fn load_balancers() {
     assert_eq!(printed.expect("done"), "load balancer b was not there\n");
 }
 
+/// Nobody can be asked here: it has to be said.
+///
+/// req: DEL-02
+#[test]
+fn deleting_a_load_balancer_wants_to_be_confirmed() {
+    let (printed, seen) = command("lb delete front", vec![(200, balancer())]);
+    assert!(printed.expect_err("not confirmed").to_string().contains("--confirm"));
+    assert_eq!(seen.len(), 1, "nothing was deleted");
+}
+
+/// Each command line, and the call that it makes.
+#[test]
+fn commands_are_calls() {
+    let nothing = || json!({});
+    for (line, method, path, body) in [
+        (
+            "lb create front --subnet a --subnet b --scheme internal --tag k=v",
+            "POST",
+            "/v1/load-balancers",
+            json!({"name": "front", "type": "network", "scheme": "internal", "subnets": ["a", "b"], "tags": {"k": "v"}}),
+        ),
+        (
+            "lb create front --subnet-mapping a,allocation=e-1",
+            "POST",
+            "/v1/load-balancers",
+            json!({"name": "front", "type": "network", "subnetMappings": [{"subnet": "a", "allocationId": "e-1"}]}),
+        ),
+        (
+            "lb attributes front deletion_protection.enabled=true",
+            "PATCH",
+            "/v1/load-balancers/front/attributes",
+            json!({"attributes": {"deletion_protection.enabled": "true"}}),
+        ),
+        (
+            "listener attributes front 80 tcp.idle_timeout.seconds=350",
+            "PATCH",
+            "/v1/load-balancers/front/listeners/80/attributes",
+            json!({"attributes": {"tcp.idle_timeout.seconds": "350"}}),
+        ),
+        (
+            "target register app i-1 --zone all",
+            "POST",
+            "/v1/target-groups/app/targets",
+            json!({"targets": [{"id": "i-1", "zone": "all"}]}),
+        ),
+        (
+            "target register l7 arn:aws:x:app/y",
+            "POST",
+            "/v1/target-groups/l7/targets",
+            json!({"targets": [{"id": "arn:aws:x:app/y"}]}),
+        ),
+        ("tag add arn:x a=1", "PATCH", "/v1/tags?resource=arn%3Ax", json!({"tags": {"a": "1"}})),
+        (
+            "inventory modify-instance i-1 --state stopped",
+            "PATCH",
+            "/v1/inventory/instances/i-1",
+            json!({"state": "stopped"}),
+        ),
+        (
+            "inventory put-instance i-1 --subnet a --address 10.1.0.9 --label k=v",
+            "PUT",
+            "/v1/inventory/instances/i-1",
+            json!({"id": "i-1", "subnet": "a", "address": "10.1.0.9", "otherAddresses": [], "state": "running", "noClientIp": false,
+                "labels": {"k": "v"}}),
+        ),
+        (
+            "zonal-shift start front --away-from a --expires-in 3h",
+            "POST",
+            "/v1/zonal-shifts",
+            json!({"loadBalancer": "front", "awayFrom": "a", "expiresIn": "3h", "comment": ""}),
+        ),
+        ("zonal-shift cancel 7", "DELETE", "/v1/zonal-shifts/7", Value::Null),
+        ("user create bob --role read", "POST", "/v1/users", json!({"name": "bob", "role": "read"})),
+        ("user delete bob", "DELETE", "/v1/users/bob", Value::Null),
+        ("certificate delete arn:c/1", "DELETE", "/v1/certificates/arn%3Ac%2F1", Value::Null),
+        (
+            "audit --event CreateListener --limit 5",
+            "GET",
+            "/v1/audit-events?eventName=CreateListener&limit=5",
+            Value::Null,
+        ),
+        ("quotas", "GET", "/v1/quotas", Value::Null),
+        ("api DELETE /v1/x", "DELETE", "/v1/x", Value::Null),
+    ] {
+        // Whatever is printed of an empty answer: the call is what counts.
+        let (_, seen) = command(line, vec![(200, nothing())]);
+        assert_eq!(seen, [(method.to_owned(), path.to_owned(), body)], "{line}");
+    }
+}
+
+#[test]
+fn documents_are_yaml_or_json() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("front.yaml");
+    std::fs::write(&file, "targetGroups:\n  - {name: web, protocol: TCP, port: 80}\n").expect("written");
+    let plan = json!({"changes": [{"action": "modify", "resource": "target group web", "details": ["port: 80 → 81"]}], "applied": false});
+    let (printed, seen) = command(&format!("apply -f {} --dry-run --prune", file.display()), vec![(200, plan)]);
+    assert_eq!(seen[0].1, "/v1/apply?dryRun=true&prune=true");
+    assert_eq!(seen[0].2, json!({"targetGroups": [{"name": "web", "protocol": "TCP", "port": 80}]}));
+    let expected = "modify target group web\n    port: 80 → 81\n1 changes would be made\n";
+    assert_eq!(printed.expect("a plan"), expected);
+    let error = run_line("--endpoint http://127.0.0.1:1 apply -f /nowhere").expect_err("no file");
+    assert!(error.to_string().contains("/nowhere"), "{error}");
+}
+
+/// A new user's secrets can be taken over by a shell.
+#[test]
+fn secrets_are_printed_for_a_shell() {
+    let user = json!({"name": "bob", "arn": "arn:u", "role": "read", "accessKeyId": "K", "createdTime": "2026-01-01T00:00:00Z"});
+    let answer = json!({"user": user, "secretAccessKey": "S", "token": "T"});
+    let (printed, _) = command("user create bob --role read", vec![(201, answer)]);
+    let printed = printed.expect("created");
+    assert!(
+        printed.ends_with("export AWS_ACCESS_KEY_ID=K\nexport AWS_SECRET_ACCESS_KEY=S\nexport LEAT_TOKEN=T\n"),
+        "{printed}"
+    );
+}
+
 #[test]
 fn listeners() {
     let listener = json!({"arn": "arn:l", "id": "1", "loadBalancerArn": "arn:x", "protocol": "TCP_UDP", "port": 53,
-                          "targetGroup": "dns", "targetGroupArn": "arn:tg"});
+                          "targetGroup": "dns", "targetGroupArn": "arn:tg", "certificates": [], "attributes": {}, "tags": {}});
     let line = "listener create front --protocol tcp_udp --port 53 --target-group dns";
     let (printed, seen) = command(line, vec![(201, listener.clone())]);
     assert_eq!(seen[0].1, "/v1/load-balancers/front/listeners");

@@ -13,7 +13,7 @@ use clap::Args;
 use crossbeam_channel::Sender;
 use leat_model::rest::Status;
 
-use crate::client::{Client, Endpoint};
+use crate::client::{Client, Credentials, Endpoint};
 use crate::config::{Config, Device};
 use supervise::{Event, Program, say, supervise};
 
@@ -124,7 +124,7 @@ fn remove_segment(config: &Config) {
 /// Says once, from a thread of its own, that all is ready.
 fn announce_readiness(config: &Config, sender: Sender<Event>) -> io::Result<()> {
     let endpoint = Endpoint::Tcp(config.listen.to_string());
-    let client = Client::new(endpoint.clone(), STATUS_MAX)?;
+    let client = Client::new(endpoint.clone(), Credentials::default(), STATUS_MAX)?;
     let watch = move || {
         let mut remind_at = Instant::now() + REMIND_EVERY;
         loop {

@@ -1,13 +1,15 @@
 //! `leat load-balancer`
 
+use std::io::IsTerminal;
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 use leat_model::rest::{
-    CreateLoadBalancer, IpAddressType, LoadBalancer, LoadBalancers, ModifyLoadBalancer, NodeChange, NodeSpec, Scheme,
+    CreateLoadBalancer, IpAddressType, LoadBalancer, LoadBalancerType, LoadBalancers, ModifyLoadBalancer, NodeChange,
+    NodeSpec, Scheme, SubnetMapping,
 };
 
-use super::word;
+use super::{map, pair, word, words};
 use crate::client::{CallError, Client, segment};
 use crate::output::{Output, fields, list};
 
@@ -19,8 +21,10 @@ pub enum Command {
 Examples:
   leat load-balancer create front --node zone-a=10.1.0.10
   leat load-balancer create front --node zone-a=10.1.0.10,2001:db8:1::10 --node zone-b=10.1.0.20,2001:db8:1::20
-  leat load-balancer create front --node zone-a=10.1.0.10 --secondary zone-a=10.1.0.11 --secondary zone-a=10.1.0.12",
-        group = clap::ArgGroup::new("clients").args(["nodes"]).required(true).multiple(true)
+  leat load-balancer create front --node zone-a=10.1.0.10 --secondary zone-a=10.1.0.11 --secondary zone-a=10.1.0.12
+  leat load-balancer create front --subnet subnet-a --subnet subnet-b
+  leat load-balancer create front --subnet-mapping subnet-a,allocation=eipalloc-1",
+        group = clap::ArgGroup::new("clients").args(["nodes", "subnets", "subnet_mappings"]).required(true).multiple(true)
     )]
     Create {
         /// 1–32 letters, digits and hyphens
@@ -30,6 +34,24 @@ Examples:
         /// internet-facing or internal [default: internet-facing]
         #[arg(long, value_parser = scheme)]
         scheme: Option<Scheme>,
+        /// network, or application for the record of a proxy that stands elsewhere [default: network]
+        #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
+        kind: Option<LoadBalancerType>,
+        /// An attribute that shall differ from its default; repeat for more
+        #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = pair)]
+        attributes: Vec<(String, String)>,
+        /// A tag; repeat for more
+        #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+        tags: Vec<(String, String)>,
+    },
+    /// Show the attributes of a load balancer, or set those that are given, all or none
+    #[command(after_help = "Example:\n  leat load-balancer attributes front deletion_protection.enabled=true")]
+    Attributes {
+        /// Name or id
+        name: String,
+        /// What shall be set
+        #[arg(value_name = "KEY=VALUE", value_parser = pair)]
+        attributes: Vec<(String, String)>,
     },
     /// Change the address type, add zones, IPv6 addresses and secondary addresses
     #[command(
@@ -38,7 +60,7 @@ Examples:
   leat load-balancer modify front --node zone-a=2001:db8:1::10
   leat load-balancer modify front --ip-address-type ipv4
   leat load-balancer modify front --secondary zone-a=10.1.0.11 --secondary zone-a=10.1.0.12",
-        group = clap::ArgGroup::new("change").args(["nodes", "secondary", "ip_address_type"]).required(true).multiple(true)
+        group = clap::ArgGroup::new("change").args(["nodes", "subnets", "subnet_mappings", "secondary", "ip_address_type"]).required(true).multiple(true)
     )]
     Modify {
         /// Name or id
@@ -53,10 +75,13 @@ Examples:
         /// Name or id
         name: String,
     },
-    /// Delete a load balancer with its listeners, and withdraw its address
+    /// Delete a load balancer with its listeners, withdraw its addresses and end its flows
     Delete {
         /// Name or id
         name: String,
+        /// Do it without asking
+        #[arg(long)]
+        confirm: bool,
     },
 }
 
@@ -65,6 +90,13 @@ pub struct NodeArgs {
     /// A node: its zone, its address in a subnet of a port, and its IPv6 address if it shall have one
     #[arg(long = "node", value_name = "ZONE=ADDRESS[,IPV6]", value_parser = node)]
     nodes: Vec<NodeChange>,
+    /// A subnet of the inventory, in which an address is chosen; repeat for one in each zone
+    #[arg(long = "subnet", value_name = "ID", conflicts_with_all = ["nodes", "subnet_mappings"])]
+    subnets: Vec<String>,
+    /// A subnet with addresses: a static address's id, an IPv4 or an IPv6 address of it; repeat for one in each zone
+    #[arg(long = "subnet-mapping", value_name = "ID[,allocation=ID][,address=IPV4][,ipv6=IPV6]", value_parser = mapping,
+          conflicts_with = "nodes")]
+    subnet_mappings: Vec<SubnetMapping>,
     /// A further address towards targets, for more source ports; repeat for up to seven of a node
     #[arg(long, value_name = "ZONE=ADDRESS", value_parser = secondary)]
     secondary: Vec<(String, IpAddr)>,
@@ -118,6 +150,31 @@ fn secondary(text: &str) -> Result<(String, IpAddr), String> {
     Ok((zone.into(), address.parse().map_err(|_| wrong())?))
 }
 
+fn mapping(text: &str) -> Result<SubnetMapping, String> {
+    let mut parts = text.split(',');
+    let subnet = parts.next().unwrap_or_default().to_owned();
+    let mut mapping = SubnetMapping { subnet, ..SubnetMapping::default() };
+    for part in parts {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let place = match key {
+            "allocation" => &mut mapping.allocation_id,
+            "address" => &mut mapping.private_ipv4_address,
+            "ipv6" => &mut mapping.ipv6_address,
+            _ => return Err("write SUBNET, and behind it ,allocation=ID ,address=IPV4 or ,ipv6=IPV6".into()),
+        };
+        *place = Some(value.to_owned());
+    }
+    Ok(mapping)
+}
+
+fn kind(text: &str) -> Result<LoadBalancerType, String> {
+    match text {
+        "network" => Ok(LoadBalancerType::Network),
+        "application" => Ok(LoadBalancerType::Application),
+        _ => Err("write network or application".into()),
+    }
+}
+
 fn ip_address_type(text: &str) -> Result<IpAddressType, String> {
     match text {
         "ipv4" => Ok(IpAddressType::Ipv4),
@@ -136,7 +193,7 @@ fn scheme(text: &str) -> Result<Scheme, String> {
 
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
     match command {
-        Command::Create { name, nodes, scheme } => {
+        Command::Create { name, nodes, scheme, kind, attributes, tags } => {
             let spec = |node: NodeChange| NodeSpec {
                 zone: node.zone,
                 address: node.address.unwrap_or_default(),
@@ -147,8 +204,12 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
                 name: name.clone(),
                 scheme: *scheme,
                 ip_address_type: nodes.address_type(),
+                kind: kind.unwrap_or_default(),
                 nodes: nodes.changes().into_iter().map(spec).collect(),
-                ..Default::default()
+                subnets: nodes.subnets.clone(),
+                subnet_mappings: nodes.subnet_mappings.clone(),
+                attributes: map(attributes),
+                tags: map(tags),
             };
             output.show(&client.post("/v1/load-balancers", &body)?, describe);
         }
@@ -156,6 +217,8 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
             let body = ModifyLoadBalancer {
                 ip_address_type: nodes.address_type(),
                 nodes: nodes.changes(),
+                subnets: nodes.subnets.clone(),
+                subnet_mappings: nodes.subnet_mappings.clone(),
                 ..Default::default()
             };
             output.show(&client.patch(&path(name), &body)?, describe);
@@ -173,13 +236,32 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
             });
         }
         Command::Describe { name } => output.show(&client.get(&path(name))?, describe),
-        Command::Delete { name } => {
+        Command::Attributes { name, attributes } => {
+            super::attributes(&format!("{}/attributes", path(name)), attributes, client, output)?;
+        }
+        Command::Delete { name, confirm } => {
             let there = client.exists(&path(name))?;
+            if there && !confirm && !confirmed(name)? {
+                output.done("nothing was deleted");
+                return Ok(());
+            }
             client.delete(&path(name))?;
             output.done(format_args!("load balancer {name} {}", if there { "is deleted" } else { "was not there" }));
         }
     }
     Ok(())
+}
+
+/// Asks on a terminal; where nobody can be asked, `--confirm` is needed (DEL-02).
+fn confirmed(name: &str) -> Result<bool, CallError> {
+    if !std::io::stdin().is_terminal() {
+        let message = format!("deleting load balancer {name} ends its flows; say --confirm if that is what you want");
+        return Err(CallError::Input(message));
+    }
+    eprint!("Deleting load balancer {name} ends its flows. Type \"confirm\" to delete it: ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| CallError::Input(error.to_string()))?;
+    Ok(answer.trim() == "confirm")
 }
 
 /// The path of a load balancer.
@@ -203,17 +285,27 @@ fn secondary_addresses(balancer: &LoadBalancer) -> String {
     if addresses.is_empty() { "none".into() } else { addresses.join(" ") }
 }
 
+fn state(balancer: &LoadBalancer) -> String {
+    match &balancer.state.reason {
+        Some(reason) => format!("{}: {reason}", balancer.state.code),
+        None => balancer.state.code.clone(),
+    }
+}
+
 fn describe(balancer: &LoadBalancer) -> String {
     fields(&[
         ("name", balancer.name.clone()),
         ("arn", balancer.arn.clone()),
         ("id", balancer.id.clone()),
         ("scheme", word(&balancer.scheme)),
-        ("state", balancer.state.code.clone()),
+        ("type", word(&balancer.kind)),
+        ("state", state(balancer)),
+        ("network", balancer.network.clone().unwrap_or_else(|| "none".into())),
         ("address type", word(&balancer.ip_address_type)),
         ("nodes", addresses(balancer)),
         ("secondary", secondary_addresses(balancer)),
         ("dns name", balancer.dns_name.clone()),
         ("created", balancer.created_time.clone()),
+        ("tags", words(&balancer.tags)),
     ])
 }

@@ -12,7 +12,11 @@ use crate::output::{Output, list};
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Put targets into a group, all or none
-    #[command(after_help = "Example:\n  leat target register web 10.2.0.11 10.2.0.12:8081")]
+    #[command(after_help = "\
+Examples:
+  leat target register web 10.2.0.11 10.2.0.12:8081
+  leat target register app i-0abcdef1234567890
+  leat target register far 192.168.7.7 --zone all")]
     Register(TargetsArgs),
     /// Take targets out of a group: they get no new flows; open ones go on
     #[command(after_help = "Example:\n  leat target deregister web 10.2.0.11")]
@@ -34,9 +38,12 @@ pub enum Command {
 pub struct TargetsArgs {
     /// Target group: name or id
     target_group: String,
-    /// Address, with a port if it is not the group's; of IPv6 [ADDRESS]:PORT
-    #[arg(value_name = "ADDRESS[:PORT]", required = true, value_parser = target)]
+    /// Address, id of an instance or ARN, with a port if it is not the group's; of IPv6 [ADDRESS]:PORT
+    #[arg(value_name = "TARGET[:PORT]", required = true, value_parser = target)]
     targets: Vec<TargetSpec>,
+    /// Zone of addresses outside the group's network, or all
+    #[arg(long)]
+    zone: Option<String>,
 }
 
 fn target(text: &str) -> Result<TargetSpec, String> {
@@ -45,6 +52,9 @@ fn target(text: &str) -> Result<TargetSpec, String> {
     }
     if let Ok(socket) = text.parse::<SocketAddrV6>() {
         return Ok(TargetSpec { id: socket.ip().to_string(), port: Some(socket.port().into()), zone: None });
+    }
+    if text.starts_with("arn:") {
+        return Ok(TargetSpec { id: text.into(), port: None, zone: None });
     }
     let Some((address, port)) = text.split_once(':') else {
         return Ok(TargetSpec { id: text.into(), port: None, zone: None });
@@ -82,7 +92,8 @@ fn change(
     client: &Client,
     output: &mut Output<'_>,
 ) -> Result<(), CallError> {
-    let body = TargetsRequest { targets: args.targets.clone() };
+    let zoned = |target: &TargetSpec| TargetSpec { zone: args.zone.clone(), ..target.clone() };
+    let body = TargetsRequest { targets: args.targets.iter().map(zoned).collect() };
     let answer: Applied = client.post(&format!("{}{call}", path(&args.target_group)), &body)?;
     let count = args.targets.len();
     let group = &args.target_group;

@@ -2,13 +2,13 @@
 
 use clap::{Args, Subcommand};
 use leat_model::rest::{
-    Attributes, AttributesBody, CreateTargetGroup, HealthCheckPort, ModifyHealthCheck, ModifyTargetGroup, Protocol,
+    CreateTargetGroup, HealthCheckPort, HealthCheckProtocol, ModifyHealthCheck, ModifyTargetGroup, Protocol,
     TargetAddressType, TargetGroup, TargetGroups, TargetType,
 };
 
-use super::{protocol, word};
+use super::{attribute_table, map, pair, protocol, word, words};
 use crate::client::{CallError, Client, segment};
-use crate::output::{Output, fields, list, table};
+use crate::output::{Output, fields, list};
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -18,11 +18,12 @@ Examples:
   leat target-group create web --protocol TCP --port 8080
   leat target-group create dns --protocol UDP --port 53 --health-check-port 8053 --health-check-interval 10
   leat target-group create api --protocol TCP --port 443 --attribute preserve_client_ip.enabled=true
-  leat target-group create web6 --protocol TCP --port 8080 --ip-address-type ipv6")]
+  leat target-group create web6 --protocol TCP --port 8080 --ip-address-type ipv6
+  leat target-group create app --protocol TCP --port 80 --target-type instance --network vpc-1 --selector app=web")]
     Create {
         /// 1–32 letters, digits and hyphens
         name: String,
-        /// TCP, UDP or TCP_UDP
+        /// TCP, UDP, TCP_UDP or TLS
         #[arg(long, value_parser = protocol)]
         protocol: Protocol,
         /// Port of targets registered without one, 1–65535
@@ -31,10 +32,22 @@ Examples:
         /// ipv4 or ipv6: the addresses of its targets [default: ipv4]
         #[arg(long, value_parser = ip_address_type)]
         ip_address_type: Option<TargetAddressType>,
+        /// How targets are named: ip, instance (ids of the inventory) or alb [default: ip]
+        #[arg(long, value_parser = target_type)]
+        target_type: Option<TargetType>,
+        /// Network of the inventory that its targets are in
+        #[arg(long, value_name = "ID")]
+        network: Option<String>,
+        /// Register instances of the inventory that have this label by themselves; repeat for instances that have all of them
+        #[arg(long = "selector", value_name = "KEY=VALUE", value_parser = pair)]
+        selector: Vec<(String, String)>,
+        /// A tag; repeat for more
+        #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+        tags: Vec<(String, String)>,
         #[command(flatten)]
         health_check: HealthCheckArgs,
         /// An attribute that shall differ from its default; repeat for more (docs/api.md lists them)
-        #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = attribute)]
+        #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = pair)]
         attributes: Vec<(String, String)>,
     },
     /// List all target groups
@@ -44,14 +57,24 @@ Examples:
         /// Name or id
         name: String,
     },
-    /// Change the health checks of a target group
+    /// Change the health checks of a target group, or the labels of instances that are registered by themselves
     #[command(
-        after_help = "Example:\n  leat target-group modify web --health-check-interval 5 --health-check-timeout 2",
+        after_help = "\
+Examples:
+  leat target-group modify web --health-check-interval 5 --health-check-timeout 2
+  leat target-group modify app --selector app=web --selector stage=production
+  leat target-group modify app --no-selector",
         group = clap::ArgGroup::new("change").args(HEALTH_CHECK_ARGS).required(true).multiple(true)
     )]
     Modify {
         /// Name or id
         name: String,
+        /// New labels, instead of those that it has
+        #[arg(long = "selector", value_name = "KEY=VALUE", value_parser = pair)]
+        selector: Vec<(String, String)>,
+        /// Register no instances by themselves any more; those that are registered stay
+        #[arg(long, conflicts_with = "selector")]
+        no_selector: bool,
         #[command(flatten)]
         health_check: HealthCheckArgs,
     },
@@ -69,17 +92,36 @@ Examples:
         /// Name or id
         name: String,
         /// What shall be set
-        #[arg(value_name = "KEY=VALUE", value_parser = attribute)]
+        #[arg(value_name = "KEY=VALUE", value_parser = pair)]
         attributes: Vec<(String, String)>,
     },
 }
 
-/// The fields of [`HealthCheckArgs`].
-const HEALTH_CHECK_ARGS: [&str; 5] =
-    ["health_check_port", "health_check_interval", "health_check_timeout", "healthy_threshold", "unhealthy_threshold"];
+/// What can be changed.
+const HEALTH_CHECK_ARGS: [&str; 10] = [
+    "health_check_protocol",
+    "health_check_port",
+    "health_check_path",
+    "health_check_matcher",
+    "health_check_interval",
+    "health_check_timeout",
+    "healthy_threshold",
+    "unhealthy_threshold",
+    "selector",
+    "no_selector",
+];
 
 #[derive(Args, Debug)]
 pub struct HealthCheckArgs {
+    /// TCP, HTTP or HTTPS [default: TCP]
+    #[arg(long, value_name = "PROTOCOL", value_parser = health_check_protocol)]
+    health_check_protocol: Option<HealthCheckProtocol>,
+    /// Where HTTP and HTTPS checks ask [default: /]
+    #[arg(long, value_name = "PATH")]
+    health_check_path: Option<String>,
+    /// Statuses that pass, such as 200-299,302 [default: 200-399]
+    #[arg(long, value_name = "STATUSES")]
+    health_check_matcher: Option<String>,
     /// Port of the checks: a number, or traffic-port for the target's own
     #[arg(long, value_name = "PORT", value_parser = health_check_port)]
     health_check_port: Option<HealthCheckPort>,
@@ -100,13 +142,14 @@ pub struct HealthCheckArgs {
 impl HealthCheckArgs {
     fn body(&self) -> ModifyHealthCheck {
         ModifyHealthCheck {
-            protocol: None,
+            protocol: self.health_check_protocol,
             port: self.health_check_port,
             interval_seconds: self.health_check_interval,
             timeout_seconds: self.health_check_timeout,
             healthy_threshold_count: self.healthy_threshold,
             unhealthy_threshold_count: self.unhealthy_threshold,
-            ..Default::default()
+            path: self.health_check_path.clone(),
+            matcher: self.health_check_matcher.clone(),
         }
     }
 }
@@ -127,22 +170,49 @@ fn ip_address_type(text: &str) -> Result<TargetAddressType, String> {
     }
 }
 
-fn attribute(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, for example preserve_client_ip.enabled=true")?;
-    Ok((key.into(), value.into()))
+fn health_check_protocol(text: &str) -> Result<HealthCheckProtocol, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "TCP" => Ok(HealthCheckProtocol::Tcp),
+        "HTTP" => Ok(HealthCheckProtocol::Http),
+        "HTTPS" => Ok(HealthCheckProtocol::Https),
+        _ => Err("write TCP, HTTP or HTTPS".into()),
+    }
+}
+
+fn target_type(text: &str) -> Result<TargetType, String> {
+    match text {
+        "ip" => Ok(TargetType::Ip),
+        "instance" => Ok(TargetType::Instance),
+        "alb" => Ok(TargetType::Alb),
+        _ => Err("write ip, instance or alb".into()),
+    }
 }
 
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
     match command {
-        Command::Create { name, protocol, port, ip_address_type, health_check, attributes } => {
+        Command::Create {
+            name,
+            protocol,
+            port,
+            ip_address_type,
+            target_type,
+            network,
+            selector,
+            tags,
+            health_check,
+            attributes,
+        } => {
             let body = CreateTargetGroup {
                 name: name.clone(),
                 protocol: *protocol,
                 port: *port,
-                target_type: TargetType::Ip,
+                target_type: target_type.unwrap_or_default(),
                 ip_address_type: ip_address_type.unwrap_or_default(),
                 health_check: health_check.body(),
-                attributes: attributes.iter().cloned().collect(),
+                network: network.clone(),
+                selector: map(selector),
+                attributes: map(attributes),
+                tags: map(tags),
                 ..Default::default()
             };
             output.show(&client.post("/v1/target-groups", &body)?, describe);
@@ -161,8 +231,9 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
             });
         }
         Command::Describe { name } => output.show(&client.get(&path(name))?, describe),
-        Command::Modify { name, health_check } => {
-            let body = ModifyTargetGroup { health_check: health_check.body(), ..Default::default() };
+        Command::Modify { name, selector, no_selector, health_check } => {
+            let selector = (*no_selector || !selector.is_empty()).then(|| map(selector));
+            let body = ModifyTargetGroup { health_check: health_check.body(), selector };
             output.show(&client.patch(&path(name), &body)?, describe);
         }
         Command::Delete { name } => {
@@ -171,13 +242,7 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
             output.done(format_args!("target group {name} {}", if there { "is deleted" } else { "was not there" }));
         }
         Command::Attributes { name, attributes } => {
-            let path = format!("{}/attributes", path(name));
-            let answer: AttributesBody = if attributes.is_empty() {
-                client.get(&path)?
-            } else {
-                client.patch(&path, &AttributesBody { attributes: attributes.iter().cloned().collect() })?
-            };
-            output.show(&answer, |answer| attribute_table(&answer.attributes));
+            super::attributes(&format!("{}/attributes", path(name)), attributes, client, output)?;
         }
     }
     Ok(())
@@ -199,10 +264,6 @@ fn used_by(group: &TargetGroup) -> String {
     if names.is_empty() { "no load balancer".into() } else { names.join(" ") }
 }
 
-fn attribute_table(attributes: &Attributes) -> String {
-    table(["attribute", "value"], attributes.iter().map(|(key, value)| [key.clone(), value.clone()]))
-}
-
 fn describe(group: &TargetGroup) -> String {
     let check = &group.health_check;
     let fields = fields(&[
@@ -211,13 +272,17 @@ fn describe(group: &TargetGroup) -> String {
         ("id", group.id.clone()),
         ("protocol", group.protocol.to_string()),
         ("port", group.port.to_string()),
+        ("target type", word(&group.target_type)),
         ("address type", word(&group.ip_address_type)),
+        ("network", group.network.clone().unwrap_or_else(|| "none".into())),
+        ("selector", words(&group.selector)),
         ("health check", check_port(group)),
         ("  interval", format!("{} s", check.interval_seconds)),
         ("  timeout", format!("{} s", check.timeout_seconds)),
         ("  healthy after", check.healthy_threshold_count.to_string()),
         ("  unhealthy after", check.unhealthy_threshold_count.to_string()),
         ("used by", used_by(group)),
+        ("tags", words(&group.tags)),
     ]);
     format!("{fields}\n\n{}", attribute_table(&group.attributes))
 }
