@@ -1,26 +1,21 @@
-//! The attributes of target groups: one table makes validation, defaults and documentation.
+//! Attributes of target groups, load balancers and listeners: one table for each makes validation, defaults, warnings and
+//! documentation. A key that is in no table is refused, never silently accepted.
 //!
-//! Only attributes that do something are here. A key of AWS's that is missing is refused, never silently accepted.
+//! What is kept of a resource is what was set and differs from what counted before; [`Subject::all`] is what counts.
 
 use crate::error::{Code, Error, Shown};
-use crate::rest::{self, Protocol, TargetType};
+use crate::rest::{self, Protocol, Scheme, TargetType};
 
-/// Deregistration delay (ATT-01).
-pub const DEREGISTRATION_DELAY: &str = "deregistration_delay.timeout_seconds";
-/// Connections end with the deregistration delay (ATT-02).
-pub const CONNECTION_TERMINATION: &str = "deregistration_delay.connection_termination.enabled";
-/// Client IP preservation (ATT-04).
-pub const PRESERVE_CLIENT_IP: &str = "preserve_client_ip.enabled";
-/// PROXY protocol (ATT-05).
-pub const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";
-/// Stickiness (ATT-06).
-pub const STICKINESS: &str = "stickiness.enabled";
-/// What makes clients the same (ATT-07).
-pub const STICKINESS_TYPE: &str = "stickiness.type";
-/// Routing failover by number (ATT-10).
-pub const HEALTHY_COUNT: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count";
-/// Routing failover by share (ATT-11).
-pub const HEALTHY_PERCENTAGE: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage";
+mod application;
+mod balancer;
+mod group;
+mod listener;
+#[cfg(test)]
+mod tests;
+pub use application::*;
+pub use balancer::*;
+pub use group::*;
+pub use listener::*;
 
 /// What values an attribute may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,118 +24,54 @@ pub enum Kind {
     Seconds(u32, u32),
     /// Whole numbers in a range, both ends included.
     Count(u32, u32),
+    /// `off`, or a whole number from 1 to this.
+    CountOrOff(u32),
     /// `off`, or a whole percentage from 1 to 100.
     Percentage,
     /// `true` or `false`.
     Switch,
-    /// One word.
-    Only(&'static str),
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// Any printable text of up to this many characters.
+    Text(usize),
 }
 
-/// An attribute of target groups.
+/// What has attributes: their defaults, and which there are, depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A target group.
+    TargetGroup(Protocol, TargetType),
+    /// A network load balancer.
+    LoadBalancer(Scheme),
+    /// A listener of one.
+    Listener(Protocol),
+    /// An application load balancer.
+    Application,
+    /// A listener of one.
+    ApplicationListener(Protocol),
+}
+
+/// An attribute.
 #[derive(Debug)]
 pub struct Attribute {
     /// The key.
     pub key: &'static str,
     /// The values.
     pub kind: Kind,
-    /// The value where none was set.
-    pub default: fn(Protocol, TargetType) -> &'static str,
+    /// The value where none was set; none: such a resource has no such attribute.
+    pub default: fn(Subject) -> Option<&'static str>,
     /// The default in words.
     pub default_doc: &'static str,
-    /// Why a value that is in range does not go with this protocol.
-    pub refusal: fn(Protocol, &str) -> Option<&'static str>,
+    /// Why a value that is in range does not go with such a resource.
+    pub refusal: fn(Subject, &str) -> Option<&'static str>,
+    /// Of attributes that do not act yet: the value that says what is done, whatever is set.
+    pub done: Option<&'static str>,
     /// When a change takes effect and what it does.
     pub doc: &'static str,
 }
 
-/// The table.
-pub const TABLE: &[Attribute] = &[
-    Attribute {
-        key: DEREGISTRATION_DELAY,
-        kind: Kind::Seconds(0, 3600),
-        default: |_, _| "300",
-        default_doc: "300",
-        refusal: |_, _| None,
-        doc: "How long a deregistered target is `draining` before it is `unused`. Open flows go on meanwhile, and after that unless \
-              they are to be terminated. A change counts for later deregistrations; running ones keep their deadline. Less than 120 is \
-              warned of.",
-    },
-    Attribute {
-        key: CONNECTION_TERMINATION,
-        kind: Kind::Switch,
-        default: |_, _| "false",
-        default_doc: "`false`",
-        refusal: |_, _| None,
-        doc: "Whether the flows of a deregistered target end with the delay: TCP connections are reset at both ends. A change \
-              counts for later deregistrations.",
-    },
-    Attribute {
-        key: PRESERVE_CLIENT_IP,
-        kind: Kind::Switch,
-        default: |protocol, target_type| match (protocol, target_type) {
-            (Protocol::Tcp | Protocol::Tls, TargetType::Ip) => "false",
-            _ => "true",
-        },
-        default_doc: "`false` for TCP, `true` for UDP and TCP_UDP",
-        refusal: |protocol, value| {
-            (protocol.has_udp() && value == "false")
-                .then_some("client IP preservation cannot be switched off for UDP and TCP_UDP target groups")
-        },
-        doc: "Whether targets see the client's address and port (their answers must then come back through the appliance) or \
-              the node's address. Without effect where client and targets have addresses of different kinds, and for clients of \
-              endpoints: targets see the node's address. A change counts for new flows.",
-    },
-    Attribute {
-        key: PROXY_PROTOCOL,
-        kind: Kind::Switch,
-        default: |_, _| "false",
-        default_doc: "`false`",
-        refusal: |protocol, value| {
-            (!protocol.has_tcp() && value == "true")
-                .then_some("PROXY protocol v2 is for TCP; this target group has UDP only")
-        },
-        doc: "Whether TCP connections begin with a PROXY protocol v2 header that names client and listener; health checks then \
-              begin with one that names nobody. A TCP_UDP group's UDP flows have none. A change counts for new connections.",
-    },
-    Attribute {
-        key: STICKINESS,
-        kind: Kind::Switch,
-        default: |_, _| "false",
-        default_doc: "`false`",
-        refusal: |_, _| None,
-        doc: "Whether all flows of one client address and protocol go to one target. A change counts for new flows.",
-    },
-    Attribute {
-        key: STICKINESS_TYPE,
-        kind: Kind::Only("source_ip"),
-        default: |_, _| "source_ip",
-        default_doc: "`source_ip`",
-        refusal: |_, _| None,
-        doc: "What makes flows stick together: the client's address.",
-    },
-    Attribute {
-        key: HEALTHY_COUNT,
-        kind: Kind::Count(1, 1000),
-        default: |_, _| "1",
-        default_doc: "1",
-        refusal: |_, _| None,
-        doc: "With fewer healthy targets than this, new flows go to all registered targets, and flows of unhealthy ones go on.",
-    },
-    Attribute {
-        key: HEALTHY_PERCENTAGE,
-        kind: Kind::Percentage,
-        default: |_, _| "off",
-        default_doc: "`off`",
-        refusal: |_, _| None,
-        doc: "As above, when the healthy targets are less than this share of those registered.",
-    },
-];
-
-/// The attribute of a key.
-pub fn find(key: &str) -> Option<&'static Attribute> {
-    TABLE.iter().find(|attribute| attribute.key == key)
-}
+/// Nothing is refused that is in range.
+const ANY: fn(Subject, &str) -> Option<&'static str> = |_, _| None;
 
 impl Attribute {
     /// The allowed values in words.
@@ -148,9 +79,11 @@ impl Attribute {
         match self.kind {
             Kind::Seconds(min, max) => format!("{min} to {max} seconds"),
             Kind::Count(min, max) => format!("{min} to {max}"),
+            Kind::CountOrOff(max) => format!("`off` or 1 to {max}"),
             Kind::Percentage => "`off` or 1 to 100".into(),
             Kind::Switch => "`true` or `false`".into(),
-            Kind::Only(word) => format!("`{word}`"),
+            Kind::Words(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Kind::Text(max) => format!("up to {max} characters"),
         }
     }
 
@@ -159,143 +92,129 @@ impl Attribute {
         let within = |min, max| value.parse().is_ok_and(|n: u32| (min..=max).contains(&n) && n.to_string() == value);
         match self.kind {
             Kind::Seconds(min, max) | Kind::Count(min, max) => within(min, max),
+            Kind::CountOrOff(max) => value == "off" || within(1, max),
             Kind::Percentage => value == "off" || within(1, 100),
             Kind::Switch => matches!(value, "true" | "false"),
-            Kind::Only(word) => value == word,
+            Kind::Words(words) => words.contains(&value),
+            Kind::Text(max) => value.chars().count() <= max && !value.chars().any(char::is_control),
         }
     }
 }
 
-/// Checks a setting for a target group of a protocol.
-///
-/// # Errors
-/// [`Code::ValidationError`] for an unknown key or a value out of range, [`Code::InvalidConfigurationRequest`] for a value that
-/// does not go with the protocol.
-pub fn check(protocol: Protocol, key: &str, value: &str) -> Result<(), Error> {
-    let field = format!("attributes[{key}]");
-    let Some(attribute) = find(key) else {
-        let known: Vec<&str> = TABLE.iter().map(|attribute| attribute.key).collect();
-        let message = format!(
-            "attribute key '{}' is not recognized; the attributes of target groups are {}",
-            Shown(key).to_string().trim_matches('"'),
-            known.join(", ")
-        );
-        return Err(Error::invalid("attributes", message));
-    };
-    if !attribute.accepts(value) {
-        let message = format!("{} is not a value of {key}; allowed are {}", Shown(value), attribute.range());
-        return Err(Error::invalid(field, message.replace('`', "")));
-    }
-    match (attribute.refusal)(protocol, value) {
-        Some(why) => Err(Error::at(Code::InvalidConfigurationRequest, field, why)),
-        None => Ok(()),
-    }
-}
-
-/// The value that counts: the one set, or the default.
-pub fn value<'a>(set: &'a rest::Attributes, protocol: Protocol, target_type: TargetType, key: &str) -> &'a str {
-    match (set.get(key), find(key)) {
-        (Some(value), _) => value,
-        (None, Some(attribute)) => (attribute.default)(protocol, target_type),
-        (None, None) => "",
-    }
-}
-
-/// All attributes with the values that count.
-pub fn all(set: &rest::Attributes, protocol: Protocol, target_type: TargetType) -> rest::Attributes {
-    TABLE.iter().map(|a| (a.key.into(), value(set, protocol, target_type, a.key).into())).collect()
-}
-
-/// The table as Markdown, for `docs/api.md`.
-pub fn markdown() -> String {
-    let mut text = String::from("| key | values | default | what it does |\n|---|---|---|---|\n");
-    for a in TABLE {
-        text += &format!("| `{}` | {} | {} | {} |\n", a.key, a.range(), a.default_doc, a.doc);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// req: ATT-01, ERR-09
-    #[test]
-    fn the_delay_is_0_to_3600() {
-        for good in ["0", "300", "3600"] {
-            assert_eq!(check(Protocol::Tcp, DEREGISTRATION_DELAY, good), Ok(()));
-        }
-        for bad in ["-1", "3601", "x", "", "+5", "05", "1.5", " 5", "99999999999999999999"] {
-            let error = check(Protocol::Tcp, DEREGISTRATION_DELAY, bad).expect_err(bad);
-            assert_eq!(error.code, Code::ValidationError);
-            assert_eq!(error.field.as_deref(), Some("attributes[deregistration_delay.timeout_seconds]"));
-            assert!(error.message.contains("0 to 3600"));
+impl Subject {
+    /// The attributes of such resources.
+    pub const fn table(self) -> &'static [Attribute] {
+        match self {
+            Self::TargetGroup(..) => TARGET_GROUPS,
+            Self::LoadBalancer(_) => LOAD_BALANCERS,
+            Self::Listener(_) => LISTENERS,
+            Self::Application => APPLICATIONS,
+            Self::ApplicationListener(_) => APPLICATION_LISTENERS,
         }
     }
 
-    /// req: ATT-04, CIP-02, CIP-03
-    #[test]
-    fn preservation_depends_on_the_protocol() {
-        let default = |protocol| all(&rest::Attributes::new(), protocol, TargetType::Ip)[PRESERVE_CLIENT_IP].clone();
-        assert_eq!([Protocol::Tcp, Protocol::Udp, Protocol::TcpUdp].map(default), ["false", "true", "true"]);
-        assert_eq!(check(Protocol::Tcp, PRESERVE_CLIENT_IP, "false"), Ok(()));
-        for protocol in [Protocol::Udp, Protocol::TcpUdp] {
-            assert_eq!(check(protocol, PRESERVE_CLIENT_IP, "true"), Ok(()));
-            let error = check(protocol, PRESERVE_CLIENT_IP, "false").expect_err("cannot be off");
-            assert_eq!(error.code, Code::InvalidConfigurationRequest);
+    fn whose(self) -> String {
+        match self {
+            Self::TargetGroup(protocol, _) => format!("{protocol} target groups"),
+            Self::LoadBalancer(_) => "load balancers of type network".into(),
+            Self::Application => "load balancers of type application".into(),
+            Self::Listener(protocol) | Self::ApplicationListener(protocol) => format!("{protocol} listeners"),
         }
     }
 
-    /// req: ATT-14
-    #[test]
-    fn unknown_keys_are_named() {
-        let key = "load_balancing.cross_zone.enabled";
-        let error = check(Protocol::Tcp, key, "true").expect_err("not supported");
-        assert!(error.message.contains(&format!("attribute key '{key}' is not recognized")), "{error}");
+    /// The attribute of a key, if such resources have it.
+    pub fn find(self, key: &str) -> Option<&'static Attribute> {
+        self.table().iter().find(|attribute| attribute.key == key && (attribute.default)(self).is_some())
     }
 
-    /// req: ATT-05, ATT-06, ATT-07, S8.9
-    #[test]
-    fn headers_are_for_tcp_and_stickiness_is_by_address() {
-        for protocol in [Protocol::Tcp, Protocol::TcpUdp] {
-            assert_eq!(check(protocol, PROXY_PROTOCOL, "true"), Ok(()));
+    /// Checks a setting by itself.
+    ///
+    /// # Errors
+    /// [`Code::ValidationError`] for an unknown key or a value out of range, [`Code::InvalidConfigurationRequest`] for a value
+    /// that does not go with such a resource.
+    pub fn check(self, key: &str, value: &str) -> Result<(), Error> {
+        let field = format!("attributes[{key}]");
+        let Some(attribute) = self.find(key) else {
+            let with_default = |attribute: &&Attribute| (attribute.default)(self).is_some();
+            let known: Vec<&str> = self.table().iter().filter(with_default).map(|attribute| attribute.key).collect();
+            let elsewhere = self.table().iter().any(|attribute| attribute.key == key);
+            let message = format!(
+                "attribute key '{}' is not {}; the attributes of {} are {}",
+                Shown(key).to_string().trim_matches('"'),
+                if elsewhere { "supported" } else { "recognized" },
+                self.whose(),
+                if known.is_empty() { "none".into() } else { known.join(", ") }
+            );
+            return Err(Error::invalid("attributes", message));
+        };
+        if !attribute.accepts(value) {
+            let message = format!("{} is not a value of {key}; allowed are {}", Shown(value), attribute.range());
+            return Err(Error::invalid(field, message.replace('`', "")));
         }
-        let error = check(Protocol::Udp, PROXY_PROTOCOL, "true").expect_err("no header in datagrams");
-        assert_eq!(error.code, Code::InvalidConfigurationRequest);
-        assert_eq!(check(Protocol::Udp, PROXY_PROTOCOL, "false"), Ok(()));
-        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::TcpUdp] {
-            assert_eq!(check(protocol, STICKINESS, "true"), Ok(()));
-            assert_eq!(check(protocol, STICKINESS_TYPE, "source_ip"), Ok(()));
-            let error = check(protocol, STICKINESS_TYPE, "lb_cookie").expect_err("no cookies here");
-            assert_eq!(error.code, Code::ValidationError);
-        }
-    }
-
-    /// req: ATT-10, ATT-11, ERR-09
-    #[test]
-    fn failover_has_a_number_and_a_share() {
-        for (key, good, bad) in [
-            (HEALTHY_COUNT, &["1", "1000"][..], &["off", "0", "1001", ""][..]),
-            (HEALTHY_PERCENTAGE, &["off", "1", "100"], &["0", "101", "50%", "Off", ""]),
-        ] {
-            assert!(good.iter().all(|value| check(Protocol::Tcp, key, value).is_ok()), "{key}");
-            assert!(bad.iter().all(|value| check(Protocol::Tcp, key, value).is_err()), "{key}");
+        match (attribute.refusal)(self, value) {
+            Some(why) => Err(Error::at(Code::InvalidConfigurationRequest, field, why)),
+            None => Ok(()),
         }
     }
 
-    #[test]
-    fn defaults_are_values() {
-        for attribute in TABLE {
-            for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::TcpUdp] {
-                let default = (attribute.default)(protocol, TargetType::Ip);
-                assert_eq!(check(protocol, attribute.key, default), Ok(()), "{} {protocol}", attribute.key);
+    /// The value that counts: the one set, or the default; empty if such resources have no such attribute.
+    pub fn value<'a>(self, set: &'a rest::Attributes, key: &str) -> &'a str {
+        match (self.find(key), set.get(key)) {
+            (Some(_), Some(value)) => value,
+            (Some(attribute), None) => (attribute.default)(self).unwrap_or_default(),
+            (None, _) => "",
+        }
+    }
+
+    /// All attributes with the values that count.
+    pub fn all(self, set: &rest::Attributes) -> rest::Attributes {
+        let known = self.table().iter().filter(|attribute| (attribute.default)(self).is_some());
+        known.map(|attribute| (attribute.key.into(), self.value(set, attribute.key).into())).collect()
+    }
+
+    /// What is to be kept after a change of some attributes; the others keep their values (LB-15).
+    ///
+    /// # Errors
+    /// As [`Self::check`], and [`Code::InvalidConfigurationRequest`] if the values that would count do not go together.
+    pub fn changed(self, set: &rest::Attributes, changes: &rest::Attributes) -> Result<rest::Attributes, Error> {
+        let mut new = set.clone();
+        for (key, value) in changes {
+            self.check(key, value)?;
+            if self.value(set, key) != value {
+                new.insert(key.clone(), value.clone());
             }
         }
+        match self {
+            Self::TargetGroup(..) => group::check_together(self, &new)?,
+            Self::LoadBalancer(_) => balancer::check_together(self, &new)?,
+            Self::Listener(_) | Self::Application | Self::ApplicationListener(_) => {}
+        }
+        Ok(new)
     }
 
-    #[test]
-    fn the_guide_has_this_table() {
-        let guide = include_str!("../../../docs/api.md");
-        assert!(guide.contains(&markdown()), "put this table into docs/api.md:\n{}", markdown());
+    /// What was set to a value that says something else than what is done: key, value, what is done.
+    pub fn idle<'a>(
+        self,
+        set: &'a rest::Attributes,
+    ) -> impl Iterator<Item = (&'a str, &'a str, &'static Attribute)> + 'a {
+        set.iter().filter_map(move |(key, value)| {
+            let attribute = self.find(key)?;
+            attribute.done.filter(|done| done != value).map(|_| (key.as_str(), value.as_str(), attribute))
+        })
     }
+}
+
+/// All attributes of a target group with the values that count.
+pub fn all(set: &rest::Attributes, protocol: Protocol, target_type: TargetType) -> rest::Attributes {
+    Subject::TargetGroup(protocol, target_type).all(set)
+}
+
+/// A table as Markdown, for `docs/api.md`.
+pub fn markdown(table: &[Attribute]) -> String {
+    let mut text = String::from("| key | values | default | what it does |\n|---|---|---|---|\n");
+    for a in table {
+        let kept = if a.done.is_some() { "Kept and shown only. " } else { "" };
+        text += &format!("| `{}` | {} | {} | {kept}{} |\n", a.key, a.range(), a.default_doc, a.doc);
+    }
+    text
 }

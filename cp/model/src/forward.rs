@@ -7,8 +7,9 @@ use crate::health::Health;
 use crate::ids::Id;
 use crate::maglev::Candidate;
 use crate::model::Model;
-use crate::resource::{Registration, Target, TargetGroup};
-use crate::rest::HealthCheckPort;
+use crate::resource::{LoadBalancer, Registration, Target, TargetGroup};
+use crate::rest::{HealthCheckPort, HealthCheckProtocol, InstanceState, TargetType};
+use crate::target::ALL_ZONES;
 
 /// Which targets of a group have new flows (S16.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,17 @@ pub enum Treatment {
     Withdrawn,
 }
 
+/// Why a registered target gets no traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// A load balancer has its address (TGT-13).
+    Node,
+    /// The instance does not run (TGT-16); none: it is not in the inventory any more.
+    State(Option<InstanceState>),
+    /// Its zone is not enabled (ZN-13).
+    Zone,
+}
+
 /// A health check to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckPlan {
@@ -55,19 +67,50 @@ pub struct CheckPlan {
     pub proxy_protocol: bool,
 }
 
+impl TargetGroup {
+    /// Whether its targets can be checked: by TCP.
+    pub fn is_checked(&self) -> bool {
+        self.health_check.protocol == HealthCheckProtocol::Tcp
+    }
+}
+
 impl Model {
     /// Whether a node has the address; such an address cannot be used as a target (TGT-13).
     pub fn is_node(&self, address: IpAddr) -> bool {
         self.by_address.contains_key(&address)
     }
 
-    /// The targets of a group that may be selected at all: registered ones whose address can be used.
-    fn usable(&self, group: Id) -> impl Iterator<Item = &Target> {
-        self.targets_of(group).filter(|target| target.is_registered() && !self.is_node(target.address))
+    /// Why a registered target of a load balancer gets no traffic, whatever its health; `lb` is none while no listener forwards to
+    /// its group.
+    pub(crate) fn unusable(&self, target: &Target, lb: Option<&LoadBalancer>) -> Option<Unusable> {
+        if self.is_node(target.address) {
+            return Some(Unusable::Node);
+        }
+        let instance = target.name.as_ref().map(|id| self.inventory.instances.get(id).map(|instance| instance.state));
+        let is_instance =
+            self.target_groups.get(&target.group).is_some_and(|group| group.target_type == TargetType::Instance);
+        match instance.filter(|_| is_instance) {
+            None | Some(Some(InstanceState::Running)) => {}
+            Some(state) => return Some(Unusable::State(state)),
+        }
+        let zone = self.known_zone(target).filter(|zone| *zone != ALL_ZONES)?;
+        let enabled = lb.is_none_or(|lb| lb.nodes.iter().any(|node| node.zone == zone));
+        (!enabled).then_some(Unusable::Zone)
     }
 
-    /// Which targets of a group have new flows.
+    /// The targets of a group that may be selected at all: registered ones whose address can be used.
+    fn usable(&self, group: Id) -> impl Iterator<Item = &Target> {
+        let lb = self.user_of(group).and_then(|user| self.load_balancers.get(&user));
+        self.targets_of(group).filter(move |target| {
+            target.is_registered() && !target.address.is_unspecified() && self.unusable(target, lb).is_none()
+        })
+    }
+
+    /// Which targets of a group have new flows. Those of a Classic load balancer never have any while they are out of service.
     pub fn mode(&self, group: Id) -> Mode {
+        if self.target_groups.get(&group).is_some_and(|group| group.classic.is_some()) {
+            return Mode::Healthy;
+        }
         let healthy = self.usable(group).filter(|target| target.health == Health::Healthy).count();
         let too_few = |group: &TargetGroup| group.fails_over(healthy, self.usable(group.id).count());
         if healthy == 0 || self.target_groups.get(&group).is_some_and(too_few) { Mode::All } else { Mode::Healthy }
@@ -96,7 +139,10 @@ impl Model {
         let modes: BTreeMap<Id, Mode> =
             groups.filter(|group| users.contains_key(group)).map(|group| (*group, self.mode(*group))).collect();
         self.targets.values().map(move |target| {
-            let resets = target.health == Health::Unhealthy && modes.get(&target.group) == Some(&Mode::Healthy);
+            let group = self.target_groups.get(&target.group);
+            let resets = target.health == Health::Unhealthy
+                && modes.get(&target.group) == Some(&Mode::Healthy)
+                && group.is_some_and(TargetGroup::resets_unhealthy);
             let treatment = match target.registration {
                 _ if target.is_withdrawn() => Treatment::Withdrawn,
                 Registration::Gone { terminate: true, .. } => Treatment::Terminate,
@@ -114,19 +160,25 @@ impl Model {
         self.listeners.values().map(|listener| (listener.target_group, listener.load_balancer)).collect()
     }
 
-    /// The health checks to be made: of all targets, draining ones too (HC-31), of groups that a listener uses (HC-19).
+    /// The health checks to be made: of all targets, draining ones too (HC-31), of groups that a listener uses (HC-19). Those by
+    /// requests cannot be made yet.
     pub fn check_plans(&self) -> Vec<CheckPlan> {
+        if self.site.without_data_plane {
+            return Vec::new();
+        }
         let users = self.balancers_of_groups();
         let mut plans = Vec::new();
-        for group in self.target_groups.values() {
+        for group in self.target_groups.values().filter(|group| group.is_checked()) {
             let Some(lb) = users.get(&group.id).and_then(|user| self.load_balancers.get(user)) else { continue };
             // The first node speaks for all of them.
             let Some(source) = lb.nodes.first().and_then(|node| node.sources(group.ip_address_type).next()) else {
                 continue;
             };
             let check = &group.health_check;
-            let targets = self.targets_of(group.id);
-            for target in targets.filter(|t| t.is_draining() || t.is_registered() && !self.is_node(t.address)) {
+            let targets = self.targets_of(group.id).filter(|target| !target.address.is_unspecified());
+            for target in
+                targets.filter(|t| t.is_draining() || t.is_registered() && self.unusable(t, Some(lb)).is_none())
+            {
                 let port = match check.port {
                     HealthCheckPort::TrafficPort => target.port,
                     HealthCheckPort::Port(port) => u16::try_from(port).unwrap_or(target.port),

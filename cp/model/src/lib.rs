@@ -30,15 +30,19 @@ pub mod maglev;
 pub mod model;
 pub mod resource;
 pub mod rest;
+mod restore;
+mod selector;
 mod settings;
 pub mod shift;
 pub mod slots;
-mod tags;
+pub mod ssl_policy;
+pub mod tags;
 mod target;
 mod target_group;
 #[cfg(test)]
 mod tests;
 pub mod view;
+mod warnings;
 
 pub use error::{Code, Error};
 pub use ids::Id;

@@ -23,6 +23,9 @@ impl Model {
         id: Id,
         now: Now,
     ) -> Result<(), Error> {
+        if request.kind == rest::LoadBalancerType::Application {
+            return self.create_application(fx, request, id, now);
+        }
         check::load_balancer_name("name", &request.name)?;
         if request.nodes.is_empty() {
             return Err(Error::invalid("nodes", "a load balancer needs a node; give one for each zone"));
@@ -42,17 +45,13 @@ impl Model {
             capacity: None,
             classic: None,
         };
-        if let Some(old) = self.load_balancers.values().find(|old| old.name == lb.name) {
+        if let Some(old) = self.shown_load_balancers().find(|old| old.name == lb.name) {
             if (old.scheme, old.ip_address_type, &old.nodes) == (lb.scheme, lb.ip_address_type, &lb.nodes) {
                 fx.id = Some(old.id);
                 return Ok(());
             }
-            let message = format!(
-                "a load balancer {} exists with other settings; choose another name, or change or delete that one",
-                Shown(&lb.name)
-            );
-            return Err(Error::at(Code::DuplicateLoadBalancerName, "name", message));
         }
+        self.check_name_is_free(&lb.name)?;
         self.limits.load_balancers(self.load_balancers.len() + 1)?;
         self.check_nodes(&lb)?;
         self.put_load_balancer(fx, lb)
@@ -111,7 +110,7 @@ impl Model {
     }
 
     /// Puts a new or changed load balancer in its place, and its listeners on all of its addresses.
-    fn put_load_balancer(&mut self, fx: &mut Effects, lb: LoadBalancer) -> Result<(), Error> {
+    pub(crate) fn put_load_balancer(&mut self, fx: &mut Effects, lb: LoadBalancer) -> Result<(), Error> {
         let others: usize =
             self.load_balancers.values().filter(|other| other.id != lb.id).map(|lb| lb.nodes.len()).sum();
         self.limits.nodes(others + lb.nodes.len())?;
@@ -193,7 +192,14 @@ impl Model {
 
     pub(crate) fn delete_load_balancer(&mut self, fx: &mut Effects, wanted: &str) -> Result<(), Error> {
         let Ok(lb) = self.find_load_balancer(wanted) else { return Ok(()) };
+        self.check_deletion(lb)?;
         let id = lb.id;
+        self.remove_load_balancer(fx, id);
+        Ok(())
+    }
+
+    /// Its listeners go with it, and its flows.
+    pub(crate) fn remove_load_balancer(&mut self, fx: &mut Effects, id: Id) {
         let ports: Vec<u16> = self.listeners_of(id).map(|listener| listener.port).collect();
         for port in ports {
             self.remove_listener(fx, id, port);
@@ -202,7 +208,6 @@ impl Model {
         self.load_balancers.remove(&id);
         self.by_address.retain(|_, owner| *owner != id);
         fx.touch(RecordKey::LoadBalancer(id));
-        Ok(())
     }
 
     pub(crate) fn activate(&mut self, fx: &mut Effects, ids: &[Id]) {

@@ -130,6 +130,10 @@ pub enum Command {
     Classic(classic::Change),
     /// Several commands as one: all or nothing.
     All(Vec<Command>),
+    /// On behalf of a tenant, who may use networks that are shared with it only (TG-17).
+    AsTenant { tenant: String, command: Box<Command> },
+    /// The configuration of a backup: its records ([`Model::backup`]).
+    Restore(Vec<(String, Vec<u8>)>),
     /// What health checks have changed: slot, generation, change.
     Health(Vec<(u16, u8, Change)>),
     /// Ends the delays that are over.
@@ -383,7 +387,7 @@ impl Model {
     }
 
     pub(crate) fn perform(&mut self, fx: &mut Effects, command: Command, now: Now) -> Result<(), Error> {
-        match command {
+        match self.for_application(command) {
             Command::CreateLoadBalancer { request, id } => self.create_load_balancer(fx, request, id, now)?,
             Command::ModifyLoadBalancer { load_balancer, request } => {
                 self.modify_load_balancer(fx, &load_balancer, &request)?;
@@ -411,16 +415,16 @@ impl Model {
                 self.remove_listener_certificates(fx, &load_balancer, port, &certificates)?;
             }
             Command::DeleteListener { load_balancer, port } => self.delete_listener(fx, &load_balancer, port)?,
-            Command::CreateTargetGroup { request, id } => self.create_target_group(fx, request, id)?,
+            Command::CreateTargetGroup { request, id } => self.create_target_group(fx, request, id, None, now)?,
             Command::ModifyTargetGroup { target_group, request } => {
-                self.modify_target_group(fx, &target_group, &request)?;
+                self.modify_target_group(fx, &target_group, &request, now)?;
             }
             Command::ModifyAttributes { target_group, attributes } => {
                 self.modify_attributes(fx, &target_group, attributes)?;
             }
             Command::DeleteTargetGroup { target_group } => self.delete_target_group(fx, &target_group)?,
             Command::RegisterTargets { target_group, targets } => {
-                self.register_targets(fx, &target_group, &targets, now)?;
+                self.register_targets(fx, &target_group, &targets, None, now)?;
             }
             Command::DeregisterTargets { target_group, targets } => {
                 self.deregister_targets(fx, &target_group, &targets, now)?;
@@ -438,11 +442,27 @@ impl Model {
             Command::Shift(change) => self.change_shifts(fx, change, now)?,
             Command::Application(change) => self.change_applications(fx, change, now)?,
             Command::Classic(change) => self.change_classics(fx, change, now)?,
+            Command::Restore(records) => self.restore(fx, records, now)?,
             Command::All(commands) => {
                 for command in commands {
                     self.perform(fx, command, now)?;
                 }
             }
+            Command::AsTenant { tenant, command } => match *command {
+                Command::CreateTargetGroup { request, id } => {
+                    self.create_target_group(fx, request, id, Some(&tenant), now)?;
+                }
+                Command::RegisterTargets { target_group, targets } => {
+                    self.register_targets(fx, &target_group, &targets, Some(&tenant), now)?;
+                }
+                Command::All(commands) => {
+                    for command in commands {
+                        let command = Command::AsTenant { tenant: tenant.clone(), command: Box::new(command) };
+                        self.perform(fx, command, now)?;
+                    }
+                }
+                command => self.perform(fx, command, now)?,
+            },
         }
         Ok(())
     }
@@ -467,7 +487,17 @@ impl Model {
         &self.limits
     }
 
-    /// All load balancers.
+    /// All load balancers but those that carry a Classic one.
+    pub fn shown_load_balancers(&self) -> impl Iterator<Item = &LoadBalancer> {
+        self.load_balancers.values().filter(|lb| lb.classic.is_none())
+    }
+
+    /// All target groups but those of Classic load balancers.
+    pub fn shown_target_groups(&self) -> impl Iterator<Item = &TargetGroup> {
+        self.target_groups.values().filter(|group| group.classic.is_none())
+    }
+
+    /// All load balancers, also those that carry a Classic one.
     pub fn load_balancers(&self) -> impl Iterator<Item = &LoadBalancer> {
         self.load_balancers.values()
     }
@@ -487,7 +517,7 @@ impl Model {
         self.retired_listeners.iter().map(|(slot, retired)| (*slot, retired))
     }
 
-    /// All target groups.
+    /// All target groups, also those of Classic load balancers.
     pub fn target_groups(&self) -> impl Iterator<Item = &TargetGroup> {
         self.target_groups.values()
     }
@@ -535,7 +565,7 @@ impl Model {
     /// [`Code::LoadBalancerNotFound`].
     pub fn find_load_balancer(&self, wanted: &str) -> Result<&LoadBalancer, Error> {
         let id = wanted.parse().ok();
-        let found = self.load_balancers.values().find(|lb| {
+        let found = self.shown_load_balancers().find(|lb| {
             lb.name == wanted
                 || Some(lb.id) == id
                 || wanted.starts_with("arn:") && ids::load_balancer_arn(&self.site, &lb.name, lb.id) == wanted
@@ -551,7 +581,7 @@ impl Model {
     /// [`Code::TargetGroupNotFound`].
     pub fn find_target_group(&self, wanted: &str) -> Result<&TargetGroup, Error> {
         let id = wanted.parse().ok();
-        let found = self.target_groups.values().find(|group| {
+        let found = self.shown_target_groups().find(|group| {
             group.name == wanted
                 || Some(group.id) == id
                 || wanted.starts_with("arn:") && ids::target_group_arn(&self.site, &group.name, group.id) == wanted

@@ -228,7 +228,7 @@ pub struct TargetGroup {
 impl TargetGroup {
     /// The value of an attribute that counts.
     pub fn attribute(&self, key: &str) -> &str {
-        attributes::value(&self.attributes, self.protocol, self.target_type, key)
+        self.subject().value(&self.attributes, key)
     }
 
     fn is_on(&self, key: &str) -> bool {
@@ -248,6 +248,11 @@ impl TargetGroup {
     /// Whether a client's flows stick together.
     pub fn is_sticky(&self) -> bool {
         self.is_on(attributes::STICKINESS)
+    }
+
+    /// Whether connections to unhealthy targets are reset.
+    pub fn resets_unhealthy(&self) -> bool {
+        self.attribute(attributes::UNHEALTHY_TERMINATION) != "false"
     }
 
     /// Whether flows of deregistered targets end with the delay.
@@ -271,6 +276,7 @@ impl TargetGroup {
     pub fn thresholds(&self) -> Thresholds {
         Thresholds {
             healthy: self.health_check.healthy_threshold_count,
+            initial: if self.classic.is_some() { self.health_check.healthy_threshold_count } else { 1 },
             unhealthy: self.health_check.unhealthy_threshold_count,
         }
     }

@@ -1,14 +1,16 @@
 //! The life of targets: registered, checked, draining, gone (TGT, DRN, HC).
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
-use crate::check;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Shown};
 use crate::health::{Change, Health};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
 use crate::resource::{Owner, Registration, Target, TargetGroup};
-use crate::rest::{TargetAddressType, TargetSpec};
+use crate::rest::{TargetSpec, TargetType};
+
+mod spec;
+pub(crate) use spec::{ALL_ZONES, Wanted, of_application, of_instance};
 
 impl Model {
     pub(crate) fn register_targets(
@@ -16,30 +18,46 @@ impl Model {
         fx: &mut Effects,
         wanted: &str,
         specs: &[TargetSpec],
+        tenant: Option<&str>,
         now: Now,
     ) -> Result<(), Error> {
         let group = self.find_target_group(wanted)?;
         let id = group.id;
         fx.id = Some(id);
-        for (address, port) in self.sockets(group, specs, true)? {
-            self.register(fx, id, address, port, now)?;
+        refuse_selected(group)?;
+        for wanted in self.wanted_targets(group, specs, tenant)? {
+            self.register(fx, id, wanted, now)?;
         }
-        let registered = self.targets_of(id).filter(|target| target.is_registered()).count();
-        self.limits.targets_per_group(registered)?;
-        match self.user_of(id) {
-            Some(lb) => self.check_load_balancer_targets(lb),
-            None => Ok(()),
-        }
+        self.check_target_quotas(id)
     }
 
-    fn register(&mut self, fx: &mut Effects, group: Id, address: IpAddr, port: u16, now: Now) -> Result<(), Error> {
+    /// Quotas of a group that has more targets now (QTA-06, QTA-07, QTA-09, QTA-10).
+    pub(crate) fn check_target_quotas(&self, group: Id) -> Result<(), Error> {
+        let registered = self.targets_of(group).filter(|target| target.is_registered());
+        if self.target_groups.get(&group).is_some_and(|group| group.target_type == TargetType::Alb) {
+            self.limits.albs_per_group(registered.map(|target| &target.name).collect::<BTreeSet<_>>().len())?;
+        } else {
+            self.limits.targets_per_group(registered.count())?;
+        }
+        self.user_of(group).map_or(Ok(()), |lb| self.check_load_balancer_targets(lb))
+    }
+
+    /// Registers a target; one that is registered already takes its new name and zone.
+    pub(crate) fn register(&mut self, fx: &mut Effects, group: Id, wanted: Wanted, now: Now) -> Result<(), Error> {
+        let Wanted { address, port, name, zone } = wanted;
         let epoch = self.meta.epoch;
         if let Some(slot) = self.by_socket.get(&(group, address, port)).copied() {
-            if let Some(target) = self.targets.get_mut(&slot).filter(|target| !target.is_registered()) {
-                // Same slot, same generation: its flows are its own again (S15.4).
-                target.registration = Registration::Registered;
-                become_initial(target, epoch, now);
-                fx.touch(RecordKey::Target(slot));
+            if let Some(target) = self.targets.get_mut(&slot) {
+                let known = target.is_registered() && target.name == name;
+                if !known {
+                    // Same slot, same generation: its flows are its own again (S15.4).
+                    target.registration = Registration::Registered;
+                    become_initial(target, epoch, now);
+                }
+                if !known || target.zone != zone {
+                    (target.name, target.zone) = (name, zone);
+                    fx.touch(RecordKey::Target(slot));
+                }
             }
         } else {
             let (slot, generation) = self.take_target_slot(fx)?;
@@ -47,8 +65,8 @@ impl Model {
                 group,
                 address,
                 port,
-                name: None,
-                zone: None,
+                name,
+                zone,
                 slot,
                 generation,
                 registration: Registration::Registered,
@@ -113,71 +131,35 @@ impl Model {
         now: Now,
     ) -> Result<(), Error> {
         let group = self.find_target_group(wanted)?;
-        let (id, delay, terminate) = (group.id, group.deregistration_delay_ms(), group.terminates_connections());
-        for (address, port) in self.sockets(group, specs, false)? {
-            let epoch = self.meta.epoch;
-            let known = self.by_socket.get(&(id, address, port)).and_then(|slot| self.targets.get_mut(slot));
-            if let Some(target) = known.filter(|target| target.is_registered()) {
-                target.registration = if delay == 0 {
-                    Registration::Gone { since_epoch: epoch, terminate }
-                } else {
-                    let (until_ms, until_mono_ms) = (now.wall_ms + delay, now.mono_ms + delay);
-                    Registration::Draining { until_ms, until_mono_ms, terminate }
-                };
-                fx.touch(RecordKey::Target(target.slot));
-            }
+        refuse_selected(group)?;
+        for slot in self.known_targets(group, specs)? {
+            self.drain(fx, slot, now);
         }
         Ok(())
     }
 
-    /// The sockets that a request names; those to be registered are checked for whether they can be targets.
-    fn sockets(&self, group: &TargetGroup, specs: &[TargetSpec], register: bool) -> Result<Vec<(IpAddr, u16)>, Error> {
-        if specs.is_empty() {
-            return Err(Error::invalid("targets", "the list of targets is empty; give at least one"));
-        }
-        self.limits.targets_per_request(specs.len()).map_err(|e| Error { field: Some("targets".into()), ..e })?;
-        let socket = |(at, spec): (usize, &TargetSpec)| {
-            let field = format!("targets[{at}].id");
-            let address = match group.ip_address_type {
-                TargetAddressType::Ipv4 => check::ipv4(Code::InvalidTarget, &field, &spec.id)?.into(),
-                TargetAddressType::Ipv6 => check::ipv6(Code::InvalidTarget, &field, &spec.id)?.into(),
-            };
-            let port = match spec.port {
-                Some(port) => check::port(&format!("targets[{at}].port"), port)?,
-                None => group.port,
-            };
-            if register {
-                self.check_target_address(&field, address)?;
-            }
-            Ok((address, port))
+    /// Deregisters a target: its delay begins.
+    pub(crate) fn drain(&mut self, fx: &mut Effects, slot: u16, now: Now) {
+        let epoch = self.meta.epoch;
+        let Some(target) = self.targets.get_mut(&slot).filter(|target| target.is_registered()) else { return };
+        let Some(group) = self.target_groups.get(&target.group) else { return };
+        let (delay, terminate) = (group.deregistration_delay_ms(), group.terminates_connections());
+        target.registration = if delay == 0 {
+            Registration::Gone { since_epoch: epoch, terminate }
+        } else {
+            let (until_ms, until_mono_ms) = (now.wall_ms + delay, now.mono_ms + delay);
+            Registration::Draining { until_ms, until_mono_ms, terminate }
         };
-        specs.iter().enumerate().map(socket).collect()
+        fx.touch(RecordKey::Target(slot));
     }
 
-    /// In a subnet of ours; or private (TG-05), or of IPv6 in a network that we have a route to (IPT-13). Not this host itself.
-    fn check_target_address(&self, field: &str, address: IpAddr) -> Result<(), Error> {
-        let subnets = &self.site.subnets;
-        if !check::is_unicast(address) {
-            let message = format!("{address} cannot be a target's; give a unicast address");
-            return Err(Error::at(Code::InvalidTarget, field, message));
+    /// What is known of the health of a group's registered targets counts no more.
+    pub(crate) fn check_anew(&mut self, fx: &mut Effects, group: Id, now: Now) {
+        let epoch = self.meta.epoch;
+        for target in self.targets.values_mut().filter(|target| target.group == group && target.is_registered()) {
+            become_initial(target, epoch, now);
+            fx.touch(RecordKey::Target(target.slot));
         }
-        if let Some((port, _)) = subnets.iter().find(|(_, net)| net.addr() == address) {
-            let message = format!("{address} is this appliance's own address on port {port} and cannot be a target");
-            return Err(Error::at(Code::InvalidTarget, field, message));
-        }
-        let (allowed, ranges) = match address {
-            IpAddr::V4(v4) => (check::is_private(v4), check::TARGET_RANGES.join(", ")),
-            IpAddr::V6(_) => {
-                let routed = self.site.networks.iter().any(|net| net.contains(&address));
-                (routed || subnets.is_empty(), "a network that a port has a route to".into())
-            }
-        };
-        if !allowed && !subnets.iter().any(|(_, net)| net.contains(&address)) {
-            let message =
-                format!("{address} is not in an allowed range: targets are in {ranges} or in the subnet of a port");
-            return Err(Error::at(Code::InvalidTarget, field, message));
-        }
-        Ok(())
     }
 
     /// A listener of a load balancer forwards to the group for the first time: its targets are checked from now on (HC-19).
@@ -254,7 +236,19 @@ impl Model {
     }
 }
 
-fn become_initial(target: &mut Target, epoch: u64, now: Now) {
+/// Targets that a selector chooses are not registered by hand: the next look at the labels would undo it.
+fn refuse_selected(group: &TargetGroup) -> Result<(), Error> {
+    if group.selector.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "target group {} has the instances that its selector chooses; change their labels, or take the selector away",
+        Shown(&group.name)
+    );
+    Err(Error::new(Code::OperationNotPermitted, message))
+}
+
+pub(crate) fn become_initial(target: &mut Target, epoch: u64, now: Now) {
     target.health = Health::Initial;
     target.cause = None;
     target.unavailable = false;

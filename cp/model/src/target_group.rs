@@ -1,12 +1,21 @@
 //! Rules of target groups and their attributes (TG, ATT, HC).
 
-use crate::attributes;
+use crate::attributes::{self, Subject};
 use crate::check;
 use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
-use crate::model::{Effects, Model, RecordKey};
+use crate::model::{Effects, Model, Now, RecordKey};
 use crate::resource::{Registration, TargetGroup};
-use crate::rest::{self, HealthCheck, HealthCheckPort, ModifyHealthCheck, Protocol, TargetAddressType};
+use crate::rest::{
+    self, HealthCheck, HealthCheckPort, HealthCheckProtocol, ModifyHealthCheck, Protocol, TargetAddressType, TargetType,
+};
+
+impl TargetGroup {
+    /// What its attributes depend on.
+    pub fn subject(&self) -> Subject {
+        Subject::TargetGroup(self.protocol, self.target_type)
+    }
+}
 
 impl Model {
     pub(crate) fn create_target_group(
@@ -14,16 +23,18 @@ impl Model {
         fx: &mut Effects,
         request: rest::CreateTargetGroup,
         id: Id,
+        tenant: Option<&str>,
+        now: Now,
     ) -> Result<(), Error> {
         check::name("name", &request.name)?;
         let port = check::port("port", request.port)?;
-        let health_check = merged(&request.health_check, None)?;
-        check_attributes(request.protocol, &request.attributes)?;
-        if request.ip_address_type == TargetAddressType::Ipv6 && request.protocol.has_udp() {
-            let message = format!("a {} target group has IPv4 addresses; IPv6 needs protocol TCP", request.protocol);
-            return Err(Error::at(Code::InvalidConfigurationRequest, "ipAddressType", message));
-        }
-        let group = TargetGroup {
+        check_kind(request.protocol, request.target_type, request.ip_address_type)?;
+        check_protocol_version(request.protocol_version.as_deref())?;
+        check_selector(request.target_type, &request.selector)?;
+        self.check_tags(&request.tags)?;
+        self.check_network(request.network.as_deref(), tenant)?;
+        let health_check = merged(&request.health_check, None, request.protocol, request.target_type)?;
+        let mut group = TargetGroup {
             id,
             name: request.name,
             protocol: request.protocol,
@@ -31,20 +42,22 @@ impl Model {
             target_type: request.target_type,
             ip_address_type: request.ip_address_type,
             health_check,
-            attributes: request.attributes,
+            attributes: rest::Attributes::new(),
             network: request.network,
             protocol_version: request.protocol_version,
             selector: request.selector,
             tags: request.tags,
             classic: None,
         };
+        group.attributes = changed_attributes(&group, &request.attributes)?;
         if let Some(old) = self.target_groups.values().find(|old| old.name == group.name) {
-            if same_settings(old, &group) {
+            if same_settings(old, &group, &request.attributes) {
                 fx.id = Some(old.id);
                 return Ok(());
             }
             let message = format!(
-                "a target group {} exists with other settings; choose another name, or change or delete that one",
+                "A target group with the same name {} exists, but with different settings; choose another name, or change or \
+                 delete that one",
                 Shown(&group.name)
             );
             return Err(Error::at(Code::DuplicateTargetGroupName, "name", message));
@@ -53,6 +66,31 @@ impl Model {
         self.target_groups.insert(id, group);
         fx.touch(RecordKey::TargetGroup(id));
         fx.id = Some(id);
+        self.follow_selector(fx, id, now)
+    }
+
+    /// The network of a group: one that is declared; AWS's API needs one, and so does this where any is declared. Only those who
+    /// share the network may use it (TG-17).
+    fn check_network(&self, network: Option<&str>, tenant: Option<&str>) -> Result<(), Error> {
+        let networks = &self.inventory.networks;
+        let Some(id) = network else {
+            if networks.is_empty() {
+                return Ok(());
+            }
+            let ids: Vec<&str> = networks.keys().map(String::as_str).collect();
+            let message =
+                format!("A VPC ID must be specified: the network that the targets are in, of {}", ids.join(", "));
+            return Err(Error::invalid("network", message));
+        };
+        let Some(network) = networks.get(id) else {
+            let message = format!("The VPC ID {} is not found: the inventory has no such network", Shown(id));
+            return Err(Error::at(Code::InvalidConfigurationRequest, "network", message));
+        };
+        if !is_shared_with(network, tenant) {
+            let message =
+                format!("network {} is not shared with tenant {}", Shown(id), Shown(tenant.unwrap_or_default()));
+            return Err(Error::at(Code::OperationNotPermitted, "network", message));
+        }
         Ok(())
     }
 
@@ -61,34 +99,48 @@ impl Model {
         fx: &mut Effects,
         wanted: &str,
         request: &rest::ModifyTargetGroup,
+        now: Now,
     ) -> Result<(), Error> {
-        let id = self.find_target_group(wanted)?.id;
+        let old = self.find_target_group(wanted)?;
+        let (id, mut group) = (old.id, old.clone());
         fx.id = Some(id);
-        let Some(group) = self.target_groups.get_mut(&id) else { return Ok(()) };
-        let health_check = merged(&request.health_check, Some(&group.health_check))?;
-        if group.health_check != health_check {
-            group.health_check = health_check;
-            fx.touch(RecordKey::TargetGroup(id));
+        group.health_check =
+            merged(&request.health_check, Some(&group.health_check), group.protocol, group.target_type)?;
+        if let Some(selector) = &request.selector {
+            check_selector(group.target_type, selector)?;
+            group.selector.clone_from(selector);
         }
-        Ok(())
+        if group == *old {
+            return Ok(());
+        }
+        let other_checks = group.health_check.protocol != old.health_check.protocol;
+        self.target_groups.insert(id, group);
+        fx.touch(RecordKey::TargetGroup(id));
+        if other_checks {
+            // What checks of another kind have found says nothing any more.
+            self.check_anew(fx, id, now);
+        }
+        self.follow_selector(fx, id, now)
     }
 
     pub(crate) fn modify_attributes(
         &mut self,
         fx: &mut Effects,
         wanted: &str,
-        attributes: rest::Attributes,
+        changes: rest::Attributes,
     ) -> Result<(), Error> {
         let group = self.find_target_group(wanted)?;
-        let id = group.id;
-        check_attributes(group.protocol, &attributes)?;
+        let (id, attributes) = (group.id, changed_attributes(group, &changes)?);
+        let sticky = group.subject().value(&attributes, attributes::STICKINESS) == "true";
+        if sticky && self.listeners.values().any(|it| it.target_group == id && it.protocol == Protocol::Tls) {
+            let field = format!("attributes[{}]", attributes::STICKINESS);
+            let message = "sticky sessions are not supported with TLS listeners, and one forwards to this target group";
+            return Err(Error::at(Code::InvalidConfigurationRequest, field, message));
+        }
         fx.id = Some(id);
-        let Some(group) = self.target_groups.get_mut(&id) else { return Ok(()) };
-        for (key, value) in attributes {
-            if group.attribute(&key) != value {
-                group.attributes.insert(key, value);
-                fx.touch(RecordKey::TargetGroup(id));
-            }
+        if let Some(group) = self.target_groups.get_mut(&id).filter(|group| group.attributes != attributes) {
+            group.attributes = attributes;
+            fx.touch(RecordKey::TargetGroup(id));
         }
         Ok(())
     }
@@ -105,6 +157,20 @@ impl Model {
             );
             return Err(Error::new(Code::ResourceInUse, message));
         }
+        if let Some(lb) = self.application_of_group(id) {
+            let message = format!(
+                "listeners or rules of load balancer {} forward to target group {}; delete them or give them another group first",
+                Shown(&lb.name),
+                Shown(&name)
+            );
+            return Err(Error::new(Code::ResourceInUse, message));
+        }
+        self.remove_target_group(fx, id);
+        Ok(())
+    }
+
+    /// Its targets go with it.
+    pub(crate) fn remove_target_group(&mut self, fx: &mut Effects, id: Id) {
         let slots: Vec<u16> = self.targets_of(id).map(|target| target.slot).collect();
         for slot in slots {
             // Those that drain keep their deadlines.
@@ -115,27 +181,85 @@ impl Model {
         }
         self.target_groups.remove(&id);
         fx.touch(RecordKey::TargetGroup(id));
-        Ok(())
     }
 }
 
-/// Whether two groups were asked for in the same way; defaults and values that say the same are the same.
-fn same_settings(a: &TargetGroup, b: &TargetGroup) -> bool {
-    let attributes = |group: &TargetGroup| attributes::all(&group.attributes, group.protocol, group.target_type);
-    (a.protocol, a.port, a.target_type, a.ip_address_type, &a.health_check)
-        == (b.protocol, b.port, b.target_type, b.ip_address_type, &b.health_check)
-        && attributes(a) == attributes(b)
+/// Whether a group is what is asked for. Values that say the same are the same; attributes that are not named, and tags, do not
+/// count.
+fn same_settings(old: &TargetGroup, wanted: &TargetGroup, attributes: &rest::Attributes) -> bool {
+    (old.protocol, old.port, old.target_type, old.ip_address_type, &old.health_check)
+        == (wanted.protocol, wanted.port, wanted.target_type, wanted.ip_address_type, &wanted.health_check)
+        && (&old.network, &old.protocol_version, &old.selector)
+            == (&wanted.network, &wanted.protocol_version, &wanted.selector)
+        && attributes.iter().all(|(key, value)| old.attribute(key) == value)
+        && old.classic == wanted.classic
 }
 
-fn check_attributes(protocol: Protocol, attributes: &rest::Attributes) -> Result<(), Error> {
-    attributes.iter().try_for_each(|(key, value)| attributes::check(protocol, key, value))
+/// Whether somebody may have targets in a network: everybody's owner, who is no tenant, and those it is shared with.
+pub(crate) fn is_shared_with(network: &rest::NetworkSpec, tenant: Option<&str>) -> bool {
+    tenant.is_none_or(|tenant| network.tenants.is_empty() || network.tenants.iter().any(|known| known == tenant))
 }
 
-/// The longest time-out by default, in seconds (HC-04).
-const TIMEOUT_DEFAULT: u32 = 10;
+/// What a change makes of a group's attributes. Those of groups for an application load balancer are fixed (ATT-12).
+fn changed_attributes(group: &TargetGroup, changes: &rest::Attributes) -> Result<rest::Attributes, Error> {
+    let attributes = group.subject().changed(&group.attributes, changes)?;
+    if group.target_type == TargetType::Alb && attributes != group.attributes {
+        let message = "the attributes of target groups of type alb always have their default values";
+        return Err(Error::at(Code::InvalidConfigurationRequest, "attributes", message));
+    }
+    Ok(attributes)
+}
+
+/// Which protocols go with which kinds of targets.
+fn check_kind(protocol: Protocol, target_type: TargetType, addresses: TargetAddressType) -> Result<(), Error> {
+    let wrong = |field, message: String| Err(Error::at(Code::InvalidConfigurationRequest, field, message));
+    if target_type == TargetType::Alb && protocol != Protocol::Tcp {
+        return wrong("protocol", format!("a target group of type alb has protocol TCP, not {protocol}"));
+    }
+    if addresses == TargetAddressType::Ipv6 {
+        if target_type != TargetType::Ip {
+            let message = format!("targets of type {} have IPv4 addresses; IPv6 needs type ip", target_type.name());
+            return wrong("ipAddressType", message);
+        }
+        if protocol.has_udp() {
+            let message = format!("a {protocol} target group has IPv4 addresses; IPv6 needs protocol TCP or TLS");
+            return wrong("ipAddressType", message);
+        }
+    }
+    Ok(())
+}
+
+const PROTOCOL_VERSIONS: [&str; 3] = ["HTTP1", "HTTP2", "GRPC"];
+
+fn check_protocol_version(version: Option<&str>) -> Result<(), Error> {
+    match version.filter(|version| !PROTOCOL_VERSIONS.contains(&version.to_ascii_uppercase().as_str())) {
+        None => Ok(()),
+        Some(bad) => {
+            let message =
+                format!("{} is not a protocol version; allowed are {}", Shown(bad), PROTOCOL_VERSIONS.join(", "));
+            Err(Error::invalid("protocolVersion", message))
+        }
+    }
+}
+
+fn check_selector(target_type: TargetType, selector: &rest::Labels) -> Result<(), Error> {
+    if !selector.is_empty() && target_type != TargetType::Instance {
+        let message = "a selector chooses instances; the target group must be of type instance";
+        return Err(Error::at(Code::InvalidConfigurationRequest, "selector", message));
+    }
+    Ok(())
+}
+
+/// Longest path of health checks (HC-03).
+const PATH_CHARS_MAX: usize = 1024;
 
 /// The settings of health checks after a change; without old ones the defaults count.
-fn merged(change: &ModifyHealthCheck, old: Option<&HealthCheck>) -> Result<HealthCheck, Error> {
+fn merged(
+    change: &ModifyHealthCheck,
+    old: Option<&HealthCheck>,
+    group: Protocol,
+    target_type: TargetType,
+) -> Result<HealthCheck, Error> {
     let given = |field: &str, value: Option<i64>, min, max, unit| {
         value.map(|value| check::number(&format!("healthCheck.{field}"), value, min, max, unit)).transpose()
     };
@@ -146,9 +270,31 @@ fn merged(change: &ModifyHealthCheck, old: Option<&HealthCheck>) -> Result<Healt
     if let Some(HealthCheckPort::Port(port)) = change.port {
         check::port("healthCheck.port", port)?;
     }
+    let requests_only = target_type == TargetType::Alb || group.is_application();
+    let default = if requests_only { HealthCheckProtocol::Http } else { HealthCheckProtocol::Tcp };
+    let protocol = change.protocol.or(old.map(|old| old.protocol)).unwrap_or(default);
+    let has_requests = protocol != HealthCheckProtocol::Tcp;
+    if requests_only && !has_requests {
+        let kind = if group.is_application() { group.name() } else { "alb" };
+        let message = format!("targets of {kind} groups are checked by HTTP or HTTPS, not by TCP");
+        return Err(Error::at(Code::InvalidConfigurationRequest, "healthCheck.protocol", message));
+    }
+    for (field, value) in [("path", &change.path), ("matcher", &change.matcher)] {
+        if value.is_some() && !has_requests {
+            let message = format!("health checks by TCP have no {field}; give protocol HTTP or HTTPS, or leave it out");
+            return Err(Error::at(Code::InvalidConfigurationRequest, format!("healthCheck.{field}"), message));
+        }
+    }
+    change.path.as_deref().map_or(Ok(()), check_path)?;
+    change.matcher.as_deref().map_or(Ok(()), check_matcher)?;
+
     let interval_seconds = interval.or(old.map(|old| old.interval_seconds)).unwrap_or(30);
-    let timeout_seconds =
-        timeout.or(old.map(|old| old.timeout_seconds)).unwrap_or(TIMEOUT_DEFAULT.min(interval_seconds));
+    let default = match protocol {
+        _ if group.is_application() => 5,
+        HealthCheckProtocol::Http => 6,
+        HealthCheckProtocol::Tcp | HealthCheckProtocol::Https => 10,
+    };
+    let timeout_seconds = timeout.or(old.map(|old| old.timeout_seconds)).unwrap_or(interval_seconds.min(default));
     if timeout_seconds > interval_seconds {
         let message = format!(
             "the time-out of {timeout_seconds} seconds exceeds the interval of {interval_seconds} seconds; \
@@ -156,14 +302,53 @@ fn merged(change: &ModifyHealthCheck, old: Option<&HealthCheck>) -> Result<Healt
         );
         return Err(Error::at(Code::InvalidConfigurationRequest, "healthCheck.timeoutSeconds", message));
     }
+    let text = |change: &Option<String>, old: Option<&String>, default: &str| {
+        has_requests.then(|| change.as_ref().or(old).map_or_else(|| default.to_owned(), Clone::clone))
+    };
     Ok(HealthCheck {
-        protocol: change.protocol.or(old.map(|old| old.protocol)).unwrap_or_default(),
+        protocol,
         port: change.port.or(old.map(|old| old.port)).unwrap_or_default(),
         interval_seconds,
         timeout_seconds,
         healthy_threshold_count: healthy.or(old.map(|old| old.healthy_threshold_count)).unwrap_or(5),
         unhealthy_threshold_count: unhealthy.or(old.map(|old| old.unhealthy_threshold_count)).unwrap_or(2),
-        path: change.path.clone().or(old.and_then(|old| old.path.clone())),
-        matcher: change.matcher.clone().or(old.and_then(|old| old.matcher.clone())),
+        path: text(&change.path, old.and_then(|old| old.path.as_ref()), "/"),
+        matcher: text(
+            &change.matcher,
+            old.and_then(|old| old.matcher.as_ref()),
+            if group.is_application() { "200" } else { "200-399" },
+        ),
     })
+}
+
+fn check_path(path: &str) -> Result<(), Error> {
+    if path.starts_with('/') && path.len() <= PATH_CHARS_MAX && path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is not the path of a health check; it has 1 to {PATH_CHARS_MAX} printable ASCII characters, no spaces, and \
+         begins with /",
+        Shown(path)
+    );
+    Err(Error::invalid("healthCheck.path", message))
+}
+
+/// Numbers and ranges of statuses, 200 to 599 (HC-08).
+fn check_matcher(matcher: &str) -> Result<(), Error> {
+    let status = |text: &str| {
+        let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|status| digits && (200..=599).contains(status))
+    };
+    let good = matcher.split(',').all(|part| match part.split_once('-') {
+        None => status(part).is_some(),
+        Some((first, last)) => matches!((status(first), status(last)), (Some(first), Some(last)) if first <= last),
+    });
+    if good {
+        return Ok(());
+    }
+    let message = format!(
+        "{} does not say which statuses pass; give numbers and ranges from 200 to 599, such as 200-299,302",
+        Shown(matcher)
+    );
+    Err(Error::invalid("healthCheck.matcher", message))
 }

@@ -1,16 +1,23 @@
 //! The rules of the configuration as a whole. Those of single values are tested where they are written.
 
 mod addresses;
+mod applications;
+mod classic;
+mod groups;
 mod life;
+mod listeners;
 mod random;
 mod rules;
+mod settings;
+mod tags;
+mod targets;
 
 use crate::error::{Code, Error};
 use crate::health::{Change, Health};
 use crate::ids::Id;
 use crate::model::{Command, Effects, Model, Now, Site};
 use crate::rest::{self, Attributes, IpAddressType, Protocol, TargetSpec, TargetState};
-use crate::{Limits, attributes};
+use crate::{Limits, attributes, inventory};
 
 const NOW: Now = Now { wall_ms: 1_700_000_000_000, mono_ms: 5_000 };
 
@@ -181,3 +188,114 @@ fn deregister(group: &str, targets: &[&str]) -> Command {
 }
 
 const DELAY: &str = attributes::DEREGISTRATION_DELAY;
+
+/// Network `net-1` with subnets of zones `zone-a` (10.2.0.0/24) and `zone-b` (10.3.0.0/24) and of public addresses, a network `net-2`
+/// that is connected to it, and instances `i-1`, `i-2` (zone-a), `i-3` (zone-b), `i-9` (of `net-2`).
+fn inventory() -> inventory::State {
+    let zone = |name: &str| rest::Zone { name: name.into(), kind: rest::ZoneKind::default(), constrained: false };
+    let network = |id: &str, cidrs: &[&str], peers: &[&str]| rest::NetworkSpec {
+        id: id.into(),
+        cidrs: cidrs.iter().map(|net| net.parse().expect("a net")).collect(),
+        internet_gateway: true,
+        peers: peers.iter().map(|id| (*id).into()).collect(),
+        tenants: vec![],
+        labels: rest::Labels::new(),
+    };
+    let subnet = |id: &str, network: &str, zone: &str, cidr: &str| rest::SubnetSpec {
+        id: id.into(),
+        network: network.into(),
+        zone: zone.into(),
+        cidr: cidr.parse().expect("a net"),
+        ipv6_cidr: None,
+        reserved: vec![],
+        labels: rest::Labels::new(),
+    };
+    let instance = |id: &str, subnet: &str, address: &str| rest::InstanceSpec {
+        id: id.into(),
+        subnet: subnet.into(),
+        address: address.parse().expect("an address"),
+        other_addresses: vec![],
+        state: rest::InstanceState::Running,
+        no_client_ip: false,
+        labels: rest::Labels::new(),
+    };
+    let mut state = inventory::State::default();
+    for it in ["zone-a", "zone-b"].map(zone) {
+        state.zones.insert(it.name.clone(), it);
+    }
+    for it in [
+        network("net-1", &["10.2.0.0/16", "10.3.0.0/16", "203.0.113.0/24", "fd00:2::/48"], &["net-2"]),
+        network("net-2", &["10.9.0.0/16", "fd00:9::/48"], &["net-1"]),
+    ] {
+        state.networks.insert(it.id.clone(), it);
+    }
+    for it in [
+        subnet("sub-a", "net-1", "zone-a", "10.2.0.0/24"),
+        subnet("sub-b", "net-1", "zone-b", "10.3.0.0/24"),
+        subnet("sub-p", "net-1", "zone-a", "203.0.113.0/25"),
+        subnet("sub-9", "net-2", "zone-a", "10.9.0.0/24"),
+    ] {
+        state.subnets.insert(it.id.clone(), it);
+    }
+    for it in [
+        instance("i-1", "sub-a", "10.2.0.11"),
+        instance("i-2", "sub-a", "10.2.0.12"),
+        instance("i-3", "sub-b", "10.3.0.13"),
+        instance("i-9", "sub-9", "10.9.0.19"),
+    ] {
+        state.instances.insert(it.id.clone(), it);
+    }
+    state
+}
+
+impl Bench {
+    /// Nothing but the [`inventory`].
+    fn with_inventory() -> Self {
+        let mut bench = Self::new();
+        bench.model.inventory = inventory();
+        bench
+    }
+
+    /// Another inventory, which targets follow.
+    fn change_inventory(&mut self, change: impl FnOnce(&mut inventory::State)) {
+        let before = self.model.clone();
+        change(&mut self.model.inventory);
+        let mut fx = Effects::default();
+        self.model.follow_instances(&mut fx, self.now).expect("within the quotas");
+        for key in before.record_keys().into_iter().chain(self.model.record_keys()) {
+            let inventory = matches!(key, crate::model::RecordKey::Object(..));
+            let unchanged = before.record(&key) == self.model.record(&key);
+            assert!(inventory || unchanged || fx.changed.contains(&key), "{key} was changed in silence");
+        }
+    }
+
+    /// A command that makes a group; `change` says what is special.
+    fn special_group(&mut self, name: &str, change: impl FnOnce(&mut rest::CreateTargetGroup)) -> Command {
+        let Command::CreateTargetGroup { mut request, id } = self.group(name, Protocol::Tcp) else { unreachable!() };
+        change(&mut request);
+        Command::CreateTargetGroup { request, id }
+    }
+
+    /// A group of instances of `net-1`.
+    fn instance_group(&mut self, name: &str, selector: &[(&str, &str)]) -> Command {
+        let labels = selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.special_group(name, |request| {
+            request.target_type = rest::TargetType::Instance;
+            request.network = Some("net-1".into());
+            request.selector = labels;
+        })
+    }
+
+    /// (id, port, zone, state, reason, description) of each target of a group.
+    fn shown(&self, group: &str) -> Vec<rest::Target> {
+        let group = self.model.find_target_group(group).expect("the group");
+        self.model.show_targets(group, None, self.now, |_| rest::TargetFlows::default()).expect("all of them")
+    }
+
+    /// (state, reason, description) of a target by its id.
+    fn health(&self, group: &str, id: &str) -> (TargetState, String, String) {
+        let target = self.shown(group).into_iter().find(|target| target.id == id).expect(id);
+        let health = target.health;
+        (health.state, health.reason.unwrap_or_default(), health.description.unwrap_or_default())
+    }
+}

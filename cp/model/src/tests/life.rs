@@ -211,7 +211,7 @@ fn records_that_make_no_sense_are_refused() {
         };
         Model::load(site(), Limits::default(), records, NOW)
     };
-    assert!(matches!(load("rule/1", Some("{}")), Err(LoadError::UnknownRecord(_))));
+    assert!(matches!(load("nonsense/1", Some("{}")), Err(LoadError::UnknownRecord(_))));
     assert!(matches!(load("target/65536", Some("{}")), Err(LoadError::UnknownRecord(_))));
     assert!(matches!(load("target/0", Some("{")), Err(LoadError::Unreadable { key: RecordKey::Target(0), .. })));
     assert_eq!(load("slots/targets", None), Err(LoadError::Inconsistent(RecordKey::Target(0))));

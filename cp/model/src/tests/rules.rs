@@ -1,7 +1,6 @@
 //! What may be created, changed and deleted.
 
 use super::*;
-use crate::listener::compatible;
 use crate::rest::{HealthCheckPort, ModifyHealthCheck};
 
 /// req: LB-18, LB-20
@@ -68,27 +67,6 @@ fn node_addresses_belong_to_a_port_and_to_nobody_else() {
     assert_eq!(bench.refused(Command::CreateLoadBalancer { request, id: Id(9) }).1.as_deref(), Some("nodes"));
     let port_of = |text: &str| bench.model.port_of(text.parse().expect(text));
     assert_eq!(["10.1.0.77", "fd00:1::77", "10.2.0.77"].map(port_of), [Some("p0"), Some("p0"), None]);
-}
-
-/// req: LSN-05, ERR-02
-#[test]
-fn listeners_and_groups_must_be_compatible() {
-    use Protocol::{Tcp, TcpUdp, Udp};
-    let good = [(Tcp, Tcp), (Tcp, TcpUdp), (Udp, Udp), (Udp, TcpUdp), (TcpUdp, TcpUdp)];
-    for listener in [Tcp, Udp, TcpUdp] {
-        for group in [Tcp, Udp, TcpUdp] {
-            assert_eq!(compatible(listener, group), good.contains(&(listener, group)));
-            let mut bench = Bench::serving(&[]);
-            let command = bench.group("other", group);
-            bench.ok(command);
-            let command = bench.listener("web", listener, 81, "other");
-            if compatible(listener, group) {
-                bench.ok(command);
-            } else {
-                assert_eq!(bench.refused(command).0, Code::IncompatibleProtocols);
-            }
-        }
-    }
 }
 
 /// req: LSN-13, TG-14, ERR-05
