@@ -5,12 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+mod action;
+mod condition;
+mod listener;
+mod rule;
+pub mod shape;
+pub use listener::{Listener, Wanted};
+pub use rule::Rule;
+
+use crate::attributes::{DELETION_PROTECTION, Subject};
 use crate::error::{Code, Error, Shown};
 use crate::ids::{self, Id};
-use crate::model::{Effects, Kind, Model, Now, RecordKey};
+use crate::model::{Command, Effects, Kind, Model, Now, RecordKey};
+use crate::resource::Target;
 use crate::rest::{self, Attributes, IpAddressType, NodeSpec, Scheme, SubnetMapping, Tags};
-use crate::{check, view};
+use crate::{check, target, view};
 
 /// All of them, by the hexadecimal text of their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,37 +82,251 @@ impl Place {
     }
 }
 
-/// A listener of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Listener {
-    /// Id.
-    pub id: Id,
-    /// Its load balancer.
-    pub load_balancer: Id,
-}
-
-/// A rule of such a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rule {
-    /// Id.
-    pub id: Id,
-    /// Its listener.
-    pub listener: Id,
-}
-
 /// A change of application load balancers.
+#[allow(missing_docs, reason = "the fields are what their names and types say")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {}
+pub enum Change {
+    /// Changes what is given; subnets are replaced by those that are given.
+    Modify { load_balancer: String, request: rest::ModifyLoadBalancer },
+    /// All or nothing.
+    ModifyAttributes { load_balancer: String, attributes: Attributes },
+    /// Deletes its listeners and their rules too.
+    Delete { load_balancer: String },
+    /// `id` is drawn at random, here and below.
+    CreateListener { load_balancer: String, wanted: Wanted, tags: Tags, id: Id },
+    /// Changes what is given.
+    ModifyListener { load_balancer: String, port: u16, wanted: Wanted },
+    /// All or nothing.
+    ModifyListenerAttributes { load_balancer: String, port: u16, attributes: Attributes },
+    /// Adds ARNs of certificates to an HTTPS listener's list.
+    AddListenerCertificates { load_balancer: String, port: u16, certificates: Vec<String> },
+    /// Removes them; never the default one.
+    RemoveListenerCertificates { load_balancer: String, port: u16, certificates: Vec<String> },
+    /// Deletes its rules too.
+    DeleteListener { load_balancer: String, port: u16 },
+    /// A rule besides the default one.
+    CreateRule { load_balancer: String, port: u16, spec: rest::RuleSpec, id: Id },
+    /// Changes what is given. Rules are named by ARN.
+    ModifyRule { rule: String, conditions: Option<Vec<Value>>, actions: Option<Vec<Value>> },
+    /// All at once.
+    SetRulePriorities(Vec<(String, i64)>),
+    /// Never a default one.
+    DeleteRule { rule: String },
+}
+
+/// The id of a listener's default rule, which is there as long as the listener.
+pub fn default_rule(listener: Id) -> Id {
+    Id(!listener.0)
+}
 
 fn key(id: Id) -> RecordKey {
     RecordKey::Object(Kind::Application, id.to_string())
 }
 
 impl Model {
-    pub(crate) fn change_applications(&mut self, _: &mut Effects, change: Change, _: Now) -> Result<(), Error> {
-        match change {}
+    pub(crate) fn change_applications(&mut self, fx: &mut Effects, change: Change, now: Now) -> Result<(), Error> {
+        match change {
+            Change::Modify { load_balancer, request } => self.modify_application(fx, &load_balancer, &request, now),
+            Change::ModifyAttributes { load_balancer, attributes } => {
+                let mut lb = self.find_application(&load_balancer)?.clone();
+                lb.attributes = Subject::Application.changed(&lb.attributes, &attributes)?;
+                self.put_application(fx, lb);
+                Ok(())
+            }
+            Change::Delete { load_balancer } => self.delete_application(fx, &load_balancer),
+            Change::CreateListener { load_balancer, wanted, tags, id } => {
+                self.create_application_listener(fx, &load_balancer, wanted, tags, id)
+            }
+            Change::ModifyListener { load_balancer, port, wanted } => {
+                self.modify_application_listener(fx, &load_balancer, port, wanted)
+            }
+            Change::ModifyListenerAttributes { load_balancer, port, attributes } => {
+                self.modify_application_listener_attributes(fx, &load_balancer, port, &attributes)
+            }
+            Change::AddListenerCertificates { load_balancer, port, certificates } => {
+                self.add_application_certificates(fx, &load_balancer, port, &certificates)
+            }
+            Change::RemoveListenerCertificates { load_balancer, port, certificates } => {
+                self.remove_application_certificates(fx, &load_balancer, port, &certificates)
+            }
+            Change::DeleteListener { load_balancer, port } => {
+                let id = self.find_application_listener(&load_balancer, port)?.id;
+                self.remove_application_listener(fx, id);
+                Ok(())
+            }
+            Change::CreateRule { load_balancer, port, spec, id } => {
+                self.create_rule(fx, &load_balancer, port, &spec, id)
+            }
+            Change::ModifyRule { rule, conditions, actions } => {
+                self.modify_rule(fx, &rule, conditions.as_deref(), actions.as_deref())
+            }
+            Change::SetRulePriorities(priorities) => self.set_rule_priorities(fx, &priorities),
+            Change::DeleteRule { rule } => self.delete_rule(fx, &rule),
+        }
+    }
+
+    /// A command for a load balancer that is an application load balancer, as a change of these; other commands as they are.
+    pub(crate) fn for_application(&self, command: Command) -> Command {
+        let lb = match &command {
+            Command::ModifyLoadBalancer { load_balancer, .. }
+            | Command::ModifyLoadBalancerAttributes { load_balancer, .. }
+            | Command::DeleteLoadBalancer { load_balancer }
+            | Command::CreateListener { load_balancer, .. }
+            | Command::ModifyListener { load_balancer, .. }
+            | Command::ModifyListenerAttributes { load_balancer, .. }
+            | Command::AddListenerCertificates { load_balancer, .. }
+            | Command::RemoveListenerCertificates { load_balancer, .. }
+            | Command::DeleteListener { load_balancer, .. } => load_balancer,
+            _ => return command,
+        };
+        if self.application(lb).is_none() {
+            return command;
+        }
+        Command::Application(match command {
+            Command::ModifyLoadBalancer { load_balancer, request } => Change::Modify { load_balancer, request },
+            Command::ModifyLoadBalancerAttributes { load_balancer, attributes } => {
+                Change::ModifyAttributes { load_balancer, attributes }
+            }
+            Command::DeleteLoadBalancer { load_balancer } => Change::Delete { load_balancer },
+            Command::CreateListener { load_balancer, request, id } => {
+                let wanted = Wanted {
+                    protocol: Some(request.protocol),
+                    port: Some(request.port),
+                    certificate: request.certificate,
+                    ssl_policy: request.ssl_policy,
+                    default_actions: Some(listener::forward_to(&request.target_group)),
+                };
+                Change::CreateListener { load_balancer, wanted, tags: request.tags, id }
+            }
+            Command::ModifyListener { load_balancer, port, request } => {
+                let wanted = Wanted {
+                    protocol: request.protocol,
+                    port: request.port,
+                    certificate: request.certificate,
+                    ssl_policy: request.ssl_policy,
+                    default_actions: request.target_group.as_deref().map(listener::forward_to),
+                };
+                Change::ModifyListener { load_balancer, port, wanted }
+            }
+            Command::ModifyListenerAttributes { load_balancer, port, attributes } => {
+                Change::ModifyListenerAttributes { load_balancer, port, attributes }
+            }
+            Command::AddListenerCertificates { load_balancer, port, certificates } => {
+                Change::AddListenerCertificates { load_balancer, port, certificates }
+            }
+            Command::RemoveListenerCertificates { load_balancer, port, certificates } => {
+                Change::RemoveListenerCertificates { load_balancer, port, certificates }
+            }
+            Command::DeleteListener { load_balancer, port } => Change::DeleteListener { load_balancer, port },
+            other => return other,
+        })
+    }
+
+    fn find_application(&self, wanted: &str) -> Result<&Balancer, Error> {
+        self.application(wanted).ok_or_else(|| {
+            let message = format!("there is no application load balancer {}", Shown(wanted));
+            Error::new(Code::LoadBalancerNotFound, message)
+        })
+    }
+
+    fn put_application(&mut self, fx: &mut Effects, lb: Balancer) {
+        let id = lb.id;
+        fx.id = Some(id);
+        if self.applications.balancers.get(&id.to_string()) != Some(&lb) {
+            self.applications.balancers.insert(id.to_string(), lb);
+            fx.touch(key(id));
+        }
+    }
+
+    fn modify_application(
+        &mut self,
+        fx: &mut Effects,
+        wanted: &str,
+        request: &rest::ModifyLoadBalancer,
+        now: Now,
+    ) -> Result<(), Error> {
+        let mut lb = self.find_application(wanted)?.clone();
+        if let Some(ip_address_type) = request.ip_address_type {
+            lb.ip_address_type = ip_address_type;
+        }
+        for (at, change) in request.nodes.iter().enumerate() {
+            let field = |name: &str| format!("nodes[{at}].{name}");
+            let place = match lb.places.iter_mut().find(|place| place.zone == change.zone) {
+                Some(place) => place,
+                None => {
+                    check::name(&field("zone"), &change.zone)?;
+                    lb.places.push(Place { zone: change.zone.clone(), ..Place::default() });
+                    lb.places.last_mut().ok_or_else(|| Error::invalid(field("zone"), "there is no such zone"))?
+                }
+            };
+            if let Some(text) = &change.address {
+                place.address = Some(check::ipv4(Code::ValidationError, &field("address"), text)?);
+            }
+            if let Some(text) = &change.ipv6_address {
+                place.ipv6_address = Some(check::ipv6(Code::ValidationError, &field("ipv6Address"), text)?);
+            }
+        }
+        if !request.subnets.is_empty() || !request.subnet_mappings.is_empty() {
+            let (network, places) = self.places_of_application(&[], &request.subnets, &request.subnet_mappings)?;
+            if lb.network.is_some() && lb.network != network {
+                let message =
+                    format!("the subnets are not in the load balancer's network {}", lb.network.unwrap_or_default());
+                return Err(Error::at(Code::InvalidSubnet, "subnets", message));
+            }
+            (lb.network, lb.places) = (network, places);
+        }
+        if lb.ip_address_type == IpAddressType::Ipv4 {
+            lb.places.iter_mut().for_each(|place| place.ipv6_address = None);
+        }
+        self.check_application(&lb)?;
+        let arn = ids::application_arn(&self.site, &lb.name, lb.id);
+        self.put_application(fx, lb);
+        self.follow_proxy(fx, &arn, now)
+    }
+
+    /// Traffic to the load balancer as a target goes where the proxy is now.
+    fn follow_proxy(&mut self, fx: &mut Effects, arn: &str, now: Now) -> Result<(), Error> {
+        let addresses = self.application_addresses(arn)?.1;
+        let named = |target: &&Target| target.is_registered() && target.name.as_deref() == Some(arn);
+        let groups: BTreeSet<(Id, u16)> = self.targets.values().filter(named).map(|it| (it.group, it.port)).collect();
+        for (group, port) in groups {
+            let wanted = target::of_application(arn, port, &addresses);
+            let left = self.targets_of(group).filter(named).filter(|it| !wanted.iter().any(|to| to.address == it.address));
+            let left: Vec<u16> = left.map(|target| target.slot).collect();
+            left.into_iter().for_each(|slot| self.drain(fx, slot, now));
+            wanted.into_iter().try_for_each(|target| self.register(fx, group, target, now))?;
+        }
+        Ok(())
+    }
+
+    fn delete_application(&mut self, fx: &mut Effects, wanted: &str) -> Result<(), Error> {
+        let Some(lb) = self.application(wanted) else { return Ok(()) };
+        let (id, arn) = (lb.id, ids::application_arn(&self.site, &lb.name, lb.id));
+        if Subject::Application.value(&lb.attributes, DELETION_PROTECTION) == "true" {
+            let message = format!(
+                "Load balancer '{arn}' cannot be deleted because deletion protection is enabled; disable it first"
+            );
+            return Err(Error::new(Code::OperationNotPermitted, message));
+        }
+        let names = |target: &&Target| target.is_registered() && target.name.as_deref() == Some(&arn);
+        if let Some(group) = self.targets.values().find(names).and_then(|target| self.target_groups.get(&target.group))
+        {
+            let message = format!(
+                "Load balancer '{arn}' cannot be deleted because it is a target of target group {}; deregister it first",
+                Shown(&group.name)
+            );
+            return Err(Error::new(Code::ResourceInUse, message));
+        }
+        let listeners: Vec<Id> = self.application_listeners(id).iter().map(|listener| listener.id).collect();
+        listeners.into_iter().for_each(|listener| self.remove_application_listener(fx, listener));
+        self.applications.balancers.remove(&id.to_string());
+        fx.touch(key(id));
+        Ok(())
+    }
+
+    /// All attributes of an application load balancer with the values that count.
+    pub fn application_attributes(&self, lb: &Balancer) -> Attributes {
+        Subject::Application.all(&lb.attributes)
     }
 
     /// All application load balancers.
@@ -144,7 +369,7 @@ impl Model {
         check::load_balancer_name("name", &request.name)?;
         let (network, places) =
             self.places_of_application(&request.nodes, &request.subnets, &request.subnet_mappings)?;
-        let lb = Balancer {
+        let mut lb = Balancer {
             id,
             name: request.name,
             scheme: request.scheme.unwrap_or_default(),
@@ -155,6 +380,8 @@ impl Model {
             attributes: request.attributes,
             tags: request.tags,
         };
+        self.check_tags(&lb.tags)?;
+        lb.attributes = Subject::Application.changed(&Attributes::new(), &lb.attributes)?;
         self.check_application(&lb)?;
         if let Some(old) = self.applications().find(|old| old.name == lb.name) {
             if (old.scheme, old.ip_address_type, &old.places) == (lb.scheme, lb.ip_address_type, &lb.places) {
@@ -164,9 +391,7 @@ impl Model {
         }
         self.check_name_is_free(&lb.name)?;
         self.limits.application_load_balancers(self.applications.balancers.len() + 1)?;
-        self.applications.balancers.insert(id.to_string(), lb);
-        fx.touch(key(id));
-        fx.id = Some(id);
+        self.put_application(fx, lb);
         Ok(())
     }
 

@@ -65,8 +65,10 @@ pub enum Outcome {
 /// How many results in a row count, 2–10 each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// Passed checks that make an unhealthy target healthy. A target that was never healthy needs one (HC-12).
+    /// Passed checks that make an unhealthy target healthy.
     pub healthy: u32,
+    /// The same of a target that was never checked: one (HC-12), but of Classic load balancers as many as of others (CLB-04).
+    pub initial: u32,
     /// Failed checks that make a target unhealthy.
     pub unhealthy: u32,
 }
@@ -111,7 +113,7 @@ impl Run {
             }
             Outcome::Passed | Outcome::NotMade => {
                 *self = Self { passed: self.passed.saturating_add(1), ..Self::default() };
-                let needed = if health == Health::Initial { 1 } else { thresholds.healthy };
+                let needed = if health == Health::Initial { thresholds.initial } else { thresholds.healthy };
                 if health != Health::Healthy && self.passed >= needed {
                     changes.push(Change::Health(Health::Healthy, None));
                 }
@@ -166,7 +168,7 @@ mod tests {
         outcomes.iter().map(&mut step).collect()
     }
 
-    const DEFAULT: Thresholds = Thresholds { healthy: 5, unhealthy: 2 };
+    const DEFAULT: Thresholds = Thresholds { healthy: 5, initial: 1, unhealthy: 2 };
 
     /// req: HC-12
     #[test]
@@ -224,7 +226,7 @@ mod tests {
         #[test]
         fn equals_looking_back(passed in proptest::collection::vec(any::<bool>(), 0..60), healthy in 2..=10u32, unhealthy in 2..=10u32) {
             let outcomes: Vec<Outcome> = passed.iter().map(|p| if *p { Passed } else { FAIL }).collect();
-            let states = play(Thresholds { healthy, unhealthy }, Health::Initial, &outcomes);
+            let states = play(Thresholds { healthy, initial: 1, unhealthy }, Health::Initial, &outcomes);
             let mut expected = Health::Initial;
             for (end, state) in states.iter().enumerate() {
                 let row = |wanted: bool| passed[..=end].iter().rev().take_while(|p| **p == wanted).count() as u32;
