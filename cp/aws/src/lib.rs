@@ -18,6 +18,7 @@ pub mod elbv2;
 pub mod form;
 pub mod iam;
 pub mod operation;
+mod paging;
 pub mod params;
 pub mod sigv4;
 pub mod sts;

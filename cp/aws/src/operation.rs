@@ -318,6 +318,10 @@ pub fn status(code: Code) -> u16 {
 }
 
 /// The code as a service's clients know it.
-pub fn code_name(_: Service, code: Code) -> &'static str {
-    code.name()
+pub fn code_name(service: Service, code: Code) -> &'static str {
+    match service {
+        Service::Acm => acm::code_name(code),
+        Service::Iam => iam::code_name(code),
+        _ => code.name(),
+    }
 }

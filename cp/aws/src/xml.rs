@@ -2,6 +2,8 @@
 
 use quick_xml::escape::escape;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::params::lower_camel;
 
@@ -22,6 +24,13 @@ impl Element {
     /// `<Name>text</Name>`.
     pub fn text(name: &'static str, text: impl ToString) -> Self {
         Self { name, content: Content::Text(text.to_string()) }
+    }
+
+    /// `<Name>2026-01-31T12:00:00.123Z</Name>`, of milliseconds since 1970.
+    pub fn time(name: &'static str, ms: u64) -> Self {
+        let time = OffsetDateTime::from_unix_timestamp((ms / 1000).try_into().unwrap_or(i64::MAX)).ok();
+        let text = time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default();
+        Self::text(name, format!("{}.{:03}Z", text.trim_end_matches('Z'), ms % 1000))
     }
 
     /// `<Name>…</Name>`.
@@ -93,7 +102,11 @@ mod tests {
         let mut out = String::new();
         list.write(&mut out);
         Element::texts::<u8>("Empty", []).write(&mut out);
-        assert_eq!(out, "<Tags><member><Key>a&lt;b&gt;&amp;&quot;c\u{fffd}</Key></member><member/></Tags><Empty/>");
+        Element::time("At", 1_700_000_000_007).write(&mut out);
+        assert_eq!(
+            out,
+            "<Tags><member><Key>a&lt;b&gt;&amp;&quot;c\u{fffd}</Key></member><member/></Tags><Empty/><At>2023-11-14T22:13:20.007Z</At>"
+        );
         assert_eq!(Element::to_json(&[list]).to_string(), "{\"tags\":[{\"key\":\"a<b>&\\\"c\\u0001\"},{}]}");
     }
 }

@@ -116,7 +116,7 @@ pub enum Change {
         /// There is one with this ARN, which it replaces; its tags stay.
         replaces: bool,
         /// What was read from it.
-        facts: Facts,
+        facts: Box<Facts>,
         /// Tags.
         tags: Tags,
     },
@@ -139,7 +139,7 @@ pub enum Change {
 impl Model {
     pub(crate) fn change_certificates(&mut self, fx: &mut Effects, change: Change, now: Now) -> Result<(), Error> {
         match change {
-            Change::Import { arn, replaces, facts, tags } => self.import(fx, arn, replaces, facts, tags, now),
+            Change::Import { arn, replaces, facts, tags } => self.import(fx, arn, replaces, *facts, tags, now),
             Change::Rename { arn, name, path } => self.rename(fx, &arn, &name, &path),
             Change::Delete { arn } => {
                 self.check_unused(&arn)?;
@@ -353,7 +353,7 @@ mod tests {
     }
 
     fn import(model: &mut Model, arn: &str, replaces: bool, facts: Facts, now: Now) -> Result<Effects, Error> {
-        let tags = Tags::new();
+        let (facts, tags) = (Box::new(facts), Tags::new());
         model.apply(Command::Certificate(Change::Import { arn: arn.into(), replaces, facts, tags }), now)
     }
 

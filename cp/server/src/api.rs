@@ -27,6 +27,7 @@ use axum::routing::post;
 use leat_model::error::Shown;
 use leat_model::{Code, Command, Effects, Error, Model};
 
+use crate::keys::Keys;
 use crate::publisher::Publisher;
 use crate::state::State;
 use crate::traces::Traces;
@@ -43,6 +44,8 @@ pub struct App {
     pub state: Arc<State>,
     /// The way to the data plane.
     pub publisher: Arc<Publisher>,
+    /// The private keys of certificates.
+    pub keys: Arc<Keys>,
     /// The traces.
     pub traces: Arc<Traces>,
 }

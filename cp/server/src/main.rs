@@ -3,9 +3,11 @@
 
 mod access;
 mod api;
+mod certificates;
 mod compile;
 mod events;
 mod keeper;
+mod keys;
 mod listen;
 mod netlink;
 mod options;
@@ -30,6 +32,7 @@ use tracing_subscriber::EnvFilter;
 
 use api::App;
 use keeper::Keeper;
+use keys::Keys;
 use options::Options;
 use publisher::Publisher;
 use state::State;
@@ -63,6 +66,9 @@ fn run(options: &Options) -> Result<(), AnyError> {
     let names = ports.iter().map(|port| port.name.clone()).collect();
     let store = RedbStore::open(&options.store)?;
     let state = Arc::new(State::begin(Box::new(store), options.site(), options.limits())?);
+    keys::forbid_core_dumps()?;
+    let keys = Arc::new(Keys::open(keys::directory_of(&options.store), &state.model())?);
+    keys.follow(&state);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let tcp = listen::tcp(options.listen).await?;
@@ -78,7 +84,7 @@ fn run(options: &Options) -> Result<(), AnyError> {
             }
         });
         let keeper = Keeper::start(state.clone(), publisher.clone(), ports)?;
-        let app = App { state: state.clone(), publisher, traces: Arc::new(Traces::default()) };
+        let app = App { state: state.clone(), publisher, keys, traces: Arc::new(Traces::default()) };
         let router = api::router(app);
 
         let (stop, stopped) = watch::channel(());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::body::BODY_BYTES_MAX;
-use crate::access;
+use crate::{access, certificates};
 
 /// A decoded request.
 enum Input {
@@ -107,7 +107,11 @@ impl App {
                 let changed = self.change(command).await.map_err(|error| error.0)?;
                 answer(&Context { model: &changed.model, now: self.state.now(), caller, id }, &changed.effects)
             }
-            Reply::Import(..) | Reply::Events(..) => {
+            Reply::Import(import, answer) => {
+                let (model, arn) = certificates::import(self, *import).await?;
+                answer(&Context { model: &model, now: self.state.now(), caller, id }, &arn)
+            }
+            Reply::Events(..) => {
                 Err(Error::new(Code::InternalFailure, "this operation cannot be carried out"))
             }
         }

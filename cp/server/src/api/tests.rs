@@ -38,7 +38,9 @@ impl Bench {
                 publisher.changed();
             }
         });
-        let router = router(App { state, publisher, traces: Arc::default() });
+        let keys = Arc::new(Keys::open(directory.path().join("keys"), &state.model()).expect("a directory"));
+        keys.follow(&state);
+        let router = router(App { state, publisher, keys, traces: Arc::default() });
         Self { router, disk, directory }
     }
 
