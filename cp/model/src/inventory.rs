@@ -17,6 +17,38 @@ pub struct State {
     pub(crate) ports: BTreeMap<String, rest::PortSpec>,
 }
 
+impl State {
+    /// All zones, by name.
+    pub fn zones(&self) -> impl Iterator<Item = &rest::Zone> {
+        self.zones.values()
+    }
+
+    /// All networks, by id.
+    pub fn networks(&self) -> impl Iterator<Item = &rest::NetworkSpec> {
+        self.networks.values()
+    }
+
+    /// All subnets, by id.
+    pub fn subnets(&self) -> impl Iterator<Item = &rest::SubnetSpec> {
+        self.subnets.values()
+    }
+
+    /// A subnet by its id.
+    pub fn subnet(&self, id: &str) -> Option<&rest::SubnetSpec> {
+        self.subnets.get(id)
+    }
+
+    /// All instances, by id.
+    pub fn instances(&self) -> impl Iterator<Item = &rest::InstanceSpec> {
+        self.instances.values()
+    }
+
+    /// All static addresses, by id.
+    pub fn static_addresses(&self) -> impl Iterator<Item = &rest::StaticAddressSpec> {
+        self.static_addresses.values()
+    }
+}
+
 /// A change of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
