@@ -146,6 +146,17 @@ pub enum Command {
     FreeListeners(Vec<(u16, Vec<u64>)>),
 }
 
+impl Command {
+    /// The command as a tenant's; without a tenant it is that of who owns everything.
+    #[must_use]
+    pub fn on_behalf_of(self, tenant: Option<&str>) -> Self {
+        match tenant {
+            Some(tenant) => Self::AsTenant { tenant: tenant.into(), command: Box::new(self) },
+            None => self,
+        }
+    }
+}
+
 /// Names a stored record; its text is its key in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RecordKey {

@@ -85,7 +85,7 @@ impl Model {
             RecordKey::LoadBalancer(id) => self.load_balancers.get(&id).map(|lb| &lb.tags),
             RecordKey::Listener(lb, port) => self.listeners.get(&(lb, port)).map(|listener| &listener.tags),
             RecordKey::TargetGroup(id) => self.target_groups.get(&id).map(|group| &group.tags),
-            RecordKey::Object(Kind::Application, id) => self.applications.balancers.get(&id).map(|lb| &lb.tags),
+            RecordKey::Object(kind, id) => self.application_tags(kind, &id),
             _ => None,
         }
         .ok_or_else(|| not_found(arn))
@@ -108,8 +108,21 @@ impl Model {
         if let Some(group) = group {
             return Ok(RecordKey::TargetGroup(group.id));
         }
-        let application = self.application(arn).map(|lb| RecordKey::Object(Kind::Application, lb.id.to_string()));
-        application.ok_or_else(|| not_found(arn))
+        let application = self.application(arn).map(|lb| (Kind::Application, lb.id));
+        let listener = || self.application_listener(arn).map(|listener| (Kind::ApplicationListener, listener.id));
+        let rule = || self.rule(arn).map(|rule| (Kind::Rule, rule.id));
+        let found = application.or_else(listener).or_else(rule).ok_or_else(|| not_found(arn))?;
+        Ok(RecordKey::Object(found.0, found.1.to_string()))
+    }
+
+    fn application_tags(&self, kind: Kind, id: &str) -> Option<&Tags> {
+        let objects = &self.applications;
+        match kind {
+            Kind::Application => objects.balancers.get(id).map(|lb| &lb.tags),
+            Kind::ApplicationListener => objects.listeners.get(id).map(|listener| &listener.tags),
+            Kind::Rule => objects.rules.get(id).map(|rule| &rule.tags),
+            _ => None,
+        }
     }
 
     fn tags_mut(&mut self, key: &RecordKey) -> Option<&mut Tags> {
@@ -117,8 +130,14 @@ impl Model {
             RecordKey::LoadBalancer(id) => self.load_balancers.get_mut(&id).map(|lb| &mut lb.tags),
             RecordKey::Listener(lb, port) => self.listeners.get_mut(&(lb, port)).map(|listener| &mut listener.tags),
             RecordKey::TargetGroup(id) => self.target_groups.get_mut(&id).map(|group| &mut group.tags),
-            RecordKey::Object(Kind::Application, ref id) => {
-                self.applications.balancers.get_mut(id).map(|lb| &mut lb.tags)
+            RecordKey::Object(kind, ref id) => {
+                let objects = &mut self.applications;
+                match kind {
+                    Kind::Application => objects.balancers.get_mut(id).map(|lb| &mut lb.tags),
+                    Kind::ApplicationListener => objects.listeners.get_mut(id).map(|listener| &mut listener.tags),
+                    Kind::Rule => objects.rules.get_mut(id).map(|rule| &mut rule.tags),
+                    _ => None,
+                }
             }
             _ => None,
         }

@@ -6,6 +6,7 @@ mod classic;
 mod groups;
 mod life;
 mod listeners;
+mod proxies;
 mod random;
 mod rules;
 mod settings;

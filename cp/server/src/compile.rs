@@ -173,7 +173,8 @@ pub fn compile(
 
     let mut left_out = 0;
     let mut targets = Vec::new();
-    for (target, treatment) in model.treatments() {
+    // An application load balancer whose addresses were not told has none.
+    for (target, treatment) in model.treatments().filter(|(target, _)| !target.address.is_unspecified()) {
         if !fits(target.slot) {
             left_out += 1;
             continue;

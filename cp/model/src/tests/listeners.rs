@@ -72,7 +72,7 @@ fn only_listed_combinations_are_possible() {
 
 impl Bench {
     /// Puts a certificate into the store.
-    fn certificate(&mut self, arn: &str) {
+    pub(super) fn certificate(&mut self, arn: &str) {
         let certificate = serde_json::from_value(serde_json::json!({
             "arn": arn, "createdMs": 0, "importedMs": 0,
             "facts": {
@@ -84,7 +84,7 @@ impl Bench {
         self.model.certificates.insert(arn.into(), certificate.expect("a certificate"));
     }
 
-    fn tls_listener(&mut self, port: i64, group: &str, certificate: &str) -> Command {
+    pub(super) fn tls_listener(&mut self, port: i64, group: &str, certificate: &str) -> Command {
         let Command::CreateListener { load_balancer, mut request, id } =
             self.listener("web", Protocol::Tls, port, group)
         else {

@@ -61,8 +61,8 @@ impl Model {
                     other.flows.active += flows.active;
                     other.flows.new += flows.new;
                     other.zone = ALL_ZONES.into();
-                    if health.state == TargetState::Healthy {
-                        other.health = health;
+                    if serves(health.state) > serves(other.health.state) {
+                        (other.health, other.address) = (health, Some(target.address));
                     }
                 }
                 None => shown.push(rest::Target {
@@ -138,6 +138,16 @@ impl Model {
                 with(TargetState::Initial, "Elb.InitialHealthChecking", description)
             }
         }
+    }
+}
+
+/// Which of two addresses of one target says more of how it serves: that with the higher number.
+fn serves(state: TargetState) -> u8 {
+    match state {
+        TargetState::Healthy => 3,
+        TargetState::Initial | TargetState::Unhealthy | TargetState::Unavailable => 2,
+        TargetState::Draining => 1,
+        TargetState::Unused => 0,
     }
 }
 

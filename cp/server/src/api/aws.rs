@@ -104,6 +104,7 @@ impl App {
         match run(&Context { model: &model, now: self.state.now(), caller, id })? {
             Reply::Answer(answer) => Ok(answer),
             Reply::Change(command, answer) => {
+                let command = command.on_behalf_of(caller.tenant.as_deref());
                 let changed = self.change(command).await.map_err(|error| error.0)?;
                 answer(&Context { model: &changed.model, now: self.state.now(), caller, id }, &changed.effects)
             }
