@@ -291,7 +291,8 @@ impl Model {
         let groups: BTreeSet<(Id, u16)> = self.targets.values().filter(named).map(|it| (it.group, it.port)).collect();
         for (group, port) in groups {
             let wanted = target::of_application(arn, port, &addresses);
-            let left = self.targets_of(group).filter(named).filter(|it| !wanted.iter().any(|to| to.address == it.address));
+            let left =
+                self.targets_of(group).filter(named).filter(|it| !wanted.iter().any(|to| to.address == it.address));
             let left: Vec<u16> = left.map(|target| target.slot).collect();
             left.into_iter().for_each(|slot| self.drain(fx, slot, now));
             wanted.into_iter().try_for_each(|target| self.register(fx, group, target, now))?;
