@@ -293,7 +293,11 @@ pub fn answer(operation: &Operation, content: Vec<Element>, request_id: &str) ->
 
 /// Status and body of an error of the query protocol.
 pub fn error_answer(service: Service, error: &Error, request_id: &str) -> (u16, String) {
-    let (status, code, message) = (status(error.code), code_name(service, error.code), &error.message);
+    let status = match (service, error.code) {
+        (Service::Elb, Code::InvalidConfigurationRequest) => 409,
+        (_, code) => status(code),
+    };
+    let (code, message) = (code_name(service, error.code), &error.message);
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
     let (code, text) = (Element::text("Code", code), Element::text("Message", message));
     if service == Service::Ec2 {
