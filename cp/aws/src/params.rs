@@ -36,6 +36,14 @@ impl Params {
         self.pairs.get(key).map(String::as_str)
     }
 
+    /// Whether something is given: a value that is not empty, a list or a structure.
+    pub fn has(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| !value.is_empty()) || {
+            let start = format!("{key}.");
+            self.pairs.range(start.clone()..).next().is_some_and(|(name, _)| name.starts_with(&start))
+        }
+    }
+
     /// A value that must be given, and not be empty.
     ///
     /// # Errors
