@@ -518,7 +518,7 @@ impl Model {
             scheme: lb.scheme,
             state: rest::LoadBalancerState { code: "active".into(), reason: Some(ELSEWHERE.into()) },
             created_time: view::rfc3339(lb.created_ms),
-            dns_name: format!("{}-{}.elb.{}.{}", lb.name, lb.id, self.site.region, self.site.dns_domain),
+            dns_name: self.dns_name(&lb.name, lb.id),
             ip_address_type: lb.ip_address_type,
             network: lb.network.clone(),
             canonical_hosted_zone_id: view::HOSTED_ZONE_ID.into(),

@@ -39,8 +39,8 @@ pub struct Site {
     pub account: String,
     /// Region in ARNs and DNS names.
     pub region: String,
-    /// The domain of DNS names.
-    pub dns_domain: String,
+    /// What DNS names look like: `{name}`, `{id}` and `{region}` are filled in.
+    pub dns_name_format: String,
     /// There is no data plane, and none is expected: everything is kept and shown, nothing is forwarded or checked.
     pub without_data_plane: bool,
     /// The ports' names and subnets, with the host's own address as the network's host part. Empty: nothing is known of the
@@ -56,6 +56,9 @@ pub struct Site {
     pub sticky_by_64: bool,
 }
 
+/// What DNS names look like unless told otherwise.
+pub const DNS_NAME_FORMAT: &str = "{name}-{id}.elb.{region}.leat.internal";
+
 impl Default for Site {
     /// Nothing known of the network, and names that clients' checks of ARNs let pass.
     fn default() -> Self {
@@ -63,7 +66,7 @@ impl Default for Site {
             partition: "aws".into(),
             account: "000000000000".into(),
             region: "on-prem-1".into(),
-            dns_domain: "leat.internal".into(),
+            dns_name_format: DNS_NAME_FORMAT.into(),
             without_data_plane: false,
             subnets: Vec::new(),
             networks: Vec::new(),

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::attributes;
-use crate::ids;
+use crate::ids::{self, Id};
 use crate::model::Model;
 use crate::resource::{Listener, LoadBalancer, Node, TargetGroup};
 use crate::rest;
@@ -18,7 +18,8 @@ pub const NO_DATA_PLANE: &str = "leat-cp runs without a data plane: nothing is f
 /// The zone that DNS names of load balancers are in, as clients' APIs call it. One server answers for all of them.
 pub const HOSTED_ZONE_ID: &str = "ZLEAT000000000";
 
-pub(crate) fn rfc3339(ms: u64) -> String {
+/// A time, in milliseconds since 1970, in the form of RFC 3339.
+pub fn rfc3339(ms: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp((ms / 1000).try_into().unwrap_or(i64::MAX));
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
@@ -37,13 +38,19 @@ impl Model {
                 reason: self.site.without_data_plane.then(|| NO_DATA_PLANE.into()),
             },
             created_time: rfc3339(lb.created_ms),
-            dns_name: format!("{}-{}.elb.{}.{}", lb.name, lb.id, self.site.region, self.site.dns_domain),
+            dns_name: self.dns_name(&lb.name, lb.id),
             ip_address_type: lb.ip_address_type,
             network: lb.network.clone(),
             canonical_hosted_zone_id: HOSTED_ZONE_ID.into(),
             availability_zones: lb.nodes.iter().map(show_node).collect(),
             tags: lb.tags.clone(),
         }
+    }
+
+    /// A load balancer's DNS name (DNS-01).
+    pub fn dns_name(&self, name: &str, id: Id) -> String {
+        let format = self.site.dns_name_format.replace("{name}", name);
+        format.replace("{id}", &id.to_string()).replace("{region}", &self.site.region)
     }
 
     /// All load balancers, by name.

@@ -66,9 +66,9 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "aws", value_parser = region)]
     pub partition: String,
 
-    /// Domain of load balancers' DNS names: NAME-ID.elb.REGION.DOMAIN
-    #[arg(long, value_name = "DOMAIN", default_value = "leat.internal", value_parser = dns_domain)]
-    pub dns_domain: String,
+    /// What load balancers' DNS names look like: {name}, {id} and {region} are filled in, the first two must be there
+    #[arg(long, value_name = "FORMAT", default_value = leat_model::model::DNS_NAME_FORMAT, value_parser = dns_name_format)]
+    pub dns_name_format: String,
 
     /// Serve the API only: nothing is forwarded and no target is checked, which every answer about one says
     #[arg(long)]
@@ -166,15 +166,20 @@ fn account(text: &str) -> Result<String, String> {
     }
 }
 
-fn dns_domain(text: &str) -> Result<String, String> {
+fn dns_name_format(text: &str) -> Result<String, String> {
+    // The longest name and id there are: a label has 63 characters at the most, a name of DNS 253.
+    let filled =
+        text.replace("{name}", &"n".repeat(32)).replace("{id}", &"0".repeat(16)).replace("{region}", &"r".repeat(32));
     let label = |label: &str| {
         let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         (1..=63).contains(&label.len()) && label.bytes().all(good) && !label.starts_with('-') && !label.ends_with('-')
     };
-    if text.len() <= 128 && text.split('.').all(label) {
+    // A zone and a dot come in front of it for the names of single zones.
+    if text.contains("{name}") && text.contains("{id}") && filled.len() <= 220 && filled.split('.').all(label) {
         Ok(text.to_owned())
     } else {
-        Err("write it like lb.example.internal, in small letters, digits, hyphens and dots, 128 at the most".into())
+        Err("write it like {name}-{id}.elb.{region}.example.internal, in small letters, digits, hyphens and dots"
+            .into())
     }
 }
 
@@ -197,7 +202,7 @@ impl Options {
             partition: self.partition.clone(),
             account: self.account.clone(),
             region: self.region.clone(),
-            dns_domain: self.dns_domain.clone(),
+            dns_name_format: self.dns_name_format.clone(),
             without_data_plane: self.without_data_plane,
             subnets: self.port_addresses.iter().filter_map(subnet).collect(),
             networks: behind.filter_map(net).collect(),
@@ -315,7 +320,8 @@ mod tests {
             (["--sticky-ipv6-prefix", "56"], "64"),
             (["--region", "Here"], "small letters"),
             (["--account", "123"], "12 digits"),
-            (["--dns-domain", "a..b"], "lb.example.internal"),
+            (["--dns-name-format", "{name}.example"], "{name}-{id}"),
+            (["--dns-name-format", "{name}-{id}..example"], "{name}-{id}"),
             (["--quota", "network-load-balancers"], "network-load-balancers=100"),
             (["--quota", "network-load-balancers=many"], "not a number"),
             (["--quota", "listeners-per-network-load-balancer=60"], "cannot be changed"),
