@@ -22,6 +22,7 @@ pub mod error;
 pub mod forward;
 pub mod health;
 pub mod ids;
+mod interface;
 pub mod inventory;
 pub mod limits;
 pub mod listener;

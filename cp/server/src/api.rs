@@ -2,16 +2,21 @@
 //!
 //! Calls that change something check, store and publish before they answer, and wait at most [`APPLY_PATIENCE`] for the lcores.
 
+mod account;
 mod aws;
 mod balancers;
 mod body;
+mod certificates;
 mod groups;
+mod listeners;
 mod observe;
 mod openapi;
 mod page;
 pub mod routes;
+mod rules;
 mod shape;
 mod signature;
+mod tags;
 #[cfg(test)]
 mod tests;
 

@@ -49,11 +49,17 @@ where
 {
     let mut value = Value::deserialize(deserializer)?;
     let list = value.as_object_mut().and_then(|object| object.remove(key));
-    let list = list.map(serde_json::from_value).transpose().map_err(|error| D::Error::custom(format!("{key}: {error}")))?;
+    let list =
+        list.map(serde_json::from_value).transpose().map_err(|error| D::Error::custom(format!("{key}: {error}")))?;
     Ok((serde_json::from_value(value).map_err(D::Error::custom)?, list))
 }
 
-fn join<S: Serializer>(object: &impl Serialize, key: &str, list: Option<&impl Serialize>, to: S) -> Result<S::Ok, S::Error> {
+fn join<S: Serializer>(
+    object: &impl Serialize,
+    key: &str,
+    list: Option<&impl Serialize>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     use serde::ser::Error;
     let mut value = serde_json::to_value(object).map_err(S::Error::custom)?;
     if let (Some(object), Some(list)) = (value.as_object_mut(), list) {
@@ -64,10 +70,16 @@ fn join<S: Serializer>(object: &impl Serialize, key: &str, list: Option<&impl Se
 
 /// The schema of one type with a further property that is a list of another's.
 fn with_list<T: ToSchema, L: ToSchema>(key: &str, what: &str) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-    use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Ref};
+    use utoipa::openapi::schema::{ArrayBuilder, Ref};
+    use utoipa::openapi::{RefOr, Schema};
     let list = ArrayBuilder::new().items(Ref::from_schema_name(L::name())).description(Some(what));
-    let further = ObjectBuilder::new().property(key, list);
-    AllOfBuilder::new().item(Ref::from_schema_name(T::name())).item(further).into()
+    match T::schema() {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.properties.insert(key.to_owned(), list.into());
+            RefOr::T(Schema::Object(object))
+        }
+        other => other,
+    }
 }
 
 macro_rules! declared {

@@ -1,33 +1,71 @@
-//! Load balancers and their listeners.
+//! Load balancers of both kinds. Those that carry the traffic of Classic load balancers are not among them.
 
 use axum::extract::State;
 use leat_model::error::Shown;
-use leat_model::resource::LoadBalancer;
-use leat_model::{Code, Command, Error, Id, Model, rest};
+use leat_model::{Code, Command, Error, Id, Model, ids, rest};
 
-use super::body::{Answer, ApiError, Body, Nothing, Parameters, Params, created, ok, port};
+use super::App;
+use super::body::{Answer, Body, Nothing, Parameters, Params, created, ok};
 use super::page::page;
-use super::{App, Changed};
 
 pub(super) async fn list(
     State(app): State<App>,
     Parameters(query): Parameters<rest::ListQuery>,
 ) -> Answer<rest::LoadBalancers> {
     let model = app.state.model();
-    let own = model.load_balancers().filter(|lb| lb.classic.is_none());
-    let own = own.filter(|lb| query.name.as_ref().is_none_or(|name| lb.name == *name));
-    let shown = own.map(|lb| model.show_load_balancer(lb)).collect();
+    let network = model.load_balancers().filter(|lb| lb.classic.is_none()).map(|lb| model.show_load_balancer(lb));
+    let application = model.applications().map(|lb| model.show_application(lb));
+    let wanted = |lb: &rest::LoadBalancer| query.name.as_ref().is_none_or(|name| lb.name == *name);
+    let shown = network.chain(application).filter(wanted).collect();
     let (load_balancers, next_cursor) = page(shown, |lb| lb.name.clone(), query.limit, query.cursor.as_deref())?;
     ok(rest::LoadBalancers { load_balancers, next_cursor })
 }
 
-/// Finds a load balancer that is one of its own.
-pub(super) fn find<'m>(model: &'m Model, wanted: &str) -> Result<&'m LoadBalancer, Error> {
-    let found = model.find_load_balancer(wanted)?;
-    if found.classic.is_none() {
-        return Ok(found);
+/// The load balancer of a name, id or ARN, of either kind.
+pub(super) enum Balancer<'m> {
+    /// Of type `network`.
+    Network(&'m leat_model::resource::LoadBalancer),
+    /// Of type `application`.
+    Application(&'m leat_model::application::Balancer),
+}
+
+/// Finds a load balancer.
+///
+/// # Errors
+/// [`Code::LoadBalancerNotFound`].
+pub(super) fn find<'m>(model: &'m Model, wanted: &str) -> Result<Balancer<'m>, Error> {
+    if let Some(lb) = model.application(wanted) {
+        return Ok(Balancer::Application(lb));
     }
-    Err(Error::new(Code::LoadBalancerNotFound, format!("there is no load balancer {}", Shown(wanted))))
+    match model.find_load_balancer(wanted)? {
+        lb if lb.classic.is_none() => Ok(Balancer::Network(lb)),
+        _ => Err(Error::new(Code::LoadBalancerNotFound, format!("there is no load balancer {}", Shown(wanted)))),
+    }
+}
+
+impl Balancer<'_> {
+    /// Its ARN.
+    pub(super) fn arn(&self, model: &Model) -> String {
+        match self {
+            Self::Network(lb) => ids::load_balancer_arn(model.site(), &lb.name, lb.id),
+            Self::Application(lb) => ids::application_arn(model.site(), &lb.name, lb.id),
+        }
+    }
+
+    fn show(&self, model: &Model) -> rest::LoadBalancer {
+        match self {
+            Self::Network(lb) => model.show_load_balancer(lb),
+            Self::Application(lb) => model.show_application(lb),
+        }
+    }
+
+    fn attributes(&self, model: &Model) -> rest::AttributesBody {
+        let attributes = match self {
+            Self::Network(lb) => model.load_balancer_attributes(lb),
+            Self::Application(lb) => model.application_attributes(lb),
+        };
+        rest::AttributesBody { attributes }
+    }
 }
 
 pub(super) async fn create(
@@ -36,12 +74,12 @@ pub(super) async fn create(
 ) -> Answer<rest::LoadBalancer> {
     let changed = app.change(Command::CreateLoadBalancer { request, id: Id(rand::random()) }).await?;
     let id = changed.effects.id.unwrap_or(Id(0)).to_string();
-    created(changed.model.show_load_balancer(changed.model.find_load_balancer(&id)?))
+    created(find(&changed.model, &id)?.show(&changed.model))
 }
 
 pub(super) async fn show(State(app): State<App>, Params(lb): Params<String>) -> Answer<rest::LoadBalancer> {
     let model = app.state.model();
-    ok(model.show_load_balancer(find(&model, &lb)?))
+    ok(find(&model, &lb)?.show(&model))
 }
 
 pub(super) async fn modify(
@@ -50,9 +88,9 @@ pub(super) async fn modify(
     Body(request): Body<rest::ModifyLoadBalancer>,
 ) -> Answer<rest::LoadBalancer> {
     find(&app.state.model(), &load_balancer)?;
-    let changed = app.change(Command::ModifyLoadBalancer { load_balancer, request }).await?;
-    let id = changed.effects.id.unwrap_or(Id(0)).to_string();
-    ok(changed.model.show_load_balancer(changed.model.find_load_balancer(&id)?))
+    let command = Command::ModifyLoadBalancer { load_balancer: load_balancer.clone(), request };
+    let changed = app.change(command).await?;
+    ok(find(&changed.model, &load_balancer)?.show(&changed.model))
 }
 
 pub(super) async fn delete(State(app): State<App>, Params(load_balancer): Params<String>) -> Answer<Nothing> {
@@ -62,57 +100,19 @@ pub(super) async fn delete(State(app): State<App>, Params(load_balancer): Params
     ok(Nothing {})
 }
 
-pub(super) async fn listeners(State(app): State<App>, Params(lb): Params<String>) -> Answer<rest::Listeners> {
+pub(super) async fn attributes(State(app): State<App>, Params(lb): Params<String>) -> Answer<rest::AttributesBody> {
     let model = app.state.model();
-    let lb = find(&model, &lb)?.id;
-    ok(rest::Listeners { listeners: model.listeners_of(lb).map(|listener| model.show_listener(listener)).collect() })
+    ok(find(&model, &lb)?.attributes(&model))
 }
 
-/// The listener that a change was about.
-fn shown(changed: &Changed) -> Result<rest::Listener, ApiError> {
-    let model: &Model = &changed.model;
-    let listener = model.listeners().find(|listener| Some(listener.id) == changed.effects.id);
-    let listener = listener.ok_or_else(|| Error::new(Code::ListenerNotFound, "the listener was deleted meanwhile"))?;
-    Ok(model.show_listener(listener))
-}
-
-pub(super) async fn create_listener(
+pub(super) async fn modify_attributes(
     State(app): State<App>,
     Params(load_balancer): Params<String>,
-    Body(request): Body<rest::CreateListener>,
-) -> Answer<rest::Listener> {
+    Body(request): Body<rest::AttributesBody>,
+) -> Answer<rest::AttributesBody> {
     find(&app.state.model(), &load_balancer)?;
-    let id = Id(rand::random());
-    let changed = app.change(Command::CreateListener { load_balancer, request, id }).await?;
-    created(shown(&changed)?)
-}
-
-pub(super) async fn show_listener(
-    State(app): State<App>,
-    Params((lb, at)): Params<(String, String)>,
-) -> Answer<rest::Listener> {
-    let (model, port) = (app.state.model(), port(&at)?);
-    find(&model, &lb)?;
-    ok(model.show_listener(model.find_listener(&lb, port)?))
-}
-
-pub(super) async fn modify_listener(
-    State(app): State<App>,
-    Params((load_balancer, at)): Params<(String, String)>,
-    Body(request): Body<rest::ModifyListener>,
-) -> Answer<rest::Listener> {
-    let port = port(&at)?;
-    find(&app.state.model(), &load_balancer)?;
-    let changed = app.change(Command::ModifyListener { load_balancer, port, request }).await?;
-    ok(shown(&changed)?)
-}
-
-pub(super) async fn delete_listener(
-    State(app): State<App>,
-    Params((load_balancer, at)): Params<(String, String)>,
-) -> Answer<Nothing> {
-    let port = port(&at)?;
-    find(&app.state.model(), &load_balancer)?;
-    app.change(Command::DeleteListener { load_balancer, port }).await?;
-    ok(Nothing {})
+    let attributes = request.attributes;
+    let command = Command::ModifyLoadBalancerAttributes { load_balancer: load_balancer.clone(), attributes };
+    let changed = app.change(command).await?;
+    ok(find(&changed.model, &load_balancer)?.attributes(&changed.model))
 }

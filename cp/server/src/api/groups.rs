@@ -7,9 +7,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use leat_model::error::Shown;
-use leat_model::resource::{Target, TargetGroup};
+use leat_model::resource::TargetGroup;
 use leat_model::rest::{TargetOrder, TargetState, TargetType};
-use leat_model::view::not_registered;
 use leat_model::{Code, Command, Error, Id, Model, attributes, check, rest};
 
 use super::body::{Answer, Body, Nothing, Parameters, Params, created, ok};
@@ -120,20 +119,10 @@ pub(super) async fn targets(
     let group = find(&model, &group)?;
     let wanted = query.target.as_deref().map(|text| named(group, text)).transpose()?;
     let wanted_port = query.port.map(|port| check::port("port", port)).transpose()?;
-    let (now, plane) = (app.state.now(), app.publisher.plane());
-    let shown = |target: &Target| rest::Target {
-        id: target.name.clone().unwrap_or_else(|| target.address.to_string()),
-        address: Some(target.address),
-        port: target.port,
-        zone: model.zone_of(target).into(),
-        health: model.show_health(target, now),
-        flows: stats::target_flows(&model, plane.as_deref(), target.slot),
-    };
-    let mut targets: Vec<rest::Target> =
-        model.targets_of(group.id).filter(|target| wanted.as_ref().is_none_or(|it| it.is(target))).map(shown).collect();
-    if let (Some(wanted), true) = (wanted, targets.is_empty()) {
-        targets.push(wanted.not_registered());
-    }
+    let plane = app.publisher.plane();
+    let flows = |slot| stats::target_flows(&model, plane.as_deref(), slot);
+    let shown = model.show_targets(group, wanted.as_ref().map(std::slice::from_ref), app.state.now(), flows);
+    let mut targets = shown.map_err(|error| Error { field: Some("target".into()), ..error })?;
     targets.retain(|target| {
         let is_address = |begin: &String| target.address.is_some_and(|it| it.to_string().starts_with(begin.as_str()));
         query.id.as_ref().is_none_or(|begin| target.id.starts_with(begin.as_str()) || is_address(begin))
@@ -166,40 +155,15 @@ fn rank(target: &rest::Target, order: Option<TargetOrder>) -> String {
     }
 }
 
-/// A target that is asked for, registered or not.
-enum Wanted {
-    /// By its socket.
-    Socket(IpAddr, u16),
-    /// By what it was registered by, and its port.
-    Name(String, u16),
-}
-
-impl Wanted {
-    fn is(&self, target: &Target) -> bool {
-        match self {
-            Self::Socket(address, port) => (*address, *port) == (target.address, target.port),
-            Self::Name(name, port) => target.name.as_ref() == Some(name) && *port == target.port,
-        }
-    }
-
-    fn not_registered(self) -> rest::Target {
-        let (id, address, port) = match self {
-            Self::Socket(address, port) => (address.to_string(), Some(address), port),
-            Self::Name(name, port) => (name, None, port),
-        };
-        let (health, flows) = (not_registered(), rest::TargetFlows::default());
-        rest::Target { id, address, port, zone: String::new(), health, flows }
-    }
-}
-
-/// What `?target=` names.
-fn named(group: &TargetGroup, text: &str) -> Result<Wanted, Error> {
+/// What `?target=` names: an address, an instance or an application load balancer, with its port after a colon or without.
+fn named(group: &TargetGroup, text: &str) -> Result<rest::TargetSpec, Error> {
+    let spec = |id: String, port: Option<u16>| rest::TargetSpec { id, port: port.map(i64::from), zone: None };
     match group.target_type {
-        TargetType::Ip => socket(text, group.port).map(|(address, port)| Wanted::Socket(address, port)),
-        TargetType::Alb => Ok(Wanted::Name(text.into(), group.port)),
+        TargetType::Ip => socket(text, group.port).map(|(address, port)| spec(address.to_string(), Some(port))),
+        TargetType::Alb => Ok(spec(text.into(), None)),
         TargetType::Instance => Ok(match text.rsplit_once(':').map(|(id, port)| (id, port.parse())) {
-            Some((id, Ok(port))) => Wanted::Name(id.into(), port),
-            _ => Wanted::Name(text.into(), group.port),
+            Some((id, Ok(port))) => spec(id.into(), Some(port)),
+            _ => spec(text.into(), None),
         }),
     }
 }

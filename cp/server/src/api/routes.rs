@@ -1,11 +1,11 @@
 //! The table of REST calls: the one definition of paths, names, roles, answers and handlers. From it come the router, authorisation,
 //! the audit log's names and the OpenAPI document.
 
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use leat_model::rest::Role;
 
 use super::signature::{self, Signature};
-use super::{App, balancers, groups, observe, openapi};
+use super::{App, account, balancers, certificates, groups, listeners, observe, openapi, rules, tags};
 
 /// A REST call.
 #[derive(Clone, Copy)]
@@ -43,6 +43,7 @@ macro_rules! routes {
     };
     (@GET) => { get };
     (@POST) => { post };
+    (@PUT) => { put };
     (@PATCH) => { patch };
     (@DELETE) => { delete };
 }
@@ -57,24 +58,90 @@ pub const ROUTES: &[Route] = routes! {
     GET "/v1/load-balancers/{lb}" DescribeLoadBalancer Read 200 => balancers::show: "Show a load balancer";
     PATCH "/v1/load-balancers/{lb}" ModifyLoadBalancer Admin 200 => balancers::modify: "Change a load balancer";
     DELETE "/v1/load-balancers/{lb}" DeleteLoadBalancer Admin 200 => balancers::delete: "Delete a load balancer and its listeners";
+    GET "/v1/load-balancers/{lb}/attributes" DescribeLoadBalancerAttributes Read 200
+        => balancers::attributes: "Show a load balancer's attributes";
+    PATCH "/v1/load-balancers/{lb}/attributes" ModifyLoadBalancerAttributes Admin 200
+        => balancers::modify_attributes: "Change a load balancer's attributes, all or none";
+    GET "/v1/load-balancers/{lb}/tags" DescribeLoadBalancerTags Read 200
+        => tags::show::<tags::OfBalancer>: "Show a load balancer's tags";
+    PUT "/v1/load-balancers/{lb}/tags" ReplaceLoadBalancerTags Admin 200
+        => tags::replace::<tags::OfBalancer>: "Give a load balancer these tags and no others";
+    PATCH "/v1/load-balancers/{lb}/tags" AddLoadBalancerTags Admin 200
+        => tags::add::<tags::OfBalancer>: "Add tags to a load balancer, or change them";
+    DELETE "/v1/load-balancers/{lb}/tags" RemoveLoadBalancerTag Admin 200
+        => tags::remove::<tags::OfBalancer>: "Remove a load balancer's tag";
 
-    GET "/v1/load-balancers/{lb}/listeners" DescribeListeners Read 200 => balancers::listeners: "List the listeners of a load balancer";
-    POST "/v1/load-balancers/{lb}/listeners" CreateListener Admin 201 => balancers::create_listener: "Create a listener";
-    GET "/v1/load-balancers/{lb}/listeners/{port}" DescribeListener Read 200 => balancers::show_listener: "Show a listener";
-    PATCH "/v1/load-balancers/{lb}/listeners/{port}" ModifyListener Admin 200 => balancers::modify_listener: "Change a listener";
-    DELETE "/v1/load-balancers/{lb}/listeners/{port}" DeleteListener Admin 200 => balancers::delete_listener: "Delete a listener";
+    GET "/v1/load-balancers/{lb}/listeners" DescribeListeners Read 200 => listeners::list: "List the listeners of a load balancer";
+    POST "/v1/load-balancers/{lb}/listeners" CreateListener Admin 201 => listeners::create: "Create a listener";
+    GET "/v1/load-balancers/{lb}/listeners/{port}" DescribeListener Read 200 => listeners::show: "Show a listener";
+    PATCH "/v1/load-balancers/{lb}/listeners/{port}" ModifyListener Admin 200 => listeners::modify: "Change a listener";
+    DELETE "/v1/load-balancers/{lb}/listeners/{port}" DeleteListener Admin 200 => listeners::delete: "Delete a listener";
+    GET "/v1/load-balancers/{lb}/listeners/{port}/attributes" DescribeListenerAttributes Read 200
+        => listeners::attributes: "Show a listener's attributes";
+    PATCH "/v1/load-balancers/{lb}/listeners/{port}/attributes" ModifyListenerAttributes Admin 200
+        => listeners::modify_attributes: "Change a listener's attributes, all or none";
+    GET "/v1/load-balancers/{lb}/listeners/{port}/certificates" DescribeListenerCertificates Read 200
+        => listeners::certificates: "List a listener's certificates";
+    POST "/v1/load-balancers/{lb}/listeners/{port}/certificates" AddListenerCertificates Admin 200
+        => listeners::add_certificates: "Add certificates to a listener";
+    POST "/v1/load-balancers/{lb}/listeners/{port}/certificates/remove" RemoveListenerCertificates Admin 200
+        => listeners::remove_certificates: "Remove certificates from a listener";
+    GET "/v1/load-balancers/{lb}/listeners/{port}/tags" DescribeListenerTags Read 200
+        => tags::show::<tags::OfListener>: "Show a listener's tags";
+    PUT "/v1/load-balancers/{lb}/listeners/{port}/tags" ReplaceListenerTags Admin 200
+        => tags::replace::<tags::OfListener>: "Give a listener these tags and no others";
+    PATCH "/v1/load-balancers/{lb}/listeners/{port}/tags" AddListenerTags Admin 200
+        => tags::add::<tags::OfListener>: "Add tags to a listener, or change them";
+    DELETE "/v1/load-balancers/{lb}/listeners/{port}/tags" RemoveListenerTag Admin 200
+        => tags::remove::<tags::OfListener>: "Remove a listener's tag";
+
+    GET "/v1/load-balancers/{lb}/listeners/{port}/rules" DescribeRules Read 200
+        => rules::list: "List the rules of a listener of an application load balancer";
+    POST "/v1/load-balancers/{lb}/listeners/{port}/rules" CreateRule Admin 201 => rules::create: "Create a rule";
+    GET "/v1/load-balancers/{lb}/listeners/{port}/rules/{rule}" DescribeRule Read 200 => rules::show: "Show a rule";
+    PATCH "/v1/load-balancers/{lb}/listeners/{port}/rules/{rule}" ModifyRule Admin 200 => rules::modify: "Change a rule";
+    DELETE "/v1/load-balancers/{lb}/listeners/{port}/rules/{rule}" DeleteRule Admin 200 => rules::delete: "Delete a rule";
 
     GET "/v1/target-groups" DescribeTargetGroups Read 200 => groups::list: "List target groups";
     POST "/v1/target-groups" CreateTargetGroup Admin 201 => groups::create: "Create a target group";
     GET "/v1/target-groups/{tg}" DescribeTargetGroup Read 200 => groups::show: "Show a target group";
     PATCH "/v1/target-groups/{tg}" ModifyTargetGroup Admin 200 => groups::modify: "Change a target group";
     DELETE "/v1/target-groups/{tg}" DeleteTargetGroup Admin 200 => groups::delete: "Delete a target group";
-    GET "/v1/target-groups/{tg}/attributes" DescribeTargetGroupAttributes Read 200 => groups::attributes: "Show a target group's attributes";
-    PATCH "/v1/target-groups/{tg}/attributes" ModifyTargetGroupAttributes Admin 200 => groups::modify_attributes: "Change a target group's attributes, all or none";
+    GET "/v1/target-groups/{tg}/attributes" DescribeTargetGroupAttributes Read 200
+        => groups::attributes: "Show a target group's attributes";
+    PATCH "/v1/target-groups/{tg}/attributes" ModifyTargetGroupAttributes Admin 200
+        => groups::modify_attributes: "Change a target group's attributes, all or none";
+    GET "/v1/target-groups/{tg}/tags" DescribeTargetGroupTags Read 200
+        => tags::show::<tags::OfGroup>: "Show a target group's tags";
+    PUT "/v1/target-groups/{tg}/tags" ReplaceTargetGroupTags Admin 200
+        => tags::replace::<tags::OfGroup>: "Give a target group these tags and no others";
+    PATCH "/v1/target-groups/{tg}/tags" AddTargetGroupTags Admin 200
+        => tags::add::<tags::OfGroup>: "Add tags to a target group, or change them";
+    DELETE "/v1/target-groups/{tg}/tags" RemoveTargetGroupTag Admin 200
+        => tags::remove::<tags::OfGroup>: "Remove a target group's tag";
 
     GET "/v1/target-groups/{tg}/targets" DescribeTargetHealth Read 200 => groups::targets: "List targets and their health";
     POST "/v1/target-groups/{tg}/targets" RegisterTargets Operate 200 => groups::register: "Register targets, all or none";
     POST "/v1/target-groups/{tg}/targets/deregister" DeregisterTargets Operate 200, 202 => groups::deregister: "Deregister targets";
+
+    GET "/v1/tags" DescribeTags Read 200 => tags::show_by_arn: "Show tags of anything, by its ARN";
+    PUT "/v1/tags" ReplaceTags Admin 200 => tags::replace_by_arn: "Give anything these tags and no others";
+    PATCH "/v1/tags" AddTags Admin 200 => tags::add_by_arn: "Add tags to anything, or change them";
+    DELETE "/v1/tags" RemoveTags Admin 200 => tags::remove_by_arn: "Remove a tag of anything";
+
+
+
+    GET "/v1/certificates" ListCertificates Read 200 => certificates::list: "List certificates";
+    POST "/v1/certificates" ImportCertificate Admin 201 => certificates::import: "Import a certificate with its key";
+    GET "/v1/certificates/{arn}" DescribeCertificate Read 200 => certificates::show: "Show a certificate";
+    DELETE "/v1/certificates/{arn}" DeleteCertificate Admin 200 => certificates::delete: "Delete a certificate";
+
+    GET "/v1/interfaces" DescribeNetworkInterfaces Read 200 => account::interfaces: "List the network interfaces of load balancers";
+    PATCH "/v1/interfaces/{id}" ModifyNetworkInterfaceAttribute Admin 200
+        => account::modify_interface: "Refused: interfaces belong to their load balancers";
+
+    GET "/v1/quotas" DescribeAccountLimits Read 200 => account::quotas: "List quotas";
+    GET "/v1/ssl-policies" DescribeSSLPolicies Read 200 => account::ssl_policies: "List security policies of TLS listeners";
 
     GET "/v1/stats" GetStats Read 200 => observe::stats: "Show counters";
     GET "/v1/flows" ListFlows Read 200 => observe::flows: "List live flows";

@@ -12,8 +12,12 @@ use crate::publisher::tests::FakePlane;
 use crate::store::faulty::FaultyDisk;
 use leat_abi::snapshot::{Snapshot, TargetState};
 
+mod objects;
+mod targets;
+
 struct Bench {
     router: Router,
+    state: Arc<State>,
     disk: FaultyDisk,
     directory: tempfile::TempDir,
 }
@@ -40,8 +44,8 @@ impl Bench {
         });
         let keys = Arc::new(Keys::open(directory.path().join("keys"), &state.model()).expect("a directory"));
         keys.follow(&state);
-        let router = router(App { state, publisher, keys, traces: Arc::default() });
-        Self { router, disk, directory }
+        let router = router(App { state: state.clone(), publisher, keys, traces: Arc::default() });
+        Self { router, state, disk, directory }
     }
 
     async fn send(&self, request: HttpRequest<HttpBody>) -> (StatusCode, Value) {
@@ -67,9 +71,18 @@ impl Bench {
         body
     }
 
-    /// (status, code, field, message) of a refused call.
+    /// The answer of a call that succeeds.
+    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call(method, path, body).await;
+        assert!(status.is_success(), "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    /// (status, code, field, message) of a refused call, which leaves everything as it was (ERR-11).
     async fn refused(&self, method: &str, path: &str, body: impl Into<HttpBody>) -> (u16, String, String, String) {
+        let before = self.state.model();
         let (status, body) = self.raw(method, path, body).await;
+        assert_eq!(self.state.model(), before, "{method} {path}: {body}");
         let error = body["error"].as_object().unwrap_or_else(|| panic!("{method} {path}: {status} {body}"));
         let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let message = text("message");
