@@ -325,6 +325,7 @@ pub fn status(code: Code) -> u16 {
 pub fn code_name(service: Service, code: Code) -> &'static str {
     match service {
         Service::Acm => acm::code_name(code),
+        Service::Ec2 => ec2::code_name(code),
         Service::Iam => iam::code_name(code),
         _ => code.name(),
     }
