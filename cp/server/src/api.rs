@@ -4,6 +4,7 @@
 
 mod account;
 mod aws;
+mod backup;
 mod balancers;
 mod body;
 mod certificates;

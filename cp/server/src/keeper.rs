@@ -1,7 +1,8 @@
 //! One thread keeps the configuration's promises: health checks follow it, their results come back into it, deadlines end,
 //! numbers are freed, Linux is told what is needed.
 //!
-//! All it knows can be made anew from the model, so nothing of it is stored.
+//! All it knows can be made anew from the model, so nothing of it is stored. Where no data plane is expected, deadlines and numbers are
+//! all that is left of it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,8 @@ use crate::publisher::{Progress, Publisher};
 use crate::state::State;
 use crate::stats;
 
+/// Checks and network configuration follow a change within this time: many changes share one look at all targets.
+const SETTLE: Duration = Duration::from_millis(10);
 /// Numbers are looked at for being free this often.
 const RECLAIM: Duration = Duration::from_secs(1);
 /// The thread looks around at least this often.
@@ -39,7 +42,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread, and with it prober and netlink.
+    /// Starts the thread, and with it prober and netlink if a data plane is expected.
     ///
     /// # Errors
     /// There can be no more threads or sockets.
@@ -47,9 +50,13 @@ impl Keeper {
         let (result_sender, results) = unbounded();
         let (nudge_sender, nudges) = bounded(1);
         let (stop, stopped) = bounded(0);
-        let views = publisher.clone();
-        let network = Network::start(move |view| views.set_view(view))?;
-        let prober = Prober::start(result_sender)?;
+        let outside = if publisher.is_absent() {
+            None
+        } else {
+            let views = publisher.clone();
+            let network = Network::start(move |view| views.set_view(view))?;
+            Some(Outside { network, prober: Prober::start(result_sender.clone())? })
+        };
         // A nudge that is there already is enough.
         state.on_change(move || {
             let _ = nudge_sender.try_send(());
@@ -58,8 +65,8 @@ impl Keeper {
             state,
             publisher,
             ports,
-            network,
-            prober,
+            outside,
+            _results: result_sender,
             runs: Runs::default(),
             planned: None,
             planned_at: Instant::now(),
@@ -87,8 +94,10 @@ struct Worker {
     state: Arc<State>,
     publisher: Arc<Publisher>,
     ports: Vec<PortConfig>,
-    network: Network,
-    prober: Prober,
+    /// None where no data plane is expected.
+    outside: Option<Outside>,
+    /// Keeps the channel of results open.
+    _results: Sender<ProbeResult>,
     runs: Runs,
     /// The epoch for which checks and netlink configuration were set last.
     planned: Option<u64>,
@@ -100,6 +109,12 @@ struct Worker {
     /// The epoch in which each inactive load balancer was first seen.
     seen: HashMap<Id, u64>,
     reclaimed: Instant,
+}
+
+/// What acts on the world.
+struct Outside {
+    network: Network,
+    prober: Prober,
 }
 
 impl Worker {
@@ -127,27 +142,33 @@ impl Worker {
     fn pause(&self) -> Duration {
         let next = self.state.model().next_expiry_ms();
         let left = next.map(|at| Duration::from_millis(at.saturating_sub(self.state.now().mono_ms)));
-        left.unwrap_or(TURN_MAX).min(TURN_MAX)
+        let unplanned = self.outside.is_some() && self.planned != Some(self.state.model().epoch());
+        let most = if unplanned { SETTLE } else { TURN_MAX };
+        left.unwrap_or(most).min(most)
     }
 
     /// Sets checks and network configuration for the model as it is.
     fn plan(&mut self) {
+        let Some(Outside { network, prober }) = &self.outside else { return };
         let model = self.state.model();
-        let retry = self.retry && self.planned_at.elapsed() >= RETRY;
-        if self.planned == Some(model.epoch()) && !retry {
+        let since = self.planned_at.elapsed();
+        let retry = self.retry && since >= RETRY;
+        let is_due = self.planned.is_none() || since >= SETTLE;
+        if (self.planned == Some(model.epoch()) || !is_due) && !retry {
             return;
         }
         (self.planned, self.planned_at, self.retry) = (Some(model.epoch()), Instant::now(), false);
         self.retries.retain(|slot, _| model.target(*slot).is_some());
         let retries = |slot| self.retries.get(&slot).copied().unwrap_or(0);
         let checks = model.check_plans().iter().map(|plan| check(&model, plan, retries(plan.slot))).collect();
-        self.prober.set_checks(checks, reserved_ports(&model));
+        prober.set_checks(checks, reserved_ports(&model));
         self.runs.keep(|slot| model.target(slot).is_some());
         let nodes = model.load_balancers().flat_map(|lb| &lb.nodes);
         let node_addresses = nodes.flat_map(Node::all_addresses).collect();
-        self.network.set_config(NetConfig { ports: self.ports.clone(), node_addresses });
-        let wanted: BTreeSet<IpAddr> = model.targets().map(|target| target.address).collect();
-        self.network.set_wanted(wanted.into_iter().collect());
+        network.set_config(NetConfig { ports: self.ports.clone(), node_addresses });
+        let addresses = model.targets().map(|target| target.address);
+        let wanted: BTreeSet<IpAddr> = addresses.filter(|address| !address.is_unspecified()).collect();
+        network.set_wanted(wanted.into_iter().collect());
     }
 
     fn observe(&mut self, results: &[ProbeResult]) {
@@ -194,7 +215,7 @@ impl Worker {
         self.seen.retain(|id, _| inactive.contains(id));
         let ready = |id: &Id| {
             let since = *self.seen.entry(*id).or_insert(model.epoch());
-            progress.attached && progress.applied_epoch >= since
+            self.outside.is_none() || progress.attached && progress.applied_epoch >= since
         };
         let ready: Vec<Id> = inactive.into_iter().filter(ready).collect();
         if !ready.is_empty() {
@@ -204,6 +225,9 @@ impl Worker {
 
     /// Frees the numbers that no flow refers to any more.
     fn reclaim(&mut self) {
+        if self.outside.is_none() {
+            return self.free_all();
+        }
         let Some(plane) = self.publisher.plane().filter(|plane| plane.is_running()) else { return };
         let progress = *self.publisher.progress().borrow();
         let model = self.state.model();
@@ -212,6 +236,19 @@ impl Worker {
             self.try_change(Command::FreeTargets(targets));
         }
         let listeners = free_listeners(&model, &plane, progress);
+        if !listeners.is_empty() {
+            self.try_change(Command::FreeListeners(listeners));
+        }
+    }
+
+    /// Without a data plane there are no flows: what was waited for is over.
+    fn free_all(&self) {
+        let model = self.state.model();
+        let targets: Vec<_> = model.targets().filter(|target| target.idle_since_epoch().is_some()).collect();
+        if !targets.is_empty() {
+            self.try_change(Command::FreeTargets(targets.iter().map(|target| (target.slot, Vec::new())).collect()));
+        }
+        let listeners: Vec<_> = model.retired_listeners().map(|(slot, _)| (slot, Vec::new())).collect();
         if !listeners.is_empty() {
             self.try_change(Command::FreeListeners(listeners));
         }

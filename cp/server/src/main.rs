@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+mod backup;
 mod certificates;
 mod compile;
 mod events;
@@ -76,7 +77,10 @@ fn run(options: &Options) -> Result<(), AnyError> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
 
-        let publisher = Arc::new(Publisher::start(options.segment.clone(), state.clone(), names)?);
+        let publisher = Arc::new(match options.without_data_plane {
+            true => Publisher::absent(),
+            false => Publisher::start(options.segment.clone(), state.clone(), names)?,
+        });
         let notified = Arc::downgrade(&publisher);
         state.on_change(move || {
             if let Some(publisher) = notified.upgrade() {

@@ -1,11 +1,12 @@
 //! One thread owns the segment: it attaches, publishes snapshots, learns what the lcores work with, and carries commands and events.
 //!
 //! * After a change the snapshot follows within 10 ms: at once when the last one is older than that, so that many changes
-//!   share one (S20.2). Without changes it is published anew every second: the same work, and any loss heals.
+//!   share one (S20.2). A large one that takes longer to make follows after twice that time: changes never take more than half a CPU. Without changes it is published anew every second: the same work, and any loss heals.
 //! * The next snapshot waits until the data plane has read the last one; changes made meanwhile share it.
 //! * An epoch is applied when every lcore of the living data plane works with a snapshot of it that was published since this process,
 //!   or that data plane, started: what an earlier one has left in the segment proves nothing.
 //! * With no data plane the thread looks for one every 100 ms, and nothing waits for it.
+//! * Where none is expected ([`Publisher::absent`]) there is no thread, and every change is applied as soon as it is made.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use leat_abi::segment::{PublishError, SegmentError, monotonic_ms};
 use leat_abi::{ControlSegment, Snapshot};
 use leat_model::Model;
+use leat_model::view::NO_DATA_PLANE;
 use tokio::sync::watch;
 
 use crate::compile::{self, Compiled, Shape, TableCache};
@@ -51,6 +53,7 @@ pub struct Progress {
 /// The thread; it ends when this is dropped.
 pub struct Publisher {
     shared: Arc<Shared>,
+    /// None where no data plane is expected.
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -79,13 +82,7 @@ impl Publisher {
     /// # Errors
     /// There can be no more threads.
     pub fn start(segment: PathBuf, state: Arc<State>, ports: Vec<String>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            inputs: Mutex::default(),
-            wake: Condvar::new(),
-            plane: RwLock::default(),
-            problems: RwLock::default(),
-            progress: watch::Sender::new(Progress::default()),
-        });
+        let shared = Arc::new(Shared::new());
         let mut worker = Worker {
             path: segment,
             state,
@@ -97,9 +94,21 @@ impl Publisher {
             attached: None,
             said: None,
             looked: None,
+            compiling: Duration::ZERO,
         };
         let thread = thread::Builder::new().name("publisher".into()).spawn(move || worker.run())?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// For where there is no data plane, and none is expected.
+    pub fn absent() -> Self {
+        let shared = Shared { problems: RwLock::new(vec![NO_DATA_PLANE.into()]), ..Shared::new() };
+        Self { shared: Arc::new(shared), thread: None }
+    }
+
+    /// Whether no data plane is expected.
+    pub fn is_absent(&self) -> bool {
+        self.thread.is_none()
     }
 
     /// Says that the model has changed. Does not wait.
@@ -114,7 +123,10 @@ impl Publisher {
 
     /// Asks something of the lcores. Does not wait.
     pub fn request(&self, request: Request) {
-        self.shared.tell(|inputs| inputs.requests.push(request));
+        // Dropping a request tells the asker.
+        if self.thread.is_some() {
+            self.shared.tell(|inputs| inputs.requests.push(request));
+        }
     }
 
     /// How far the data plane has come, to look at or to wait for.
@@ -125,6 +137,9 @@ impl Publisher {
     /// Waits until all lcores work with an epoch, or for `patience`. Does not wait for a data plane that is not there unless
     /// `for_attach`.
     pub async fn applied(&self, epoch: u64, patience: Duration, for_attach: bool) -> bool {
+        if self.is_absent() {
+            return true;
+        }
         let mut progress = self.progress();
         let done = |progress: &Progress| {
             progress.attached && progress.applied_epoch >= epoch || !progress.attached && !for_attach
@@ -154,6 +169,16 @@ impl Drop for Publisher {
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self {
+            inputs: Mutex::default(),
+            wake: Condvar::new(),
+            plane: RwLock::default(),
+            problems: RwLock::default(),
+            progress: watch::Sender::new(Progress::default()),
+        }
+    }
+
     fn tell(&self, change: impl FnOnce(&mut Inputs)) {
         change(&mut self.inputs.lock().unwrap_or_else(PoisonError::into_inner));
         self.wake.notify_one();
@@ -181,6 +206,8 @@ struct Worker {
     said: Option<String>,
     /// When the file was looked at.
     looked: Option<Instant>,
+    /// How long the last snapshot took to make.
+    compiling: Duration,
 }
 
 /// What was compiled last, and what it was made of: as long as nothing of that changes, only the generation does.
@@ -292,7 +319,8 @@ impl Worker {
     fn publish_if_due(&mut self) {
         let Some(attached) = &mut self.attached else { return };
         let since = attached.published.map(|at| at.elapsed());
-        let due = since.is_none_or(|since| since >= REPUBLISH || attached.dirty && since >= COALESCE);
+        let pause = COALESCE.max(2 * self.compiling);
+        let due = since.is_none_or(|since| since >= REPUBLISH || attached.dirty && since >= pause);
         if !due || !attached.plane.is_alive() {
             return;
         }
@@ -310,7 +338,9 @@ impl Worker {
             Arc::ptr_eq(&last.model, &model) && Arc::ptr_eq(&last.view, &self.view) && last.shape == shape
         };
         let last = self.compiled.take().filter(same).unwrap_or_else(|| {
+            let begin = Instant::now();
             let result = compile::compile(&model, &self.view, &self.ports, &shape, announced + 1, &mut self.cache);
+            self.compiling = begin.elapsed();
             LastCompiled { model, view: self.view.clone(), shape, result }
         });
         let LastCompiled { result: Compiled { snapshot, epoch, problems }, .. } = &mut self.compiled.insert(last);

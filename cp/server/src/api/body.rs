@@ -18,6 +18,13 @@ use super::shape;
 
 /// Largest body.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Largest body of a call that takes a whole configuration.
+const BACKUP_BYTES_MAX: usize = 64 << 20;
+
+/// The largest body of a call.
+pub fn bytes_max(path: &str) -> usize {
+    if path == "/v1/restore" { BACKUP_BYTES_MAX } else { BODY_BYTES_MAX }
+}
 /// Longest text taken over from a parser's error.
 const REASON_CHARS_MAX: usize = 300;
 
@@ -64,16 +71,13 @@ impl<T: DeserializeOwned + ToSchema, S: Send + Sync> FromRequest<S> for Body<T> 
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let max = bytes_max(request.uri().path());
         let announced = axum::body::HttpBody::size_hint(request.body()).lower();
-        let bytes = if announced > BODY_BYTES_MAX as u64 {
-            None
-        } else {
-            to_bytes(request.into_body(), BODY_BYTES_MAX).await.ok()
-        };
+        let bytes = if announced > max as u64 { None } else { to_bytes(request.into_body(), max).await.ok() };
         let bytes = bytes.ok_or_else(|| {
             Error::new(
                 Code::RequestTooLarge,
-                format!("the body is larger than {BODY_BYTES_MAX} bytes, or its end did not arrive; send less in one request"),
+                format!("the body is larger than {max} bytes, or its end did not arrive; send less in one request"),
             )
         })?;
         Ok(Self(parse(&bytes)?))

@@ -5,7 +5,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use leat_model::rest::Role;
 
 use super::signature::{self, Signature};
-use super::{App, account, balancers, certificates, groups, listeners, observe, openapi, rules, tags};
+use super::{App, account, backup, balancers, certificates, groups, listeners, observe, openapi, rules, tags};
 
 /// A REST call.
 #[derive(Clone, Copy)]
@@ -51,6 +51,8 @@ macro_rules! routes {
 /// All of them.
 pub const ROUTES: &[Route] = routes! {
     GET "/v1/status" GetStatus Read 200 => observe::status: "What the appliance is doing";
+    GET "/v1/backup" GetBackup Admin 200 => backup::show: "The configuration, without secrets, to be kept";
+    POST "/v1/restore" RestoreBackup Admin 200 => backup::restore: "Make the configuration that of a backup";
     GET "/v1/openapi.json" GetOpenApi Read 200 => openapi::show: "This document";
 
     GET "/v1/load-balancers" DescribeLoadBalancers Read 200 => balancers::list: "List load balancers";

@@ -98,3 +98,28 @@ fn failures_of_our_own_say_nothing_about_the_target() {
     assert_eq!(outcome(&Err(ProbeFailure::Refused)), Outcome::Failed(Cause::Refused));
     assert_eq!(outcome(&Ok(())), Outcome::Passed);
 }
+
+/// Without a data plane there is nothing to wait for: load balancers are active at once, and targets are gone when their delay is over.
+#[test]
+fn without_a_data_plane_promises_are_kept() {
+    let store = crate::store::faulty::FaultyDisk::default().store().expect("a store");
+    let site = leat_model::Site { without_data_plane: true, ..Default::default() };
+    let state = Arc::new(State::begin(Box::new(store), site, leat_model::Limits::default()).expect("a state"));
+    let publisher = Arc::new(Publisher::absent());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    assert!(runtime.block_on(publisher.applied(99, Duration::from_secs(60), true)), "nobody waits");
+    assert_eq!(publisher.problems(), [leat_model::view::NO_DATA_PLANE]);
+    let keeper = Keeper::start(state.clone(), publisher, Vec::new()).expect("a keeper");
+    let request = |value| serde_json::from_value::<leat_model::rest::CreateTargetGroup>(value).expect("a request");
+    let attributes = serde_json::json!({"deregistration_delay.timeout_seconds": "1"});
+    let group = serde_json::json!({"name": "a", "protocol": "TCP", "port": 80, "attributes": attributes});
+    let name = || "a".to_owned();
+    state.change(Command::CreateTargetGroup { request: request(group), id: Id(1) }).expect("good");
+    state.change(Command::RegisterTargets { target_group: name(), targets: target("10.2.0.11") }).expect("good");
+    state.change(Command::DeregisterTargets { target_group: name(), targets: target("10.2.0.11") }).expect("good");
+    assert_eq!(state.model().targets().count(), 1, "it drains");
+    while state.model().targets().count() > 0 {
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(keeper);
+}

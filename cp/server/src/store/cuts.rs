@@ -275,7 +275,7 @@ fn run(seeds: impl Iterator<Item = u64>, count: &Count, cuts: u64, flips: u64) -
 #[test]
 fn power_may_be_lost_and_bits_may_flip_at_any_moment() {
     let count = Count::default();
-    run(0.., &count, 3000, 3000).expect("every promise is kept");
+    run(0.., &count, 1000, 1000).expect("every promise is kept");
     assert!(count.refused.load(Ordering::Relaxed) > 0, "no bit that was flipped was of any meaning: {count:?}");
 }
 
