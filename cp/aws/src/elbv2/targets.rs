@@ -1,9 +1,7 @@
 //! Targets: RegisterTargets, DeregisterTargets, DescribeTargetHealth.
 
-use std::net::IpAddr;
-
-use leat_model::resource::{Target, TargetGroup};
-use leat_model::rest::{HealthCheckPort, TargetHealth, TargetSpec, TargetType};
+use leat_model::resource::TargetGroup;
+use leat_model::rest::{HealthCheckPort, Target, TargetFlows, TargetHealth, TargetSpec, TargetType};
 use leat_model::{Command, Error, view};
 
 use super::arn;
@@ -35,18 +33,14 @@ pub(super) fn describe_health(context: &Context<'_>, params: &Params) -> Answer 
     for include in params.structures("Include")? {
         word(&include, "", &INCLUDE)?;
     }
-    let members: Vec<&Target> =
-        context.model.targets_of(group.id).filter(|target| target.is_registered() || target.is_draining()).collect();
-    let shown: Vec<Vec<Element>> = if wanted.is_empty() {
-        members.iter().map(|target| registered(context, group, target)).collect()
-    } else {
-        let of = |spec: &TargetSpec| match members.iter().find(|target| is_named(group, target, spec)) {
-            Some(target) => registered(context, group, target),
-            None => unregistered(group, spec),
-        };
-        wanted.iter().map(of).collect()
-    };
-    Ok(Reply::Answer(vec![Element::list("TargetHealthDescriptions", shown)]))
+    let asked = Some(&wanted[..]).filter(|wanted| !wanted.is_empty());
+    let mut shown = context.model.show_targets(group, asked, context.now, |_| TargetFlows::default())?;
+    if asked.is_none() {
+        // Those that are gone are told of only when they are asked for.
+        shown.retain(|target| is_registered(&target.health));
+    }
+    let list = shown.into_iter().map(|target| description(group, target));
+    Ok(Reply::Answer(vec![Element::list("TargetHealthDescriptions", list)]))
 }
 
 fn specs(targets: &[Params]) -> Result<Vec<TargetSpec>, Error> {
@@ -61,48 +55,27 @@ fn specs(targets: &[Params]) -> Result<Vec<TargetSpec>, Error> {
     targets.iter().map(spec).collect()
 }
 
-/// Whether a request means this target: by what it was registered by, and the group's port unless it says another.
-fn is_named(group: &TargetGroup, target: &Target, spec: &TargetSpec) -> bool {
-    let port = spec.port.unwrap_or_else(|| group.port.into());
-    let id = match &target.name {
-        Some(name) => *name == spec.id,
-        None => spec.id.parse::<IpAddr>() == Ok(target.address),
-    };
-    id && i64::from(target.port) == port
+fn is_registered(health: &TargetHealth) -> bool {
+    *health != view::not_registered()
 }
 
-fn registered(context: &Context<'_>, group: &TargetGroup, target: &Target) -> Vec<Element> {
-    let model = context.model;
-    let id = target.name.clone().unwrap_or_else(|| target.address.to_string());
+fn description(group: &TargetGroup, shown: Target) -> Vec<Element> {
+    let mut target = vec![Element::text("Id", shown.id), Element::text("Port", shown.port)];
     // The zone of an instance is known from the instance.
-    let zone = if group.target_type == TargetType::Ip { model.zone_of(target) } else { "" };
-    let check_port = match group.health_check.port {
-        HealthCheckPort::TrafficPort => target.port.to_string(),
-        HealthCheckPort::Port(port) => port.to_string(),
-    };
-    description(&id, Some(i64::from(target.port)), zone, Some(check_port), model.show_health(target, context.now))
-}
-
-fn unregistered(group: &TargetGroup, spec: &TargetSpec) -> Vec<Element> {
-    let port = spec.port.unwrap_or_else(|| group.port.into());
-    description(&spec.id, Some(port), spec.zone.as_deref().unwrap_or_default(), None, view::not_registered())
-}
-
-fn description(
-    id: &str,
-    port: Option<i64>,
-    zone: &str,
-    check_port: Option<String>,
-    health: TargetHealth,
-) -> Vec<Element> {
-    let mut target = vec![Element::text("Id", id)];
-    target.extend(port.map(|port| Element::text("Port", port)));
-    target.extend((!zone.is_empty()).then(|| Element::text("AvailabilityZone", zone)));
-    let mut state = vec![Element::text("State", health.state)];
-    state.extend(health.reason.map(|reason| Element::text("Reason", reason)));
-    state.extend(health.description.map(|text| Element::text("Description", text)));
+    if group.target_type == TargetType::Ip && !shown.zone.is_empty() {
+        target.push(Element::text("AvailabilityZone", shown.zone));
+    }
     let mut all = vec![Element::parent("Target", target)];
-    all.extend(check_port.map(|port| Element::text("HealthCheckPort", port)));
+    if is_registered(&shown.health) {
+        let port = match group.health_check.port {
+            HealthCheckPort::TrafficPort => shown.port.to_string(),
+            HealthCheckPort::Port(port) => port.to_string(),
+        };
+        all.push(Element::text("HealthCheckPort", port));
+    }
+    let mut state = vec![Element::text("State", shown.health.state)];
+    state.extend(shown.health.reason.map(|reason| Element::text("Reason", reason)));
+    state.extend(shown.health.description.map(|text| Element::text("Description", text)));
     all.push(Element::parent("TargetHealth", state));
     all
 }

@@ -61,9 +61,10 @@ fn what_is_not_registered_is_unused() {
     let mut bench = Bench::checking();
     register(&mut bench, "Targets.1.Id=10.2.0.11 Targets.1.Port=81").expect("registered");
     let unused = ("unused".to_owned(), "Target.NotRegistered".to_owned());
-    for form in ["Targets.1.Id=10.2.0.11", "Targets.1.Id=10.2.0.99 Targets.1.Port=81", "Targets.1.Id=i-1"] {
+    for form in ["Targets.1.Id=10.2.0.11", "Targets.1.Id=10.2.0.99 Targets.1.Port=81"] {
         assert_eq!(state(&mut bench, form), unused, "{form}");
     }
+    assert_eq!(health(&mut bench, "Targets.1.Id=i-1").expect_err("no address").0.name(), "InvalidTarget");
     assert_eq!(state(&mut bench, "Targets.1.Id=10.2.0.11 Targets.1.Port=81").0, "initial");
     let said = health(&mut bench, "Targets.1.Id=10.2.0.11 Targets.2.Id=10.2.0.11 Targets.2.Port=81").expect("two");
     assert_eq!(value(&said, "TargetHealthDescriptions.1.Target.Port"), "8080");
