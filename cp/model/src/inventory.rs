@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Shown};
 use crate::model::{Effects, Model, Now};
 use crate::rest;
 
@@ -70,5 +70,28 @@ impl Model {
     /// What is declared.
     pub fn inventory(&self) -> &State {
         &self.inventory
+    }
+
+    /// What is declared, as it was given, each list by id or name.
+    pub fn show_inventory(&self) -> rest::Inventory {
+        let State { zones, networks, subnets, instances, static_addresses, ports } = &self.inventory;
+        rest::Inventory {
+            zones: zones.values().cloned().collect(),
+            networks: networks.values().cloned().collect(),
+            subnets: subnets.values().cloned().collect(),
+            instances: instances.values().cloned().collect(),
+            static_addresses: static_addresses.values().cloned().collect(),
+            ports: ports.values().cloned().collect(),
+        }
+    }
+
+    /// Finds an instance by its id.
+    ///
+    /// # Errors
+    /// [`Code::InstanceNotFound`].
+    pub fn find_instance(&self, id: &str) -> Result<&rest::InstanceSpec, Error> {
+        let found = self.inventory.instances.get(id);
+        let message = || format!("the inventory has no instance {}", Shown(id));
+        found.ok_or_else(|| Error::new(Code::InstanceNotFound, message()))
     }
 }

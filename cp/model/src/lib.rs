@@ -18,6 +18,7 @@ mod capacity;
 pub mod certificate;
 pub mod check;
 pub mod classic;
+pub mod declare;
 pub mod error;
 pub mod forward;
 pub mod health;

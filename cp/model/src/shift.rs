@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now};
 use crate::rest;
@@ -21,10 +21,24 @@ pub struct Shift {
     pub comment: String,
     /// When it began, in milliseconds since 1970.
     pub start_ms: u64,
-    /// When it ends, in milliseconds since 1970.
+    /// When it ends, in milliseconds since 1970: what survives a restart.
     pub expiry_ms: u64,
-    /// It was ended before.
-    pub canceled: bool,
+    /// The same by the monotonic clock: what counts while the process runs.
+    #[serde(skip)]
+    pub expiry_mono_ms: u64,
+    /// How far it is.
+    pub status: ShiftStatus,
+}
+
+impl Shift {
+    fn is_active(&self) -> bool {
+        self.status == ShiftStatus::Active
+    }
+
+    fn expire_in(&mut self, duration_ms: u64, now: Now) {
+        self.expiry_ms = now.wall_ms + duration_ms;
+        self.expiry_mono_ms = now.mono_ms + duration_ms;
+    }
 }
 
 /// A change of zonal shifts.
@@ -54,6 +68,28 @@ pub enum Change {
 impl Model {
     pub(crate) fn change_shifts(&mut self, _: &mut Effects, _: Change, _: Now) -> Result<(), Error> {
         Err(Error::new(Code::InternalFailure, "zonal shifts cannot be changed"))
+    }
+
+    /// Finds a zonal shift and shows it as it is now.
+    ///
+    /// # Errors
+    /// [`Code::ZonalShiftNotFound`].
+    pub fn show_shift(&self, id: &str, now: Now) -> Result<rest::ZonalShift, Error> {
+        let message = || format!("there is no zonal shift {}", Shown(id));
+        let shift = self.shifts.get(id).ok_or_else(|| Error::new(Code::ZonalShiftNotFound, message()))?;
+        Ok(rest::ZonalShift {
+            id: id.to_owned(),
+            load_balancer_arn: shift.load_balancer_arn.clone(),
+            away_from: shift.away_from.clone(),
+            comment: shift.comment.clone(),
+            status: match shift {
+                Shift { canceled: true, .. } => rest::ShiftStatus::Canceled,
+                Shift { expiry_ms, .. } if *expiry_ms <= now.wall_ms => rest::ShiftStatus::Expired,
+                _ => rest::ShiftStatus::Active,
+            },
+            start_ms: shift.start_ms,
+            expiry_ms: shift.expiry_ms,
+        })
     }
 
     /// All zonal shifts.

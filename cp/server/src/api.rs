@@ -8,7 +8,9 @@ mod backup;
 mod balancers;
 mod body;
 mod certificates;
+mod declare;
 mod groups;
+mod inventory;
 mod listeners;
 mod observe;
 mod openapi;
@@ -16,6 +18,7 @@ mod page;
 pub mod routes;
 mod rules;
 mod shape;
+mod shifts;
 mod signature;
 mod tags;
 #[cfg(test)]

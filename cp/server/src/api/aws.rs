@@ -112,9 +112,7 @@ impl App {
                 let (model, arn) = certificates::import(self, *import).await?;
                 answer(&Context { model: &model, now: self.state.now(), caller, id }, &arn)
             }
-            Reply::Events(..) => {
-                Err(Error::new(Code::InternalFailure, "this operation cannot be carried out"))
-            }
+            Reply::Events(..) => Err(Error::new(Code::InternalFailure, "this operation cannot be carried out")),
         }
     }
 }
@@ -132,7 +130,7 @@ fn refusal(json: bool, service: Service, error: &Error, request_id: &str) -> Res
 }
 
 /// A random id in the form of a UUID, version 4.
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     let id: u128 = rand::random::<u128>() & !(0xf000_c000 << 48) | 0x4000_8000 << 48;
     let text = format!("{id:032x}");
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")

@@ -25,8 +25,32 @@ use super::signature::Type;
 const JSON: &str = "application/json";
 
 pub(super) async fn show() -> Answer<Value> {
-    static TEXT: OnceLock<Value> = OnceLock::new();
-    ok(TEXT.get_or_init(|| serde_json::to_value(document()).unwrap_or_default()).clone())
+    static SHOWN: OnceLock<Value> = OnceLock::new();
+    ok(SHOWN.get_or_init(|| serde_json::from_str(&text()).unwrap_or_default()).clone())
+}
+
+/// The document for readers.
+fn text() -> String {
+    let mut text = without_marks(&serde_json::to_string_pretty(document()).unwrap_or_default());
+    text.push('\n');
+    text
+}
+
+/// Comments in the code name requirements, such as ` (LB-04)`; readers of the document do not know them.
+fn without_marks(text: &str) -> String {
+    let is_mark = |inside: &str| {
+        let (group, number) = inside.split_once('-').unwrap_or_default();
+        !group.is_empty() && group.bytes().all(|b| b.is_ascii_uppercase()) && number.parse::<u8>().is_ok()
+    };
+    let mut pieces = text.split(" (");
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match piece.split_once(')') {
+            Some((inside, rest)) if is_mark(inside) => out.push_str(rest),
+            _ => out.extend([" (", piece]),
+        }
+    }
+    out
 }
 
 /// The document.
@@ -245,13 +269,18 @@ mod tests {
     #[test]
     fn the_repository_has_this_document() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
-        let mut text = serde_json::to_string_pretty(document()).expect("JSON");
-        text.push('\n');
+        let text = text();
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(path, &text).expect("written");
         }
         let there = std::fs::read_to_string(path).unwrap_or_default();
         assert!(there == text, "docs/openapi.json is old; write it anew with UPDATE=1 cargo test -p leat-cp openapi");
+    }
+
+    #[test]
+    fn marks_of_requirements_are_left_out() {
+        assert_eq!(without_marks("Unique (LB-04). (A) 1–2 (TGT-11); (x-1)"), "Unique. (A) 1–2; (x-1)");
+        assert!(!text().contains("(LB-"));
     }
 
     #[test]

@@ -5,7 +5,10 @@ use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use leat_model::rest::Role;
 
 use super::signature::{self, Signature};
-use super::{App, account, backup, balancers, certificates, groups, listeners, observe, openapi, rules, tags};
+use super::{
+    App, account, backup, balancers, certificates, declare, groups, inventory, listeners, observe, openapi, rules,
+    shifts, tags,
+};
 
 /// A REST call.
 #[derive(Clone, Copy)]
@@ -133,6 +136,19 @@ pub const ROUTES: &[Route] = routes! {
 
 
 
+    GET "/v1/inventory" GetInventory Read 200 => inventory::show: "Show what is declared of the network";
+    PUT "/v1/inventory" PutInventory Admin 200 => inventory::put: "Declare the network: everything is replaced";
+    GET "/v1/inventory/instances/{id}" GetInstance Read 200 => inventory::show_instance: "Show an instance";
+    PUT "/v1/inventory/instances/{id}" PutInstance Admin 200 => inventory::put_instance: "Declare an instance";
+    PATCH "/v1/inventory/instances/{id}" ModifyInstance Admin 200
+        => inventory::modify_instance: "Change an instance's state or labels";
+    DELETE "/v1/inventory/instances/{id}" DeleteInstance Admin 200 => inventory::delete_instance: "Forget an instance";
+
+    GET "/v1/zonal-shifts" ListZonalShifts Read 200 => shifts::list: "List zonal shifts";
+    POST "/v1/zonal-shifts" StartZonalShift Operate 201 => shifts::start: "Move traffic away from a zone";
+    GET "/v1/zonal-shifts/{id}" GetZonalShift Read 200 => shifts::show: "Show a zonal shift";
+    PATCH "/v1/zonal-shifts/{id}" UpdateZonalShift Operate 200 => shifts::update: "Change a zonal shift's end or comment";
+    DELETE "/v1/zonal-shifts/{id}" CancelZonalShift Operate 200 => shifts::cancel: "End a zonal shift";
     GET "/v1/certificates" ListCertificates Read 200 => certificates::list: "List certificates";
     POST "/v1/certificates" ImportCertificate Admin 201 => certificates::import: "Import a certificate with its key";
     GET "/v1/certificates/{arn}" DescribeCertificate Read 200 => certificates::show: "Show a certificate";
@@ -144,6 +160,9 @@ pub const ROUTES: &[Route] = routes! {
 
     GET "/v1/quotas" DescribeAccountLimits Read 200 => account::quotas: "List quotas";
     GET "/v1/ssl-policies" DescribeSSLPolicies Read 200 => account::ssl_policies: "List security policies of TLS listeners";
+
+    GET "/v1/configuration" GetConfiguration Read 200 => declare::show: "Show the configuration as a document";
+    POST "/v1/apply" ApplyConfiguration Admin 200 => declare::apply: "Make the configuration what a document says, all or nothing";
 
     GET "/v1/stats" GetStats Read 200 => observe::stats: "Show counters";
     GET "/v1/flows" ListFlows Read 200 => observe::flows: "List live flows";
