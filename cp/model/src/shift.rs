@@ -21,24 +21,10 @@ pub struct Shift {
     pub comment: String,
     /// When it began, in milliseconds since 1970.
     pub start_ms: u64,
-    /// When it ends, in milliseconds since 1970: what survives a restart.
+    /// When it ends, in milliseconds since 1970.
     pub expiry_ms: u64,
-    /// The same by the monotonic clock: what counts while the process runs.
-    #[serde(skip)]
-    pub expiry_mono_ms: u64,
-    /// How far it is.
-    pub status: ShiftStatus,
-}
-
-impl Shift {
-    fn is_active(&self) -> bool {
-        self.status == ShiftStatus::Active
-    }
-
-    fn expire_in(&mut self, duration_ms: u64, now: Now) {
-        self.expiry_ms = now.wall_ms + duration_ms;
-        self.expiry_mono_ms = now.mono_ms + duration_ms;
-    }
+    /// It was ended before.
+    pub canceled: bool,
 }
 
 /// A change of zonal shifts.
