@@ -12,7 +12,7 @@ use leat_model::rest::{Labels, Role};
 use leat_model::{Code, Error, Site};
 use sha2::{Digest, Sha256};
 
-use crate::operation::{Context, Operation, QueryHandler, Reply, Service};
+use crate::operation::{Context, Operation, QueryHandler, Reply, Service, Support};
 use crate::params::Params;
 use crate::xml::Element;
 
@@ -23,7 +23,7 @@ const fn read(name: &'static str, run: QueryHandler) -> Operation {
 }
 
 const fn refused(name: &'static str) -> Operation {
-    Operation::query(Service::Ec2, name, Role::Admin, refuse)
+    Operation::query(Service::Ec2, name, Role::Admin, refuse).noted(Support::Refused, "`UnsupportedOperation`")
 }
 
 /// The operations.
