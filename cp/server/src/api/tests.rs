@@ -12,6 +12,7 @@ use crate::publisher::tests::FakePlane;
 use crate::store::faulty::FaultyDisk;
 use leat_abi::snapshot::{Snapshot, TargetState};
 
+mod declare;
 mod objects;
 mod targets;
 
