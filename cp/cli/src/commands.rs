@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod audit;
 pub mod aws;
+pub mod backup;
 pub mod certificate;
 pub mod inventory;
 pub mod listener;

@@ -17,7 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use client::{CallError, Client, Credentials, Endpoint};
 use commands::{
-    apply, audit, aws, certificate, inventory, listener, load_balancer, lookup, observe, tag, target, target_group,
+    apply, audit, aws, backup, certificate, inventory, listener, load_balancer, lookup, observe, tag, target, target_group,
     trace, user, zonal_shift,
 };
 use output::{Format, Output};
@@ -131,6 +131,10 @@ enum Command {
     /// Follow packets through the stages of the data plane
     #[command(subcommand)]
     Trace(trace::Command),
+    /// Write the configuration to a file
+    Backup(backup::BackupArgs),
+    /// Make the configuration that of a backup
+    Restore(backup::RestoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -203,5 +207,7 @@ fn run(cli: &Cli, mut output: Output<'_>) -> Result<(), CallError> {
         Command::Stats(args) => observe::stats(args, &client, output),
         Command::Flows(args) => observe::flows(args, &client, output),
         Command::Trace(command) => trace::run(command, &client, output),
+        Command::Backup(args) => backup::backup(args, &client, output),
+        Command::Restore(args) => backup::restore(args, &client, output),
     }
 }
