@@ -39,6 +39,19 @@ pub fn load_balancer_name(field: &str, value: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Longest id of the inventory.
+pub const ID_CHARS_MAX: usize = 64;
+
+/// An id of the inventory: 1–64 printable characters of ASCII without spaces and slashes, whatever the operator writes.
+pub fn id(field: &str, value: &str) -> Result<(), Error> {
+    let good = |b: u8| b.is_ascii_graphic() && b != b'/';
+    if (1..=ID_CHARS_MAX).contains(&value.len()) && value.bytes().all(good) {
+        return Ok(());
+    }
+    let allowed = format!("1 to {ID_CHARS_MAX} printable characters of ASCII, no spaces and no slashes");
+    Err(Error::invalid(field, format!("{} cannot be an id; allowed are {allowed}", Shown(value))))
+}
+
 /// A port, 1–65535.
 pub fn port(field: &str, value: i64) -> Result<u16, Error> {
     match u16::try_from(value) {
@@ -135,6 +148,16 @@ mod tests {
         }
         assert!(load_balancer_name("name", "internal-a").is_err());
         assert_eq!(name("name", "internal-a"), Ok(()));
+    }
+
+    #[test]
+    fn ids_are_what_the_operator_writes() {
+        for good in ["vpc-1", "i", "eipalloc-0a1b", "Rack:7.b_#2", &"x".repeat(64)] {
+            assert_eq!(id("id", good), Ok(()), "{good}");
+        }
+        for bad in ["", "a b", "a/b", "ä", "a\n", &"x".repeat(65)] {
+            assert_eq!(id("id", bad).expect_err(bad).code, Code::ValidationError);
+        }
     }
 
     /// req: LSN-01, TG-01

@@ -154,7 +154,9 @@ impl<F: FnMut() -> Id> Planner<F> {
     fn group(&mut self, declared: &DeclaredTargetGroup) -> Result<(), Error> {
         let (wanted, name) = (&declared.group, &declared.group.name);
         let resource = format!("target group {name}");
-        let show = |model: &Model| model.find_target_group(name).ok().map_or(Value::Null, |it| json(&model.show_target_group(it)));
+        let show = |model: &Model| {
+            model.find_target_group(name).ok().map_or(Value::Null, |it| json(&model.show_target_group(it)))
+        };
         if self.model.find_target_group(name).is_err() {
             let command = Command::CreateTargetGroup { request: wanted.clone(), id: (self.id)() };
             self.step("create", &resource, command, show)?;
@@ -203,9 +205,13 @@ impl<F: FnMut() -> Id> Planner<F> {
             let group = model.find_target_group(group).ok();
             let targets = group.into_iter().flat_map(|group| model.targets_of(group.id));
             let registered = targets.filter(|target| target.is_registered());
-            registered.map(|it| (it.name.clone().unwrap_or_else(|| it.address.to_string()), it.port)).collect::<BTreeSet<_>>()
+            registered
+                .map(|it| (it.name.clone().unwrap_or_else(|| it.address.to_string()), it.port))
+                .collect::<BTreeSet<_>>()
         };
-        let show = |model: &Model| json(&list(model).iter().map(|(id, port)| format!("{id} port {port}")).collect::<BTreeSet<_>>());
+        let show = |model: &Model| {
+            json(&list(model).iter().map(|(id, port)| format!("{id} port {port}")).collect::<BTreeSet<_>>())
+        };
         let port = self.model.find_target_group(group)?.port;
         if !wanted.is_empty() {
             let command = Command::RegisterTargets { target_group: group.to_owned(), targets: wanted.to_vec() };
@@ -260,7 +266,12 @@ impl<F: FnMut() -> Id> Planner<F> {
                 ..rest::ModifyLoadBalancer::default()
             };
             let load_balancer = || name.clone();
-            self.step("modify", &resource, Command::ModifyLoadBalancer { load_balancer: load_balancer(), request }, show)?;
+            self.step(
+                "modify",
+                &resource,
+                Command::ModifyLoadBalancer { load_balancer: load_balancer(), request },
+                show,
+            )?;
             let command = Command::ModifyLoadBalancerAttributes { load_balancer: load_balancer(), attributes };
             self.step("modify", &resource, command, show)?;
             self.tags(&resource, arn, &tags, &wanted.tags, show)?;
@@ -288,7 +299,8 @@ impl<F: FnMut() -> Id> Planner<F> {
     fn listener(&mut self, lb: &str, wanted: &CreateListener) -> Result<(), Error> {
         let resource = format!("listener {} of load balancer {lb}", wanted.port);
         let port = crate::check::port("port", wanted.port)?;
-        let show = |model: &Model| model.find_listener(lb, port).ok().map_or(Value::Null, |it| json(&model.show_listener(it)));
+        let show =
+            |model: &Model| model.find_listener(lb, port).ok().map_or(Value::Null, |it| json(&model.show_listener(it)));
         let load_balancer = lb.to_owned();
         let Ok(there) = self.model.find_listener(lb, port) else {
             let command = Command::CreateListener { load_balancer, request: wanted.clone(), id: (self.id)() };
@@ -406,7 +418,8 @@ fn cannot_change(resource: &str, fixed: &[(&str, bool)]) -> Result<(), Error> {
     match fixed.iter().find(|(_, same)| !same) {
         None => Ok(()),
         Some((field, _)) => {
-            let message = format!("the {field} of {resource} cannot be changed; delete it first, or choose another name");
+            let message =
+                format!("the {field} of {resource} cannot be changed; delete it first, or choose another name");
             Err(Error::at(Code::InvalidConfigurationRequest, *field, message))
         }
     }

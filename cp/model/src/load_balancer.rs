@@ -1,16 +1,21 @@
-//! Rules of load balancers (LB, ZN, IPT).
+//! Rules of load balancers (LB, ZN, IPT). Those in subnets of the inventory, and the choice of their addresses, are in
+//! `load_balancer/subnets.rs`.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::attributes::Subject;
 use crate::check;
 use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
 use crate::resource::{Chosen, LoadBalancer, Node};
-use crate::rest::{self, IpAddressType, NodeChange, NodeSpec};
+use crate::rest::{self, Attributes, IpAddressType, LoadBalancerType, NodeChange, NodeSpec};
+
+mod subnets;
+use subnets::Wanted;
 
 /// Secondary addresses of a node at the most.
 pub const SECONDARY_ADDRESSES_MAX: usize = 7;
@@ -23,36 +28,46 @@ impl Model {
         id: Id,
         now: Now,
     ) -> Result<(), Error> {
-        if request.kind == rest::LoadBalancerType::Application {
+        if request.kind == LoadBalancerType::Application {
             return self.create_application(fx, request, id, now);
         }
         check::load_balancer_name("name", &request.name)?;
-        if request.nodes.is_empty() {
-            return Err(Error::invalid("nodes", "a load balancer needs a node; give one for each zone"));
+        self.check_tags(&request.tags)?;
+        check_one_of(&request.nodes, &request.subnets, &request.subnet_mappings)?;
+        let nodes: Vec<Node> =
+            request.nodes.iter().enumerate().map(|(at, spec)| new_node(at, spec)).collect::<Result<_, _>>()?;
+        let wanted = Wanted::of(&request.subnets, &request.subnet_mappings);
+        if nodes.is_empty() && wanted.is_none() {
+            let message = "a load balancer needs a subnet, or a node with an address, in each of its zones; give one";
+            return Err(Error::invalid("nodes", message));
         }
-        let nodes = request.nodes.iter().enumerate().map(|(at, spec)| new_node(at, spec)).collect::<Result<_, _>>()?;
-        let lb = LoadBalancer {
+        let scheme = request.scheme.unwrap_or_default();
+        let attributes = Subject::LoadBalancer(scheme).changed(&Attributes::new(), &request.attributes)?;
+        let mut lb = LoadBalancer {
             id,
             name: request.name,
-            scheme: request.scheme.unwrap_or_default(),
+            scheme,
             created_ms: now.wall_ms,
             ip_address_type: request.ip_address_type.unwrap_or_default(),
             nodes,
             active: self.site.without_data_plane,
             network: None,
-            attributes: request.attributes,
+            attributes,
             tags: request.tags,
             capacity: None,
             classic: None,
         };
-        if let Some(old) = self.shown_load_balancers().find(|old| old.name == lb.name) {
-            if (old.scheme, old.ip_address_type, &old.nodes) == (lb.scheme, lb.ip_address_type, &lb.nodes) {
-                fx.id = Some(old.id);
-                return Ok(());
-            }
+        let old = self.shown_load_balancers().find(|old| old.name == lb.name);
+        if let Some(old) = old.filter(|old| is_same(old, &lb, &request.attributes, wanted.as_ref())) {
+            fx.id = Some(old.id);
+            return Ok(());
         }
         self.check_name_is_free(&lb.name)?;
-        self.limits.load_balancers(self.load_balancers.len() + 1)?;
+        self.limits.load_balancers(self.shown_load_balancers().count() + 1)?;
+        if let Some(wanted) = &wanted {
+            self.set_subnets(&mut lb, wanted)?;
+            self.choose_ipv6(&mut lb)?;
+        }
         self.check_nodes(&lb)?;
         self.put_load_balancer(fx, lb)
     }
@@ -65,35 +80,28 @@ impl Model {
     ) -> Result<(), Error> {
         let old = self.find_load_balancer(wanted)?;
         fx.id = Some(old.id);
+        check_one_of(&request.nodes, &request.subnets, &request.subnet_mappings)?;
         let mut lb = old.clone();
         if let Some(ip_address_type) = request.ip_address_type {
             lb.ip_address_type = ip_address_type;
         }
         if lb.ip_address_type == IpAddressType::Ipv4 {
             for node in &mut lb.nodes {
-                node.ipv6_address = None;
+                (node.ipv6_address, node.chosen.ipv6) = (None, false);
                 node.secondary_addresses.retain(IpAddr::is_ipv4);
             }
         }
         for (at, change) in request.nodes.iter().enumerate() {
-            match lb.nodes.iter_mut().find(|node| node.zone == change.zone) {
-                Some(node) => change_node(at, node, change)?,
-                None => {
-                    let missing = || {
-                        let message =
-                            format!("there is no node in zone {}; a new one needs an address", Shown(&change.zone));
-                        Error::invalid(format!("nodes[{at}].address"), message)
-                    };
-                    let spec = NodeSpec {
-                        zone: change.zone.clone(),
-                        address: change.address.clone().ok_or_else(missing)?,
-                        ipv6_address: change.ipv6_address.clone(),
-                        secondary_addresses: change.secondary_addresses.clone().unwrap_or_default(),
-                    };
-                    lb.nodes.push(new_node(at, &spec)?);
-                }
-            }
+            self.change_or_add_node(at, &mut lb, change)?;
         }
+        if let Some(wanted) = Wanted::of(&request.subnets, &request.subnet_mappings) {
+            if lb.network.is_none() {
+                let message = "the load balancer was made with addresses and not in subnets; give nodes";
+                return Err(Error::at(Code::InvalidConfigurationRequest, "subnets", message));
+            }
+            self.set_subnets(&mut lb, &wanted)?;
+        }
+        self.choose_ipv6(&mut lb)?;
         if lb == *old {
             return Ok(());
         }
@@ -109,10 +117,35 @@ impl Model {
         self.put_load_balancer(fx, lb)
     }
 
+    fn change_or_add_node(&self, at: usize, lb: &mut LoadBalancer, change: &NodeChange) -> Result<(), Error> {
+        if let Some(node) = lb.nodes.iter_mut().find(|node| node.zone == change.zone) {
+            return change_node(at, node, change);
+        }
+        if lb.network.is_some() {
+            let message = format!(
+                "there is no node in zone {}; this load balancer is in subnets: give all of them, and one of that zone",
+                Shown(&change.zone)
+            );
+            return Err(Error::at(Code::InvalidConfigurationRequest, format!("nodes[{at}].zone"), message));
+        }
+        let missing = || {
+            let message = format!("there is no node in zone {}; a new one needs an address", Shown(&change.zone));
+            Error::invalid(format!("nodes[{at}].address"), message)
+        };
+        let spec = NodeSpec {
+            zone: change.zone.clone(),
+            address: change.address.clone().ok_or_else(missing)?,
+            ipv6_address: change.ipv6_address.clone(),
+            secondary_addresses: change.secondary_addresses.clone().unwrap_or_default(),
+        };
+        lb.nodes.push(new_node(at, &spec)?);
+        Ok(())
+    }
+
     /// Puts a new or changed load balancer in its place, and its listeners on all of its addresses.
     pub(crate) fn put_load_balancer(&mut self, fx: &mut Effects, lb: LoadBalancer) -> Result<(), Error> {
-        let others: usize =
-            self.load_balancers.values().filter(|other| other.id != lb.id).map(|lb| lb.nodes.len()).sum();
+        let others = self.load_balancers.values().filter(|other| other.id != lb.id && other.network == lb.network);
+        let others: usize = others.map(|lb| lb.nodes.len()).sum();
         self.limits.nodes(others + lb.nodes.len())?;
         let id = lb.id;
         self.by_address.retain(|_, owner| *owner != id);
@@ -140,6 +173,9 @@ impl Model {
                 let message = format!("zone {} has two nodes; there is one for each zone", Shown(&node.zone));
                 return Err(Error::invalid(field("zone"), message));
             }
+            if !self.load_balancers.get(&lb.id).is_some_and(|old| old.nodes.iter().any(|old| old.zone == node.zone)) {
+                self.check_zone_of_node(&field("zone"), &node.zone)?;
+            }
             let all = [("address", IpAddr::from(node.address))].into_iter();
             let all = all.chain(node.ipv6_address.map(|address| ("ipv6Address", address.into())));
             for (name, address) in all.chain(node.secondary_addresses.iter().map(|a| ("secondaryAddresses", *a))) {
@@ -151,7 +187,10 @@ impl Model {
                     return Err(Error::invalid(field(name), format!("{address} is given twice")));
                 }
                 if self.by_address.get(&address) != Some(&lb.id) {
-                    self.check_node_address(&field(name), address)?;
+                    match node.subnet.as_ref().and_then(|id| self.subnet(id)) {
+                        Some(subnet) => self.check_free(&field(name), subnet, address)?,
+                        None => self.check_node_address(&field(name), address)?,
+                    }
                 }
             }
             if dualstack && node.ipv6_address.is_none() {
@@ -177,17 +216,27 @@ impl Model {
             let message = format!("{address} is this host's own address on port {port}; give another one");
             return Err(Error::at(Code::InvalidConfigurationRequest, field, message));
         }
+        let instance = || self.instance_of_address(address).map(|instance| format!("instance {}", Shown(&instance.id)));
+        let is_gateway = self.site.gateways.contains(&address);
+        if let Some(owner) = is_gateway.then(|| "a gateway".into()).or_else(instance) {
+            let message = format!("{address} is an address of {owner}; give another one");
+            return Err(Error::at(Code::InvalidConfigurationRequest, field, message));
+        }
         if self.site.subnets.is_empty() || self.site.subnets.iter().any(|(_, net)| check::is_host_of(*net, address)) {
             return Ok(());
         }
-        let subnets: Vec<String> =
-            self.site.subnets.iter().map(|(port, net)| format!("{} ({port})", net.trunc())).collect();
         let message = format!(
             "{address} is not a host's address in a subnet of a port; the subnets are {}. \
              Give an address of one of these, or add the subnet to a port's addresses",
-            subnets.join(", ")
+            self.port_subnets()
         );
         Err(Error::at(Code::InvalidSubnet, field, message))
+    }
+
+    /// The ports' subnets in words.
+    fn port_subnets(&self) -> String {
+        let subnets = self.site.subnets.iter().map(|(port, net)| format!("{} ({port})", net.trunc()));
+        subnets.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn delete_load_balancer(&mut self, fx: &mut Effects, wanted: &str) -> Result<(), Error> {
@@ -205,6 +254,7 @@ impl Model {
             self.remove_listener(fx, id, port);
         }
         self.withdraw_targets(fx, id);
+        self.end_shifts(fx, id);
         self.load_balancers.remove(&id);
         self.by_address.retain(|_, owner| *owner != id);
         fx.touch(RecordKey::LoadBalancer(id));
@@ -251,6 +301,32 @@ pub(crate) fn unfit(
         }
         _ => None,
     }
+}
+
+/// Nodes are named in one way (LB-19).
+fn check_one_of(nodes: &[impl Sized], subnets: &[String], mappings: &[rest::SubnetMapping]) -> Result<(), Error> {
+    let given = [("nodes", nodes.len()), ("subnets", subnets.len()), ("subnetMappings", mappings.len())];
+    let given: Vec<&str> = given.into_iter().filter(|(_, len)| *len > 0).map(|(name, _)| name).collect();
+    match given[..] {
+        [_, second, ..] => {
+            let message =
+                format!("{} were given; give only one of nodes, subnets and subnetMappings", given.join(" and "));
+            Err(Error::invalid(second, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a load balancer is what a request asks for (LB-18).
+fn is_same(old: &LoadBalancer, new: &LoadBalancer, asked: &Attributes, wanted: Option<&Wanted>) -> bool {
+    let nodes = match wanted {
+        Some(wanted) => old.network.is_some() && wanted.is_what(old),
+        None => old.nodes == new.nodes,
+    };
+    // What was not asked for may have been changed since.
+    let attributes = asked.iter().all(|(key, value)| old.subject().value(&old.attributes, key) == value);
+    let settings = |lb: &LoadBalancer| (lb.scheme, lb.ip_address_type, lb.tags.clone());
+    nodes && attributes && settings(old) == settings(new)
 }
 
 fn new_node(at: usize, spec: &NodeSpec) -> Result<Node, Error> {

@@ -48,6 +48,8 @@ pub struct Site {
     pub subnets: Vec<(String, IpNet)>,
     /// Networks behind gateways.
     pub networks: Vec<IpNet>,
+    /// The gateways' addresses, which no load balancer can have.
+    pub gateways: Vec<IpAddr>,
     /// Ports whose clients come through an endpoint, and the endpoint's id (CIP-06, PP2-06).
     pub endpoints: Vec<(String, String)>,
     /// A client that is the chosen target itself gets another one (S12.3).
@@ -70,6 +72,7 @@ impl Default for Site {
             without_data_plane: false,
             subnets: Vec::new(),
             networks: Vec::new(),
+            gateways: Vec::new(),
             endpoints: Vec::new(),
             hairpin_next_target: false,
             sticky_by_64: false,
@@ -697,6 +700,7 @@ impl Model {
         for lb in model.load_balancers.values() {
             model.by_address.extend(lb.nodes.iter().flat_map(Node::all_addresses).map(|address| (address, lb.id)));
         }
+        model.resume_shifts(now);
         model.check_references()?;
         Ok(model)
     }

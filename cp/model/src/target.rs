@@ -198,10 +198,11 @@ impl Model {
             Registration::Draining { until_mono_ms, .. } => Some(until_mono_ms),
             _ => None,
         });
-        deadlines.min()
+        deadlines.chain(self.next_shift_expiry_ms()).min()
     }
 
     pub(crate) fn expire(&mut self, fx: &mut Effects, now: Now) {
+        self.expire_shifts(fx, now);
         let epoch = self.meta.epoch;
         for target in self.targets.values_mut() {
             match target.registration {

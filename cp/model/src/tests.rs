@@ -2,14 +2,17 @@
 
 mod addresses;
 mod applications;
+mod balancers;
 mod classic;
 mod groups;
+mod inventories;
 mod life;
 mod listeners;
 mod proxies;
 mod random;
 mod rules;
 mod settings;
+mod shifts;
 mod tags;
 mod targets;
 

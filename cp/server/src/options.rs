@@ -206,6 +206,7 @@ impl Options {
             without_data_plane: self.without_data_plane,
             subnets: self.port_addresses.iter().filter_map(subnet).collect(),
             networks: behind.filter_map(net).collect(),
+            gateways: self.routes.iter().map(|(_, route)| route.via).collect(),
             endpoints: self.endpoints.clone(),
             hairpin_next_target: self.hairpin == Hairpin::NextTarget,
             sticky_by_64: self.sticky_ipv6_prefix == 64,
