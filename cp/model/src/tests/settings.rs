@@ -57,6 +57,23 @@ fn load_balancers_have_attributes() {
     assert!(message.contains("attribute key 'routing.http2.enabled' is not recognized"), "{message}");
 }
 
+/// req: LB-14, LB-15, TAG-02
+#[test]
+fn attributes_and_tags_at_creation_are_checked() {
+    let mut bench = Bench::new();
+    let mut create = |attributes: &[(&str, &str)], tags: &[(&str, &str)]| {
+        let mut request = load_balancer("web", vec![node("zone-a", "10.1.0.10", None)]);
+        (request.attributes, request.tags) = (pairs(attributes), pairs(tags));
+        let id = bench.id();
+        bench.apply(Command::CreateLoadBalancer { request, id }).map_err(|error| error.code)
+    };
+    assert_eq!(create(&[("no.such.key", "true")], &[]), Err(Code::ValidationError));
+    assert_eq!(create(&[("access_logs.s3.enabled", "true")], &[]), Err(Code::InvalidConfigurationRequest));
+    assert_eq!(create(&[], &[("aws:a", "b")]), Err(Code::ValidationError));
+    assert!(create(&[("deletion_protection.enabled", "true")], &[("team", "a")]).is_ok());
+    assert_eq!(bench.balancer_attributes()["deletion_protection.enabled"], "true");
+}
+
 /// req: LB-09, LB-10
 #[test]
 fn access_logs_need_a_bucket() {

@@ -113,7 +113,7 @@ fn targets_of_other_zones_are_not_used() {
     assert!(warnings.iter().any(|it| it.contains("no target in zone zone-b")), "{warnings:?}");
 }
 
-/// req: TGT-01, TGT-02, TGT-03, TGT-04, TGT-14, TG-07
+/// req: TGT-01, TGT-02, TGT-03, TGT-04, TGT-14, TG-07, TG-08
 #[test]
 fn instances_are_registered_by_id() {
     let mut bench = serving(&["zone-a", "zone-b"], TargetType::Instance);
@@ -150,6 +150,10 @@ fn instances_are_registered_by_id() {
     let command = bench.special_group("hosts", |request| request.network = Some("net-1".into()));
     bench.ok(command);
     bench.ok(targets("hosts", &[("10.2.0.12", None, None), ("10.9.0.19", None, Some("zone-a"))]));
+    // So may several addresses of one host, on one port.
+    bench.model.inventory.instances.get_mut("i-1").expect("it").other_addresses = vec![[10, 2, 0, 111].into()];
+    bench.ok(register("hosts", &["10.2.0.11", "10.2.0.111"]));
+    assert_eq!(bench.shown("hosts").iter().filter(|target| target.port == 8080).count(), 4);
 
     bench.ok(deregister("web", &["i-1", "i-7"]));
     let states: Vec<TargetState> = bench.shown("web").iter().map(|target| target.health.state).collect();
