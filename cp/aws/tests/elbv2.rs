@@ -16,8 +16,10 @@ mod targets;
 use leat_aws::Service;
 
 #[test]
-fn the_guide_has_the_table_of_operations() {
+fn the_guide_has_the_tables_of_operations() {
     let guide = include_str!("../../../docs/aws.md");
-    let table = leat_aws::operation::markdown(Service::ElbV2);
-    assert!(guide.contains(&table), "put this table into docs/aws.md:\n{table}");
+    for service in [Service::ElbV2, Service::Ec2, Service::Sts, Service::Acm, Service::Iam] {
+        let table = leat_aws::operation::markdown(service);
+        assert!(guide.contains(&table), "put this table into docs/aws.md, at {service:?}:\n{table}");
+    }
 }
