@@ -83,11 +83,9 @@ fn instances(numbers: &[u8]) -> Vec<String> {
     numbers.iter().map(|n| format!("i-{}", n % 5)).collect()
 }
 
-/// Four instances without networks, and certificates.
+/// The inventory and certificates.
 fn prepared() -> Bench {
-    let mut bench = Bench::new();
-    bench.model.inventory = inventory();
-    bench.model.inventory.networks.clear();
+    let mut bench = Bench::with_inventory();
     bench.certificate("cert-0");
     bench.certificate("cert-1");
     bench
@@ -98,15 +96,17 @@ fn change_instance(bench: &mut Bench, n: u8, what: u8) {
     bench.change_inventory(|state| {
         let id = format!("i-{n}");
         if what == 0 {
-            let networks = std::mem::take(&mut state.networks);
-            *state = inventory::State { networks, ..inventory() };
+            *state = inventory();
         }
         let Some(instance) = state.instances.get_mut(&id) else { return };
         match what {
-            0 => state.networks.clear(),
+            0 => {}
             1 => instance.state = rest::InstanceState::Stopped,
             2 => instance.state = rest::InstanceState::Running,
-            3 => instance.address = [10, 2, 0, 60 + n].into(),
+            3 => {
+                let [a, b, c, _] = instance.address.octets();
+                instance.address = [a, b, c, 60 + n].into();
+            }
             4 => drop(instance.labels.insert("role".into(), "web".into())),
             _ => drop(state.instances.remove(&id)),
         }
@@ -285,7 +285,20 @@ fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
             return Ok(Effects::default());
         }
     };
-    bench.apply(command)
+    bench.apply(in_network(command))
+}
+
+/// Groups are in a network, and addresses outside it have a zone.
+fn in_network(mut command: Command) -> Command {
+    match &mut command {
+        Command::CreateTargetGroup { request, .. } => request.network = Some("net-1".into()),
+        Command::RegisterTargets { targets, .. } => {
+            let addresses = targets.iter_mut().filter(|target| target.id.starts_with("10."));
+            addresses.for_each(|target| target.zone = Some("all".into()));
+        }
+        _ => {}
+    }
+    command
 }
 
 proptest! {
