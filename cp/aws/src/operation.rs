@@ -113,6 +113,7 @@ pub struct Context<'c> {
 }
 
 /// What an operation says; `B` is the body's kind.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Reply<B> {
     /// The answer.
     Answer(B),

@@ -59,11 +59,11 @@ fn configured(config: &Params) -> Result<Option<String>, Error> {
         let code = Code::TooManyUniqueTargetGroupsPerLoadBalancer;
         return Err(Error::at(code, config.name("TargetGroups"), message));
     }
-    if let Some(stickiness) = config.structure("TargetGroupStickinessConfig") {
-        if stickiness.switch("Enabled")? == Some(true) {
-            let why = "Target group stickiness is not supported for load balancers with type 'network'";
-            absent(&stickiness, "Enabled", why)?;
-        }
+    if let Some(stickiness) = config.structure("TargetGroupStickinessConfig")
+        && stickiness.switch("Enabled")? == Some(true)
+    {
+        let why = "Target group stickiness is not supported for load balancers with type 'network'";
+        absent(&stickiness, "Enabled", why)?;
     }
     let Some(group) = groups.first() else { return Ok(None) };
     number(group, "Weight", 0, 999)?;

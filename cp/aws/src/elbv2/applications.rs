@@ -213,10 +213,10 @@ fn wanted(params: &Params) -> Result<Wanted, Error> {
         }
         other => other.flatten(),
     };
-    if let Some(given) = params.structure("MutualAuthentication") {
-        if given.get("Mode").is_some_and(|mode| mode != "off") {
-            absent(&given, "Mode", "there are no trust stores here, and so no mutual authentication")?;
-        }
+    if let Some(given) = params.structure("MutualAuthentication")
+        && given.get("Mode").is_some_and(|mode| mode != "off")
+    {
+        absent(&given, "Mode", "there are no trust stores here, and so no mutual authentication")?;
     }
     let certificates = params.structures("Certificates")?;
     if certificates.len() > 1 {
