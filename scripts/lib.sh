@@ -47,7 +47,7 @@ start_api() {
     shift
     [ -n "${LEAT_BIN_DIR:-}" ] || cargo build --locked --profile checked -p leat-cp
     port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    "$programs/leat-cp" --without-data-plane --listen "127.0.0.1:$port" --segment "$directory/segment" --store "$directory/leat.redb" \
+    "$programs/leat-cp" --without-data-plane --anonymous admin --listen "127.0.0.1:$port" --segment "$directory/segment" --store "$directory/leat.redb" \
         --port-address p0=10.1.0.2/24 --port-address p0=2001:db8:1::2/64 "$@" >"$directory/log" 2>&1 &
     API_PID=$!
     API_URL="http://127.0.0.1:$port/v1"

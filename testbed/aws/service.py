@@ -80,8 +80,9 @@ class Service:
                 raise RuntimeError(f"leat-cp did not start:\n{open(log, encoding='utf-8').read()}")
             time.sleep(0.05)
         if not self.secrets:
-            # Said once, at the first start.
-            self.secrets = dict(re.findall(r"(AWS_[A-Z_]+|LEAT_TOKEN)=(\S+)", open(log, encoding="utf-8").read()))
+            # Written once, at the first start.
+            credentials = os.path.join(self.directory.name, "leat.admin-credentials")
+            self.secrets = dict(re.findall(r"(AWS_[A-Z_]+|LEAT_TOKEN)=(\S+)", open(credentials, encoding="utf-8").read()))
 
     def answers(self):
         """Whether somebody listens."""

@@ -70,7 +70,7 @@ impl ApplianceOptions {
             "state_dir": run.dir().join("state"),
             "runtime_dir": run.dir().join("run"),
             "admin": { "listen": "127.0.0.1:9321" },
-            "control_plane": self.control_plane.iter().copied().collect::<BTreeMap<_, _>>(),
+            "control_plane": [("anonymous", "admin")].iter().chain(&self.control_plane).copied().collect::<BTreeMap<_, _>>(),
             "data_plane": {
                 "lcores": self.lcores,
                 "flows_max": self.flows_max,

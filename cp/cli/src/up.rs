@@ -123,7 +123,8 @@ fn remove_segment(config: &Config) {
 
 /// Says once, from a thread of its own, that all is ready.
 fn announce_readiness(config: &Config, sender: Sender<Event>) -> io::Result<()> {
-    let endpoint = Endpoint::Tcp(config.listen.to_string());
+    // There whoever has started leat-cp needs no token.
+    let endpoint = Endpoint::Unix(config.socket());
     let client = Client::new(endpoint.clone(), Credentials::default(), STATUS_MAX)?;
     let watch = move || {
         let mut remind_at = Instant::now() + REMIND_EVERY;

@@ -10,6 +10,7 @@ mod body;
 mod certificates;
 mod declare;
 mod groups;
+pub mod guard;
 mod inventory;
 mod listeners;
 mod observe;
@@ -29,11 +30,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use leat_model::error::Shown;
 use leat_model::{Code, Command, Effects, Error, Model};
 
 use crate::keys::Keys;
@@ -41,6 +40,7 @@ use crate::publisher::Publisher;
 use crate::state::State;
 use crate::traces::Traces;
 use body::ApiError;
+use guard::Guard;
 use routes::ROUTES;
 
 /// How long a change waits for the lcores (S15.1).
@@ -57,6 +57,8 @@ pub struct App {
     pub keys: Arc<Keys>,
     /// The traces.
     pub traces: Arc<Traces>,
+    /// What every request passes.
+    pub guard: Arc<Guard>,
 }
 
 /// The routes.
@@ -67,23 +69,8 @@ pub fn router(app: App) -> Router {
     }
     router
         .route_layer(middleware::from_fn(refuse_unknown_queries))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(refuse_foreign_pages))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
-}
-
-async fn not_found(request: Request) -> ApiError {
-    let path = request.uri().path().to_owned();
-    ApiError(Error::new(Code::NotFound, format!("the API has no path {}; docs/api.md lists them", Shown(&path))))
-}
-
-async fn method_not_allowed(request: Request) -> ApiError {
-    let (method, path) = (request.method(), request.uri().path().to_owned());
-    ApiError(Error::new(
-        Code::MethodNotAllowed,
-        format!("{} does not know {method}; docs/api.md lists the calls", Shown(&path)),
-    ))
 }
 
 /// Refuses parameters of calls that have none, as unknown fields are refused everywhere.
@@ -95,35 +82,6 @@ async fn refuse_unknown_queries(path: MatchedPath, request: Request, next: Next)
         return ApiError(Error::new(Code::ValidationError, message)).into_response();
     }
     next.run(request).await
-}
-
-/// A web page that somebody on this machine looks at must not use the API: its browser says where the page came from, or asks by a
-/// name that its owner has pointed at this address.
-async fn refuse_foreign_pages(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
-    let foreign = match text(header::HeaderName::from_static("sec-fetch-site")) {
-        Some(site) => !matches!(site, "same-origin" | "none"),
-        None => headers.contains_key(header::ORIGIN),
-    };
-    if foreign || !is_local_name(headers) {
-        let message =
-            "requests of web pages of other origins are refused; use the command line, curl, or a page of this address";
-        return ApiError(Error::new(Code::AccessDenied, message)).into_response();
-    }
-    next.run(request).await
-}
-
-/// Whether the client asks for an address, for `localhost`, or by a Unix socket (where clients send any word).
-fn is_local_name(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
-    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if is_port(port) => name,
-        _ => host,
-    };
-    name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() || !name.contains('.')
 }
 
 impl App {

@@ -1,5 +1,7 @@
 //! The API's sockets.
 
+pub mod serve;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

@@ -3,12 +3,14 @@
 
 mod access;
 mod api;
+mod audit;
 mod backup;
 mod certificates;
 mod compile;
 mod events;
 mod keeper;
 mod keys;
+mod limit;
 mod listen;
 mod netlink;
 mod options;
@@ -18,6 +20,7 @@ mod publisher;
 mod state;
 mod stats;
 mod store;
+mod tls;
 mod traces;
 
 use std::io::IsTerminal;
@@ -25,15 +28,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use access::credentials;
 use api::App;
+use api::guard::Guard;
 use keeper::Keeper;
 use keys::Keys;
+use listen::serve::{self, Listener, serve};
 use options::Options;
 use publisher::Publisher;
 use state::State;
@@ -42,6 +47,9 @@ use traces::Traces;
 
 /// How long connections may take to end when the process stops.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How often the certificate's files are looked at.
+const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(10);
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -60,6 +68,15 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), AnyError> {
+    if let Some(file) = &options.security.verify_audit {
+        let report = audit::verify::verify(file)?;
+        println!(
+            "whole: records {} to {}; SHA-256 of the last: {}",
+            report.first, report.head.sequence, report.head.sha256
+        );
+        return Ok(());
+    }
+    options.security.check(options.listen)?;
     if options.supervised {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     }
@@ -70,12 +87,22 @@ fn run(options: &Options) -> Result<(), AnyError> {
     keys::forbid_core_dumps()?;
     let keys = Arc::new(Keys::open(keys::directory_of(&options.store), &state.model())?);
     keys.follow(&state);
+    if options.security.new_admin_credentials {
+        return credentials::renew_first_admin(&state, &mut std::io::stdout());
+    }
+    credentials::make_first_admin(&state, &credentials::first_admin_file(&options.store))?;
+    let guard = Arc::new(Guard::new(options.security.guard(&options.store))?);
+    let head = guard.audit.head();
+    tracing::info!("the audit log ends with record {}, SHA-256 {}", head.sequence, head.sha256);
+    let tls = options.security.tls(options.listen, &options.store)?;
+    serve::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let tcp = listen::tcp(options.listen).await?;
         let unix = options.socket.as_deref().map(listen::unix).transpose()?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
 
         let publisher = Arc::new(match options.without_data_plane {
             true => Publisher::absent(),
@@ -88,20 +115,34 @@ fn run(options: &Options) -> Result<(), AnyError> {
             }
         });
         let keeper = Keeper::start(state.clone(), publisher.clone(), ports)?;
-        let app = App { state: state.clone(), publisher, keys, traces: Arc::new(Traces::default()) };
+        let app = App { state: state.clone(), publisher, keys, traces: Arc::new(Traces::default()), guard };
         let router = api::router(app);
 
         let (stop, stopped) = watch::channel(());
         let mut servers = tokio::task::JoinSet::new();
-        servers.spawn(serve(tcp, router.clone(), stopped.clone()));
+        servers.spawn(serve(Listener::Tcp(tcp, tls.clone()), router.clone(), stopped.clone()));
         if let Some(unix) = unix {
-            servers.spawn(serve(unix, router, stopped));
+            servers.spawn(serve(Listener::Unix(unix), router, stopped));
         }
-        tracing::info!("the API is on http://{}; epoch {}", options.listen, state.model().epoch());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        tracing::info!("the API is on {scheme}://{}; epoch {}", options.listen, state.model().epoch());
+        if let Some(tls) = &tls {
+            tracing::info!("the SHA-256 fingerprint of the API's certificate is {}", tls.fingerprint());
+        }
 
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut look = tokio::time::interval(LOOK_AT_CERTIFICATE);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => {}
+                _ = look.tick() => {}
+            }
+            match tls.as_ref().map(|tls| (tls.reload(), tls.fingerprint())) {
+                Some((Ok(true), fingerprint)) => tracing::info!("the API has a new certificate: {fingerprint}"),
+                Some((Err(error), _)) => tracing::error!("the API keeps the certificate that it has: {error}"),
+                _ => {}
+            }
         }
         tracing::info!("stopping; the data plane goes on");
         drop(stop);
@@ -116,16 +157,4 @@ fn run(options: &Options) -> Result<(), AnyError> {
         drop(keeper);
         Ok(())
     })
-}
-
-/// Serves the API on a socket until the other end of `stopped` is dropped.
-async fn serve<L>(listener: L, router: Router, mut stopped: watch::Receiver<()>)
-where
-    L: axum::serve::Listener,
-    L::Addr: std::fmt::Debug,
-{
-    let end = async move { while stopped.changed().await.is_ok() {} };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(end).await {
-        tracing::error!("the API has ended: {error}");
-    }
 }

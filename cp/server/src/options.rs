@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod security;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -9,11 +11,12 @@ use leat_abi::snapshot::ENDPOINT_ID_MAX;
 use leat_model::{Limits, Site};
 
 use crate::netlink::{PortConfig, Prefix, Route};
+use security::SecurityOptions;
 
 /// Control plane of the Leat load balancer: keeps the configuration, checks targets, tells leat-dp what to do.
 ///
 /// It attaches to leat-dp through the shared segment and may be started and stopped at any time: traffic goes on without it.
-/// Its API is on --listen and --socket, for this machine alone; try `curl http://127.0.0.1:9321/v1/status`.
+/// Its API is on --listen and --socket; as root, try `curl --unix-socket PATH http://localhost/v1/status`.
 #[derive(Debug, Parser)]
 #[command(version, after_help = "LEAT_LOG sets what is logged to stderr: error, warn, info (the default), debug.")]
 pub struct Options {
@@ -25,8 +28,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE", default_value = "/var/lib/leat/leat.redb")]
     pub store: PathBuf,
 
-    /// Loopback address and port of the API
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9321", value_parser = loopback)]
+    /// Address and port of the API; other addresses than loopback speak TLS
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9321", value_parser = socket_address)]
     pub listen: SocketAddr,
 
     /// Unix socket of the API, besides --listen
@@ -82,6 +85,9 @@ pub struct Options {
     #[arg(long, value_name = "TEXT", default_value = "leat-")]
     pub tap_prefix: String,
 
+    #[command(flatten)]
+    pub security: SecurityOptions,
+
     /// End when the process that started this one ends
     #[arg(long)]
     pub supervised: bool,
@@ -96,13 +102,8 @@ pub enum Hairpin {
     NextTarget,
 }
 
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:9321".to_owned())?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err("the API has no authentication yet and listens on loopback addresses only, such as 127.0.0.1:9321".into())
-    }
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:9321".to_owned())
 }
 
 fn named<'t>(text: &'t str, example: &str) -> Result<(String, &'t str), String> {
@@ -308,7 +309,8 @@ mod tests {
     #[test]
     fn bad_flags_say_what_is_right() {
         for (flags, hint) in [
-            (["--listen", "0.0.0.0:9321"], "loopback"),
+            (["--anonymous", "root"], "operate"),
+            (["--tls-cert", "x"], "--tls-key"),
             (["--listen", "9321"], "127.0.0.1:9321"),
             (["--port-address", "10.1.0.2/24"], "p0=10.1.0.2/24"),
             (["--port-address", "p0=10.1.0.2"], "/24"),

@@ -45,7 +45,8 @@ impl Bench {
         });
         let keys = Arc::new(Keys::open(directory.path().join("keys"), &state.model()).expect("a directory"));
         keys.follow(&state);
-        let router = router(App { state: state.clone(), publisher, keys, traces: Arc::default() });
+        let guard = Arc::new(Guard::new(guard::tests::settings(directory.path())).expect("a guard"));
+        let router = router(App { state: state.clone(), publisher, keys, traces: Arc::default(), guard });
         Self { router, state, disk, directory }
     }
 
