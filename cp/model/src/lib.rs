@@ -5,7 +5,9 @@
 //! | [`rest`] | the JSON of the API |
 //! | [`model`] | the whole configuration, its commands, its stored records |
 //! | `load_balancer`, [`listener`], `target_group`, `target` | the rules of each resource |
-//! | [`attributes`], [`limits`], [`error`] | tables: attributes, quotas, error codes |
+//! | `target/spec.rs`, `selector` | what a request's targets stand for; targets that are instances follow the inventory |
+//! | `settings`, [`tags`], `warnings` | attributes and certificates of load balancers and listeners; tags; what is hardly meant |
+//! | [`attributes`], [`limits`], [`error`], [`ssl_policy`] | tables: attributes, quotas, error codes, security policies |
 //! | [`health`] | what a run of check results makes of a target |
 //! | [`forward`], [`maglev`] | what the configuration means for packets |
 //! | [`slots`] | the numbers that flows refer to |
