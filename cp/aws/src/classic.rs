@@ -16,7 +16,7 @@ mod settings;
 
 use leat_model::classic::Change;
 use leat_model::rest::Role;
-use leat_model::{Command, Error, Id};
+use leat_model::{Command, Error};
 
 use crate::operation::{Context, Operation, QueryHandler, Reply, Service, Support};
 use crate::params::Params;
@@ -112,8 +112,4 @@ fn change(
 /// The same with an empty answer.
 fn change_silently(change: Change) -> Answer {
     Ok(Reply::Change(Command::Classic(change), Box::new(|_, _| Ok(Vec::new()))))
-}
-
-fn id(context: &Context<'_>) -> Id {
-    context.id
 }

@@ -18,7 +18,7 @@ pub use rule::Rule;
 use crate::attributes::{DELETION_PROTECTION, Subject};
 use crate::error::{Code, Error, Shown};
 use crate::ids::{self, Id};
-use crate::model::{Command, Effects, Kind, Model, Now, RecordKey};
+use crate::model::{Command, Effects, Kind, LoadError, Model, Now, RecordKey};
 use crate::resource::Target;
 use crate::rest::{self, Attributes, IpAddressType, NodeSpec, Scheme, SubnetMapping, Tags};
 use crate::{check, target, view};
@@ -328,6 +328,26 @@ impl Model {
     /// All attributes of an application load balancer with the values that count.
     pub fn application_attributes(&self, lb: &Balancer) -> Attributes {
         Subject::Application.all(&lb.attributes)
+    }
+
+    /// Finds records that do not go together.
+    pub(crate) fn check_applications(&self) -> Result<(), LoadError> {
+        let State { balancers, listeners, rules } = &self.applications;
+        let check = |good: bool, kind, id: &String| {
+            if good { Ok(()) } else { Err(LoadError::Inconsistent(RecordKey::Object(kind, id.clone()))) }
+        };
+        for (id, lb) in balancers {
+            check(lb.id.to_string() == *id, Kind::Application, id)?;
+        }
+        for (id, listener) in listeners {
+            let good = listener.id.to_string() == *id && balancers.contains_key(&listener.load_balancer.to_string());
+            check(good, Kind::ApplicationListener, id)?;
+        }
+        for (id, rule) in rules {
+            let good = rule.id.to_string() == *id && listeners.contains_key(&rule.listener.to_string());
+            check(good, Kind::Rule, id)?;
+        }
+        Ok(())
     }
 
     /// All application load balancers.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::application::Balancer;
 use crate::error::{Code, Error, Shown};
 use crate::ids::{self, Id};
 use crate::model::{Effects, Kind, Model, Now, RecordKey, Site};
@@ -234,8 +235,14 @@ impl Model {
         let uses = |certificates: &[String]| certificates.iter().any(|used| used == arn);
         let users: BTreeSet<Id> =
             self.listeners.values().filter(|it| uses(&it.certificates)).map(|it| it.load_balancer).collect();
-        let lbs = users.iter().filter_map(|id| self.load_balancers.get(id));
-        lbs.map(|lb| ids::load_balancer_arn(&self.site, &lb.name, lb.id)).collect()
+        let lbs = users.iter().filter_map(|id| self.load_balancers.get(id)).map(|lb| match &lb.classic {
+            Some(name) => ids::classic_arn(&self.site, name),
+            None => ids::load_balancer_arn(&self.site, &lb.name, lb.id),
+        });
+        let of_application =
+            |lb: &Balancer| self.application_listeners(lb.id).iter().any(|listener| uses(&listener.certificates));
+        let applications = self.applications().filter(|lb| of_application(lb));
+        lbs.chain(applications.map(|lb| ids::application_arn(&self.site, &lb.name, lb.id))).collect()
     }
 
     /// All certificates.

@@ -25,7 +25,7 @@ pub use settings::{AttributeChanges, Attributes, HealthCheck, HealthCheckSpec, S
 use crate::check;
 use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
-use crate::model::{Effects, Kind, Model, Now, RecordKey};
+use crate::model::{Effects, Kind, LoadError, Model, Now, RecordKey};
 use crate::resource::{LoadBalancer, TargetGroup};
 use crate::rest::{self, Labels, Scheme, Tags};
 
@@ -177,6 +177,23 @@ impl Model {
             Change::RemoveTags { names, keys } => {
                 self.tag_classics(fx, &names, now, |old| old.retain(|key, _| !keys.contains(key)))
             }
+        }
+    }
+
+    /// Finds records that do not go together.
+    pub(crate) fn check_classics(&self) -> Result<(), LoadError> {
+        for (name, lb) in &self.classics {
+            let carried = self.carrier_of(lb).is_some_and(|carrier| carrier.classic.as_ref() == Some(name));
+            let ports = self.listeners_of(lb.id).map(|listener| &listener.port);
+            if lb.name != *name || !carried || !lb.listeners.keys().eq(ports) {
+                return Err(LoadError::Inconsistent(key(name)));
+            }
+        }
+        let carriers = self.load_balancers.values().filter_map(|lb| lb.classic.as_ref());
+        let groups = self.target_groups.values().filter_map(|group| group.classic.as_ref());
+        match carriers.chain(groups).find(|name| !self.classics.contains_key(*name)) {
+            None => Ok(()),
+            Some(name) => Err(LoadError::Inconsistent(key(name))),
         }
     }
 

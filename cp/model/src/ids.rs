@@ -57,6 +57,11 @@ pub fn application_arn(site: &Site, name: &str, id: Id) -> String {
     format!("{}:loadbalancer/app/{name}/{id}", prefix(site))
 }
 
+/// The ARN of a Classic load balancer.
+pub fn classic_arn(site: &Site, name: &str) -> String {
+    format!("{}:loadbalancer/{name}", prefix(site))
+}
+
 /// The ARN of a listener of an application load balancer.
 pub fn application_listener_arn(site: &Site, load_balancer: &str, load_balancer_id: Id, id: Id) -> String {
     format!("{}:listener/app/{load_balancer}/{load_balancer_id}/{id}", prefix(site))

@@ -742,7 +742,8 @@ impl Model {
                 && (self.by_socket.get(&(target.group, target.address, target.port)) == Some(slot)) != target.is_left();
             check(good, RecordKey::Target(*slot))?;
         }
-        Ok(())
+        self.check_applications()?;
+        self.check_classics()
     }
 }
 

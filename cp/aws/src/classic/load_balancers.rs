@@ -5,7 +5,7 @@ use leat_model::rest::{Protocol, Scheme, Tags};
 use leat_model::tags::from_pairs;
 use leat_model::{Code, Error};
 
-use super::{Answer, change, change_silently, id, name, required_list, required_number};
+use super::{Answer, change, change_silently, name, required_list, required_number};
 use crate::operation::{Context, Reply};
 use crate::params::Params;
 use crate::xml::Element;
@@ -32,7 +32,7 @@ pub(super) fn create(context: &Context<'_>, params: &Params) -> Answer {
         subnets: params.list("Subnets")?,
         tags: tags(params)?,
     };
-    change(Change::Create { request, id: id(context) }, name, |context, lb| {
+    change(Change::Create { request, id: context.id }, name, |context, lb| {
         vec![Element::text("DNSName", dns_name(context, lb))]
     })
 }
@@ -44,7 +44,7 @@ pub(super) fn delete(_: &Context<'_>, params: &Params) -> Answer {
 
 pub(super) fn create_listeners(context: &Context<'_>, params: &Params) -> Answer {
     let name = name(context, params)?;
-    change_silently(Change::CreateListeners { name, listeners: listeners(params)?, id: id(context) })
+    change_silently(Change::CreateListeners { name, listeners: listeners(params)?, id: context.id })
 }
 
 pub(super) fn delete_listeners(context: &Context<'_>, params: &Params) -> Answer {

@@ -342,3 +342,33 @@ fn traffic_follows_the_proxys_addresses() {
     let registered = bench.shown("to-alb").into_iter().filter(|target| target.health.state != TargetState::Draining);
     assert_eq!(registered.map(|target| target.id).collect::<Vec<_>>(), [arn]);
 }
+
+/// req: TLS-02
+#[test]
+fn https_has_a_certificate_which_is_in_use() {
+    let mut bench = Bench::with_application();
+    let arn = "arn:aws:acm:local:000000000000:certificate/1";
+    let https = |bench: &mut Bench, certificate: Option<&str>| {
+        let wanted = Wanted {
+            protocol: Some(Protocol::Https),
+            port: Some(443),
+            certificate: certificate.map(str::to_owned),
+            default_actions: fixed().as_array().cloned(),
+            ..Wanted::default()
+        };
+        let (load_balancer, tags, id) = ("alb".to_owned(), rest::Tags::new(), bench.id());
+        Command::Application(Application::CreateListener { load_balancer, wanted, tags, id })
+    };
+    let command = https(&mut bench, None);
+    assert_eq!(bench.refused(command).0, Code::ValidationError);
+    let command = https(&mut bench, Some(arn));
+    assert_eq!(bench.refused(command).0, Code::CertificateNotFound);
+    bench.certificate(arn);
+    let command = https(&mut bench, Some(arn));
+    bench.ok(command);
+    let lb = bench.model.application("alb").expect("it").id;
+    assert_eq!(bench.model.application_listeners(lb)[1].ssl_policy.as_deref(), Some("ELBSecurityPolicy-2016-08"));
+    let delete = Command::Certificate(crate::certificate::Change::Delete { arn: arn.into() });
+    let (code, _, message) = bench.refused(delete);
+    assert!(code == Code::ResourceInUse && message.contains("loadbalancer/app/alb"), "{message}");
+}

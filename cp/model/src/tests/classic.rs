@@ -32,6 +32,7 @@ impl Bench {
     fn classic() -> Self {
         let mut bench = Self::anywhere();
         bench.model.inventory.subnets.remove("sub-9");
+        bench.model.inventory.instances.remove("i-9");
         let command = bench.create_classic("old", &["zone-a"], vec![tcp(80, 8080)]);
         bench.ok(command);
         bench
@@ -426,4 +427,47 @@ fn it_comes_back_from_the_store() {
     let loaded = Model::load(site(), Limits::default(), records.collect::<Vec<_>>(), bench.now).expect("good records");
     assert_eq!(loaded.find_classic("old"), bench.model.find_classic("old"));
     assert!(loaded.find_load_balancer("old").is_err());
+    // Not without what it stands for.
+    let records = bench.model.record_keys().into_iter().filter(|key| key.to_string() != "classic/old");
+    let records = records.map(|key| (key.to_string(), bench.model.record(&key).expect("it")));
+    assert!(Model::load(site(), Limits::default(), records.collect::<Vec<_>>(), bench.now).is_err());
+}
+
+#[test]
+fn ssl_is_kept_and_not_forwarded() {
+    let mut bench = Bench::classic();
+    let (arn, other) = ("arn:aws:acm:local:000000000000:certificate/1", "arn:aws:acm:local:000000000000:certificate/2");
+    bench.certificate(arn);
+    let ssl = |arn: &str| ListenerSpec {
+        protocol: "SSL".into(),
+        instance_protocol: Some("TCP".into()),
+        certificate: Some(arn.into()),
+        ..tcp(443, 8443)
+    };
+    let add = |bench: &mut Bench, listener| {
+        let id = bench.id();
+        bench.apply(Command::Classic(Classic::CreateListeners { name: "old".into(), listeners: vec![listener], id }))
+    };
+    assert_eq!(add(&mut bench, ssl(other)).expect_err("unknown").code, Code::CertificateNotFound);
+    add(&mut bench, ssl(arn)).expect("good");
+    let lb = bench.model.find_classic("old").expect("it").id;
+    let hidden = |bench: &Bench| bench.model.listeners_of(lb).find(|it| it.port == 443).expect("it").clone();
+    assert_eq!((hidden(&bench).slots.len(), hidden(&bench).certificates), (0, vec![arn.to_owned()]));
+
+    let policy = "ELBSecurityPolicy-TLS-1-2-2017-01".to_owned();
+    let attributes = vec![("Reference-Security-Policy".to_owned(), policy.clone())];
+    let (name, kind) = ("old".to_owned(), "SSLNegotiationPolicyType".to_owned());
+    bench.do_classic(Classic::CreatePolicy { name: name.clone(), policy: "strict".into(), kind, attributes });
+    let policies = texts(&["strict"]);
+    bench.do_classic(Classic::SetListenerPolicies { name: name.clone(), port: 443, policies });
+    assert_eq!(hidden(&bench).ssl_policy, Some(policy));
+    let delete = Classic::DeletePolicy { name: name.clone(), policy: "strict".into() };
+    assert_eq!(bench.refused(Command::Classic(delete)).0, Code::InvalidConfigurationRequest);
+
+    bench.certificate(other);
+    let set = |port| Classic::SetListenerCertificate { name: "old".into(), port, certificate: other.into() };
+    bench.do_classic(set(443));
+    assert_eq!(hidden(&bench).certificates, [other]);
+    assert_eq!(bench.refused(Command::Classic(set(80))).0, Code::InvalidConfigurationRequest);
+    assert_eq!(bench.refused(Command::Classic(set(81))).0, Code::ListenerNotFound);
 }
