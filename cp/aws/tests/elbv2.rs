@@ -10,6 +10,8 @@ mod lists;
 mod random;
 #[path = "elbv2/shapes.rs"]
 mod shapes;
+#[path = "elbv2/subnets.rs"]
+mod subnets;
 #[path = "elbv2/targets.rs"]
 mod targets;
 

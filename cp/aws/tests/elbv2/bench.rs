@@ -109,6 +109,15 @@ impl Bench {
         }
     }
 
+    /// An answer of the API of Classic load balancers.
+    #[allow(dead_code, reason = "only some tests have Classic load balancers")]
+    pub fn classic(&mut self, action: &str, form: &str) {
+        let operation = operation::of_query("2012-06-01", action).expect(action);
+        let pairs = form.split_whitespace().filter_map(|pair| pair.split_once('='));
+        let params = Params::new(pairs.map(|(key, value)| (with_members(key), value.to_owned())));
+        self.run(operation, &params).unwrap_or_else(|error| panic!("{action} {form}: {error}"));
+    }
+
     /// An answer of an operation that is not refused.
     pub fn ok(&mut self, action: &str, form: &str) -> Vec<String> {
         self.call(action, form).unwrap_or_else(|error| panic!("{action} {form}: {error:?}"))
