@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use leat_model::certificate::{Certificate, Change};
 use leat_model::error::Shown;
 use leat_model::rest::{ImportCertificate, Role};
-use leat_model::{Code, Command, Error};
+use leat_model::{Code, Command, Error, tags};
 use serde_json::{Value, json};
 
 use crate::operation::{Context, JsonHandler, Operation, Reply, Service};
@@ -73,7 +73,7 @@ fn import(context: &Context<'_>, request: &Value) -> Answer {
         name: None,
         path: None,
         replaces,
-        tags: tag_list(request)?.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect(),
+        tags: tags::from_pairs(tag_list(request)?.into_iter().map(|(key, value)| (key, value.unwrap_or_default())))?,
     };
     Ok(Reply::Import(Box::new(import), Box::new(|_, arn| Ok(json!({ "CertificateArn": arn })))))
 }

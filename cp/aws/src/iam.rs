@@ -2,7 +2,7 @@
 
 use leat_model::certificate::{Certificate, Change, ServerCertificate};
 use leat_model::rest::{ImportCertificate, Role};
-use leat_model::{Code, Command, Error};
+use leat_model::{Code, Command, Error, tags};
 
 use crate::operation::{Context, Operation, QueryHandler, Reply, Service};
 use crate::paging::{Order, page};
@@ -54,7 +54,7 @@ fn upload(_: &Context<'_>, params: &Params) -> Answer {
         name: Some(params.required("ServerCertificateName")?.to_owned()),
         path: params.get("Path").map(str::to_owned),
         replaces: None,
-        tags: tag_list(params)?.into_iter().collect(),
+        tags: tags::from_pairs(tag_list(params)?)?,
     };
     let answer = |context: &Context<'_>, arn: &String| {
         let certificate = context.model.find_certificate(arn)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::params::Params;
 use crate::xml::Element;
-use crate::{acm, classic, cloudtrail, ec2, elbv2, iam, sts};
+use crate::{acm, classic, cloudtrail, ec2, elbv2, iam, sts, zonal_shift};
 
 /// An AWS API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -224,6 +224,7 @@ pub fn all() -> impl Iterator<Item = &'static Operation> {
         iam::OPERATIONS,
         acm::OPERATIONS,
         cloudtrail::OPERATIONS,
+        zonal_shift::OPERATIONS,
     ];
     tables.into_iter().flatten()
 }

@@ -4,35 +4,36 @@ mod common;
 
 use leat_aws::{Service, operation};
 use leat_model::rest::Role;
-use leat_model::{Command, Id, Model, rest};
+use leat_model::{Command, Id, Model, inventory, rest};
 use serde_json::json;
 
 fn model() -> Model {
-    common::model(&[
-        ("zone", json!({"name": "zone-a"})),
-        ("zone", json!({"name": "zone-b", "kind": "local-zone", "constrained": true})),
-        (
-            "network",
-            json!({"id": "vpc-1", "cidrs": ["10.1.0.0/16", "fd00:1::/48"], "peers": ["vpc-2"], "labels": {"Name": "main"}}),
-        ),
-        ("network", json!({"id": "vpc-2", "cidrs": ["10.2.0.0/16"], "internetGateway": false})),
-        (
-            "subnet",
-            json!({"id": "subnet-a", "network": "vpc-1", "zone": "zone-a", "cidr": "10.1.0.0/28", "ipv6Cidr": "fd00:1::/64",
-                "reserved": ["10.1.0.1", "10.1.0.3-10.1.0.5", "10.1.0.4-10.1.0.6"],
-                "labels": {"kubernetes.io/role/elb": "1"}}),
-        ),
-        ("subnet", json!({"id": "subnet-b", "network": "vpc-2", "zone": "zone-b", "cidr": "10.2.0.0/31"})),
-        (
-            "instance",
-            json!({"id": "i-1", "subnet": "subnet-a", "address": "10.1.0.7",
-                "otherAddresses": ["10.1.0.8", "fd00:1::8"], "labels": {"Name": "web-1"}}),
-        ),
-        ("instance", json!({"id": "i-2", "subnet": "subnet-b", "address": "10.2.0.1", "state": "stopped"})),
-        ("instance", json!({"id": "i-3", "subnet": "subnet-a", "address": "10.1.0.9"})),
-        ("static-address", json!({"id": "eipalloc-1", "address": "198.51.100.1"})),
-        ("static-address", json!({"id": "eipalloc-2", "address": "198.51.100.2"})),
-    ])
+    let inventory = json!({
+        "zones": [{"name": "zone-a"}, {"name": "zone-b", "kind": "local-zone", "constrained": true}],
+        "networks": [
+            {"id": "vpc-1", "cidrs": ["10.1.0.0/16", "fd00:1::/48"], "peers": ["vpc-2"], "labels": {"Name": "main"}},
+            {"id": "vpc-2", "cidrs": ["10.2.0.0/16"], "internetGateway": false},
+        ],
+        "subnets": [
+            {"id": "subnet-a", "network": "vpc-1", "zone": "zone-a", "cidr": "10.1.0.0/27", "ipv6Cidr": "fd00:1::/64",
+                "reserved": ["10.1.0.1", "10.1.0.3-10.1.0.6"], "labels": {"kubernetes.io/role/elb": "1"}},
+            {"id": "subnet-b", "network": "vpc-2", "zone": "zone-b", "cidr": "10.2.0.0/31"},
+        ],
+        "instances": [
+            {"id": "i-1", "subnet": "subnet-a", "address": "10.1.0.7", "otherAddresses": ["10.1.0.8", "fd00:1::8"],
+                "labels": {"Name": "web-1"}},
+            {"id": "i-2", "subnet": "subnet-b", "address": "10.2.0.1", "state": "stopped"},
+            {"id": "i-3", "subnet": "subnet-a", "address": "10.1.0.9"},
+        ],
+        "staticAddresses": [
+            {"id": "eipalloc-1", "address": "198.51.100.1"},
+            {"id": "eipalloc-2", "address": "198.51.100.2"},
+        ],
+    });
+    let inventory = serde_json::from_value(inventory).expect("an inventory");
+    let mut model = common::model();
+    model.apply(Command::Inventory(inventory::Change::Put(inventory)), common::NOW).expect("a good inventory");
+    model
 }
 
 fn ask(model: &mut Model, action: &str, form: &str) -> Result<Vec<String>, (String, String)> {
@@ -83,18 +84,18 @@ fn networks_and_subnets_are_what_was_declared() {
         ],
     );
     let subnets = ok("DescribeSubnets", "");
-    // 16 addresses without the first and the last one, 1, 3 to 6, and those of two instances: 2, 10 to 14.
+    // 32 addresses without the first and the last one, 1, 3 to 6, and three of instances.
     has(
         &subnets,
         &[
             "subnetSet.1.subnetId=subnet-a",
             "subnetSet.1.vpcId=vpc-1",
             "subnetSet.1.availabilityZone=zone-a",
-            "subnetSet.1.cidrBlock=10.1.0.0/28",
+            "subnetSet.1.cidrBlock=10.1.0.0/27",
             "subnetSet.1.ipv6CidrBlockAssociationSet.1.ipv6CidrBlock=fd00:1::/64",
             "subnetSet.1.ipv6CidrBlockAssociationSet.1.ipv6CidrBlockState.state=associated",
             "subnetSet.1.mapPublicIpOnLaunch=false",
-            "subnetSet.1.availableIpAddressCount=6",
+            "subnetSet.1.availableIpAddressCount=22",
             "subnetSet.1.subnetArn=arn:aws:ec2:on-prem-1:000000000000:subnet/subnet-a",
             "subnetSet.2.availableIpAddressCount=1",
         ],
@@ -200,7 +201,8 @@ fn lists_have_pages() {
 #[test]
 fn the_interface_of_a_load_balancer_is_seen_and_cannot_be_changed() {
     let mut model = model();
-    let request = json!({"name": "web", "nodes": [{"zone": "zone-a", "address": "10.1.0.10"}]});
+    let mapping = json!({"subnet": "subnet-a", "allocationId": "eipalloc-1"});
+    let request = json!({"name": "web", "subnetMappings": [mapping]});
     let request: rest::CreateLoadBalancer = serde_json::from_value(request).expect("a request");
     model.apply(Command::CreateLoadBalancer { request, id: Id(0xabc) }, common::NOW).expect("a load balancer");
     // As Terraform looks for it.
@@ -218,7 +220,11 @@ fn the_interface_of_a_load_balancer_is_seen_and_cannot_be_changed() {
             "networkInterfaceSet.1.interfaceType=network_load_balancer",
             "networkInterfaceSet.1.requesterManaged=true",
             "networkInterfaceSet.1.availabilityZone=zone-a",
-            "networkInterfaceSet.1.privateIpAddress=10.1.0.10",
+            "networkInterfaceSet.1.subnetId=subnet-a",
+            "networkInterfaceSet.1.vpcId=vpc-1",
+            "networkInterfaceSet.1.privateIpAddress=10.1.0.2",
+            "networkInterfaceSet.1.association.publicIp=198.51.100.1",
+            "networkInterfaceSet.1.association.allocationId=eipalloc-1",
             "networkInterfaceSet.1.attachment.instanceOwnerId=amazon-aws",
             "networkInterfaceSet.1.status=in-use",
         ],
@@ -245,9 +251,11 @@ fn the_interface_of_a_load_balancer_is_seen_and_cannot_be_changed() {
         assert_eq!(code, "OperationNotPermitted", "{action}: {message}");
         assert!(message.contains("ELB net/web/") && model == before, "{message}");
     }
-    // Subnets have one address less.
+    let addresses = ask(&mut model, "DescribeAddresses", "AllocationId.1=eipalloc-1").expect("it");
+    has(&addresses, &["addressesSet.1.privateIpAddress=10.1.0.2", &format!("addressesSet.1.networkInterfaceId={id}")]);
+    // The subnet has one address less.
     let said = ask(&mut model, "DescribeSubnets", "SubnetId.1=subnet-a").expect("it");
-    assert_eq!(values(&said, "subnetSet.availableIpAddressCount"), ["5"]);
+    assert_eq!(values(&said, "subnetSet.availableIpAddressCount"), ["21"]);
     model.apply(Command::DeleteLoadBalancer { load_balancer: "web".into() }, common::NOW).expect("deleted");
     let said =
         ask(&mut model, "DescribeNetworkInterfaces", "Filter.1.Name=description&Filter.1.Value.1=ELB*").expect("none");

@@ -143,6 +143,7 @@ impl Model {
             Change::Import { arn, replaces, facts, tags } => self.import(fx, arn, replaces, *facts, tags, now),
             Change::Rename { arn, name, path } => self.rename(fx, &arn, &name, &path),
             Change::Delete { arn } => {
+                let arn = self.find_certificate(&arn)?.arn.clone();
                 self.check_unused(&arn)?;
                 self.certificates.remove(&arn);
                 fx.touch(key(arn));
@@ -172,6 +173,7 @@ impl Model {
             if let Some(it) = &new.facts.server_certificate {
                 self.check_free_name(&it.name, None)?;
             }
+            self.check_tags(&new.tags)?;
             if self.certificates.len() >= CERTIFICATES_MAX {
                 let message = format!("there are {CERTIFICATES_MAX} certificates already; delete one first");
                 return Err(Error::new(Code::TooManyCertificates, message));

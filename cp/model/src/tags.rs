@@ -85,6 +85,7 @@ impl Model {
             RecordKey::LoadBalancer(id) => self.load_balancers.get(&id).map(|lb| &lb.tags),
             RecordKey::Listener(lb, port) => self.listeners.get(&(lb, port)).map(|listener| &listener.tags),
             RecordKey::TargetGroup(id) => self.target_groups.get(&id).map(|group| &group.tags),
+            RecordKey::Object(Kind::Certificate, arn) => self.certificates.get(&arn).map(|it| &it.tags),
             RecordKey::Object(kind, id) => self.application_tags(kind, &id),
             _ => None,
         }
@@ -108,6 +109,9 @@ impl Model {
         if let Some(group) = group {
             return Ok(RecordKey::TargetGroup(group.id));
         }
+        if self.certificates.contains_key(arn) {
+            return Ok(RecordKey::Object(Kind::Certificate, arn.to_owned()));
+        }
         let application = self.application(arn).map(|lb| (Kind::Application, lb.id));
         let listener = || self.application_listener(arn).map(|listener| (Kind::ApplicationListener, listener.id));
         let rule = || self.rule(arn).map(|rule| (Kind::Rule, rule.id));
@@ -130,6 +134,7 @@ impl Model {
             RecordKey::LoadBalancer(id) => self.load_balancers.get_mut(&id).map(|lb| &mut lb.tags),
             RecordKey::Listener(lb, port) => self.listeners.get_mut(&(lb, port)).map(|listener| &mut listener.tags),
             RecordKey::TargetGroup(id) => self.target_groups.get_mut(&id).map(|group| &mut group.tags),
+            RecordKey::Object(Kind::Certificate, ref arn) => self.certificates.get_mut(arn).map(|it| &mut it.tags),
             RecordKey::Object(kind, ref id) => {
                 let objects = &mut self.applications;
                 match kind {
@@ -196,6 +201,7 @@ fn not_found(arn: &str) -> Error {
         "listener" => (Code::ListenerNotFound, "listener"),
         "listener-rule" => (Code::RuleNotFound, "rule"),
         "targetgroup" => (Code::TargetGroupNotFound, "target group"),
+        "certificate" | "server-certificate" => (Code::CertificateNotFound, "certificate"),
         "truststore" => (Code::TrustStoreNotFound, "trust store"),
         _ => (Code::ValidationError, "resource with tags"),
     };

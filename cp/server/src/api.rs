@@ -24,6 +24,7 @@ mod signature;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod zonal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,7 @@ pub fn router(app: App) -> Router {
         router = router.route(route.path, (route.handler)());
     }
     router
+        .merge(zonal::router())
         .route_layer(middleware::from_fn(refuse_unknown_queries))
         .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)

@@ -1,7 +1,5 @@
 //! Subnets and availability zones.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use ipnet::IpNet;
 use leat_model::rest::{Labels, SubnetSpec, Zone, ZoneKind};
 use leat_model::{Code, Error, Model, Site};
@@ -21,42 +19,6 @@ pub(super) fn describe(context: &Context<'_>, params: &Params) -> Answer {
 struct Subnet<'m> {
     model: &'m Model,
     spec: &'m SubnetSpec,
-}
-
-impl Subnet<'_> {
-    /// IPv4 addresses that nothing has: neither the network's own two, nor instances, load balancers or what is reserved.
-    fn available(&self) -> u64 {
-        let IpNet::V4(net) = self.spec.cidr else { return 0 };
-        let (first, last) = (u64::from(net.network().to_bits()), u64::from(net.broadcast().to_bits()));
-        let ends = if net.prefix_len() < 31 { vec![(first, first), (last, last)] } else { Vec::new() };
-        let one = |address: IpAddr| match address {
-            IpAddr::V4(v4) => Some((u64::from(v4.to_bits()), u64::from(v4.to_bits()))),
-            IpAddr::V6(_) => None,
-        };
-        let reserved = self.spec.reserved.iter().filter_map(|text| {
-            let (from, to) = text.split_once('-').unwrap_or((text, text));
-            let bits = |text: &str| text.trim().parse::<Ipv4Addr>().ok().map(|v4| u64::from(v4.to_bits()));
-            Some((bits(from)?, bits(to)?))
-        });
-        let instances = self.model.inventory().instances();
-        let instances = instances.flat_map(|it| it.other_addresses.iter().copied().chain([it.address.into()]));
-        let nodes = self.model.load_balancers().flat_map(|lb| &lb.nodes).flat_map(|node| node.all_addresses());
-        let mut taken: Vec<(u64, u64)> = ends
-            .into_iter()
-            .chain(reserved)
-            .chain(instances.filter_map(one))
-            .chain(nodes.filter_map(one))
-            .map(|(from, to)| (from.max(first), to.min(last)))
-            .filter(|(from, to)| from <= to)
-            .collect();
-        taken.sort_unstable();
-        let (mut free, mut next) = (last + 1 - first, first);
-        for (from, to) in taken {
-            free -= (to + 1).saturating_sub(from.max(next));
-            next = next.max(to + 1);
-        }
-        free
-    }
 }
 
 impl Object for Subnet<'_> {
@@ -87,7 +49,7 @@ impl Object for Subnet<'_> {
         let ipv6 = self.spec.ipv6_cidr.iter();
         match filter {
             "availability-zone" | "availability-zone-id" | "availabilityZone" => vec![self.spec.zone.clone()],
-            "available-ip-address-count" => vec![self.available().to_string()],
+            "available-ip-address-count" => vec![self.model.free_addresses(&self.spec.id).to_string()],
             "cidr" | "cidr-block" | "cidrBlock" => vec![self.spec.cidr.to_string()],
             "default-for-az" | "map-public-ip-on-launch" => vec!["false".into()],
             "ipv6-cidr-block-association.ipv6-cidr-block" => ipv6.map(ToString::to_string).collect(),
@@ -121,7 +83,7 @@ impl Object for Subnet<'_> {
             Element::text("vpcId", &spec.network),
             Element::text("cidrBlock", spec.cidr),
             Element::set("ipv6CidrBlockAssociationSet", spec.ipv6_cidr.iter().map(association)),
-            Element::text("availableIpAddressCount", self.available()),
+            Element::text("availableIpAddressCount", self.model.free_addresses(&self.spec.id)),
             Element::text("availabilityZone", &spec.zone),
             Element::text("availabilityZoneId", &spec.zone),
             Element::text("defaultForAz", false),

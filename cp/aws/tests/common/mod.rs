@@ -4,7 +4,7 @@
 use leat_aws::operation::{self, Caller, Context, Reply, Run};
 use leat_aws::{Params, form};
 use leat_model::rest::Role;
-use leat_model::{Error, Id, Limits, Model, Now, RecordKey, Site};
+use leat_model::{Error, Id, Limits, Model, Now, Site};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde_json::Value;
@@ -15,25 +15,19 @@ pub fn caller() -> Caller {
     Caller { name: "root".into(), access_key_id: "AKIA1".into(), role: Role::Admin, tenant: None }
 }
 
-/// A model with these objects of the store: kind and value. `id` or `name` of the value is the key.
-pub fn model(objects: &[(&str, Value)]) -> Model {
-    let empty = Model::new(Site { without_data_plane: true, ..Site::default() }, Limits::default(), [1, 2]);
-    let keys = [RecordKey::Meta, RecordKey::TargetSlots, RecordKey::ListenerSlots];
-    let mut records: Vec<_> = keys.iter().map(|key| (key.to_string(), empty.record(key).expect("a record"))).collect();
-    for (kind, value) in objects {
-        let id = value.get("id").or(value.get("name")).and_then(Value::as_str).expect("an id");
-        records.push((format!("{kind}/{id}"), value.to_string().into_bytes()));
-    }
-    Model::load(empty.site().clone(), Limits::default(), records, NOW).expect("records that go together")
+/// An empty model.
+pub fn model() -> Model {
+    Model::new(Site { without_data_plane: true, ..Site::default() }, Limits::default(), [1, 2])
 }
 
 /// Carries out what an operation asks for. `import` does what the control plane does with a certificate and its key.
 pub fn carry_out<B>(
     model: &mut Model,
+    id: Id,
     run: impl FnOnce(&Context<'_>) -> Result<Reply<B>, Error>,
     import: impl FnOnce(&mut Model, &leat_model::rest::ImportCertificate) -> Result<String, Error>,
 ) -> Result<B, Error> {
-    let (caller, id) = (caller(), Id(0xabc));
+    let caller = caller();
     let reply = run(&Context { model, now: NOW, caller: &caller, id })?;
     match reply {
         Reply::Answer(answer) => Ok(answer),
@@ -66,7 +60,7 @@ pub fn query_with(
     let operation = operation::of_query(version, action).expect(action);
     let Run::Query(run) = operation.run else { panic!("of another protocol") };
     let params = Params::new(form::decode(form.as_bytes()).expect("a form"));
-    match carry_out(model, |context| run(context, &params), import) {
+    match carry_out(model, Id(0xabc), |context| run(context, &params), import) {
         Ok(content) => Ok(flat(&operation::answer(operation, content, "request"))),
         Err(error) => {
             let (_, xml) = operation::error_answer(operation.service, &error, "request");
@@ -85,7 +79,7 @@ pub fn json_with(
 ) -> Result<Value, (String, String)> {
     let operation = operation::of_target(target).expect(target);
     let Run::Json(run) = operation.run else { panic!("of another protocol") };
-    let result = carry_out(model, |context| run(context, request), import);
+    let result = carry_out(model, Id(0xabc), |context| run(context, request), import);
     result.map_err(|error| (operation::code_name(operation.service, error.code).to_owned(), error.message))
 }
 

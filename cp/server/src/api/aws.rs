@@ -111,7 +111,7 @@ pub(super) fn decode(headers: &HeaderMap, query: Option<&str>, body: &[u8]) -> R
 
 impl App {
     /// Runs an operation and carries out what it asks for.
-    async fn perform<B>(
+    pub(super) async fn perform<B>(
         &self,
         caller: &Caller,
         run: impl FnOnce(&Context<'_>) -> Result<Reply<B>, Error>,
