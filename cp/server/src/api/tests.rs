@@ -13,6 +13,7 @@ use crate::store::faulty::FaultyDisk;
 use leat_abi::snapshot::{Snapshot, TargetState};
 
 mod declare;
+mod network;
 mod objects;
 mod targets;
 
