@@ -147,21 +147,14 @@ impl Model {
 
     pub(crate) fn delete_target_group(&mut self, fx: &mut Effects, wanted: &str) -> Result<(), Error> {
         let Ok(group) = self.find_target_group(wanted) else { return Ok(()) };
-        let (id, name) = (group.id, group.name.clone());
-        if let Some(user) = self.user_of(id) {
-            let lb = self.load_balancers.get(&user).map_or("", |lb| lb.name.as_str());
+        let (id, name) = (group.id, &group.name);
+        let network = self.user_of(id).and_then(|user| self.load_balancers.get(&user)).map(|lb| &lb.name);
+        if let Some(lb) = network.or_else(|| self.application_of_group(id).map(|lb| &lb.name)) {
+            // Terraform looks at the words of the first half.
             let message = format!(
-                "listeners of load balancer {} forward to target group {}; delete them or give them another group first",
-                Shown(lb),
-                Shown(&name)
-            );
-            return Err(Error::new(Code::ResourceInUse, message));
-        }
-        if let Some(lb) = self.application_of_group(id) {
-            let message = format!(
-                "listeners or rules of load balancer {} forward to target group {}; delete them or give them another group first",
-                Shown(&lb.name),
-                Shown(&name)
+                "Target group '{name}' is currently in use by a listener or a rule: those of load balancer {} forward to it; \
+                 delete them or give them another group first",
+                Shown(lb)
             );
             return Err(Error::new(Code::ResourceInUse, message));
         }

@@ -115,6 +115,8 @@ fn what_is_deleted_is_gone_for_waiters_and_its_targets_stay() {
     let (lb, group) = (format!("LoadBalancerArn={}", lb(1)), format!("TargetGroupArn={}", group("web", 2)));
     let (code, message) = bench.refused("DeleteTargetGroup", &group);
     assert_eq!(code.name(), "ResourceInUse", "{message}");
+    // Terraform tries again when it reads this.
+    assert!(message.contains("is currently in use by a listener or a rule"), "{message}");
     for _ in 0..2 {
         assert_eq!(bench.ok("DeleteLoadBalancer", &lb), Vec::<String>::new());
     }
