@@ -8,7 +8,7 @@ use leat_model::rest::{ImportCertificate, Role};
 use leat_model::{Code, Command, Error, tags};
 use serde_json::{Value, json};
 
-use crate::operation::{Context, JsonHandler, Operation, Reply, Service};
+use crate::operation::{Context, JsonHandler, Operation, Reply, Service, Support};
 use crate::paging::{Order, page};
 
 type Answer = Result<Reply<Value>, Error>;
@@ -21,22 +21,26 @@ const fn admin(name: &'static str, run: JsonHandler) -> Operation {
     Operation::json(Service::Acm, name, Role::Admin, run)
 }
 
+const fn refused(name: &'static str, run: JsonHandler) -> Operation {
+    admin(name, run).noted(Support::Refused, "`UnsupportedOperation`")
+}
+
 /// The operations.
 pub const OPERATIONS: &[Operation] = &[
     admin("AddTagsToCertificate", add_tags),
     admin("DeleteCertificate", delete),
     read("DescribeCertificate", describe),
-    admin("ExportCertificate", refuse_export),
+    refused("ExportCertificate", refuse_export),
     read("GetCertificate", get),
     admin("ImportCertificate", import),
     read("ListCertificates", list),
     read("ListTagsForCertificate", list_tags),
     admin("RemoveTagsFromCertificate", remove_tags),
-    admin("RenewCertificate", refuse_request),
-    admin("RequestCertificate", refuse_request),
-    admin("ResendValidationEmail", refuse_request),
-    admin("RevokeCertificate", refuse_request),
-    admin("UpdateCertificateOptions", refuse_request),
+    refused("RenewCertificate", refuse_request),
+    refused("RequestCertificate", refuse_request),
+    refused("ResendValidationEmail", refuse_request),
+    refused("RevokeCertificate", refuse_request),
+    refused("UpdateCertificateOptions", refuse_request),
 ];
 
 /// ACM's names of error codes.

@@ -20,7 +20,8 @@ use leat_aws::Service;
 #[test]
 fn the_guide_has_the_tables_of_operations() {
     let guide = include_str!("../../../docs/aws.md");
-    for service in [Service::ElbV2, Service::Ec2, Service::Sts, Service::Acm, Service::Iam] {
+    use Service::{Acm, CloudTrail, Ec2, ElbV2, Iam, Sts, ZonalShift};
+    for service in [ElbV2, Ec2, Sts, Acm, Iam, CloudTrail, ZonalShift] {
         let table = leat_aws::operation::markdown(service);
         assert!(guide.contains(&table), "put this table into docs/aws.md, at {service:?}:\n{table}");
     }
