@@ -9,6 +9,7 @@ mod balancers;
 mod body;
 mod certificates;
 mod declare;
+mod events;
 mod groups;
 pub mod guard;
 mod inventory;
@@ -24,6 +25,7 @@ mod signature;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod users;
 mod zonal;
 
 use std::sync::Arc;

@@ -22,25 +22,31 @@ pub fn page<T, K: Ord + Serialize + DeserializeOwned>(
     let limit = limit.map(|limit| check::number("limit", limit, 1, LIMIT_MAX, "things")).transpose()?;
     things.sort_by_cached_key(&key);
     if let Some(cursor) = cursor {
-        let last: K = read(cursor).ok_or_else(|| {
-            Error::invalid("cursor", "this is no cursor of this list; give the nextCursor of the page before as it is")
-        })?;
+        let last: K = read_cursor(cursor)?;
         things.retain(|thing| key(thing) > last);
     }
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
     let more = things.len() > limit;
     things.truncate(limit);
-    let next = things.last().filter(|_| more).map(|last| write(&key(last)));
+    let next = things.last().filter(|_| more).map(|last| write_cursor(&key(last)));
     Ok((things, next))
 }
 
-fn write<K: Serialize>(key: &K) -> String {
+/// A cursor for a key.
+pub fn write_cursor<K: Serialize>(key: &K) -> String {
     // Keys are texts, numbers and addresses: all of them are JSON.
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(key).unwrap_or_default())
 }
 
-fn read<K: DeserializeOwned>(cursor: &str) -> Option<K> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
+/// The key of a cursor.
+///
+/// # Errors
+/// It is none of ours.
+pub fn read_cursor<K: DeserializeOwned>(cursor: &str) -> Result<K, Error> {
+    let key = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    key.ok_or_else(|| {
+        Error::invalid("cursor", "this is no cursor of this list; give the nextCursor of the page before as it is")
+    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use leat_model::rest::Role;
 
 use super::signature::{self, Signature};
 use super::{
-    App, account, backup, balancers, certificates, declare, groups, inventory, listeners, observe, openapi, rules,
-    shifts, tags,
+    App, account, backup, balancers, certificates, declare, events, groups, inventory, listeners, observe, openapi,
+    rules, shifts, tags, users,
 };
 
 /// A REST call.
@@ -153,6 +153,14 @@ pub const ROUTES: &[Route] = routes! {
     POST "/v1/certificates" ImportCertificate Admin 201 => certificates::import: "Import a certificate with its key";
     GET "/v1/certificates/{arn}" DescribeCertificate Read 200 => certificates::show: "Show a certificate";
     DELETE "/v1/certificates/{arn}" DeleteCertificate Admin 200 => certificates::delete: "Delete a certificate";
+
+    GET "/v1/users" ListUsers Admin 200 => users::list: "List users";
+    POST "/v1/users" CreateUser Admin 201 => users::create: "Make a user; its secrets are shown this once";
+    GET "/v1/users/{name}" GetUser Admin 200 => users::show: "Show a user, without secrets";
+    DELETE "/v1/users/{name}" DeleteUser Admin 200 => users::delete: "Delete a user; never the last admin";
+    POST "/v1/users/{name}/rotate" RotateUserSecrets Admin 200 => users::rotate: "Give a user new secrets, shown this once";
+    GET "/v1/whoami" GetCallerIdentity Read 200 => users::whoami: "Show who asks";
+    GET "/v1/audit-events" LookupEvents Admin 200 => events::list: "Look calls up in the audit log";
 
     GET "/v1/interfaces" DescribeNetworkInterfaces Read 200 => account::interfaces: "List the network interfaces of load balancers";
     PATCH "/v1/interfaces/{id}" ModifyNetworkInterfaceAttribute Admin 200

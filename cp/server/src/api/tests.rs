@@ -16,6 +16,7 @@ mod declare;
 mod network;
 mod objects;
 mod targets;
+mod users;
 
 struct Bench {
     router: Router,
