@@ -1,6 +1,7 @@
 //! The configuration as one document: shown, and made so.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
+use leat_aws::Caller;
 use leat_model::{Command, Id, rest};
 
 use super::App;
@@ -13,13 +14,14 @@ pub(super) async fn show(State(app): State<App>) -> Answer<rest::Document> {
 /// Makes the configuration what a document says, all or nothing, or says what that would change.
 pub(super) async fn apply(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Parameters(query): Parameters<rest::ApplyQuery>,
     Body(document): Body<rest::Document>,
 ) -> Answer<rest::Plan> {
     let plan = app.state.model().plan(&document, query.prune, app.state.now(), || Id(rand::random()))?;
     let applied = !query.dry_run;
     if applied {
-        app.change(Command::All(plan.commands)).await?;
+        app.change(Command::All(plan.commands).on_behalf_of(caller.tenant.as_deref())).await?;
     }
     ok(rest::Plan { changes: plan.changes, applied })
 }

@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
+use leat_aws::Caller;
 use leat_model::error::Shown;
 use leat_model::resource::TargetGroup;
 use leat_model::rest::{TargetOrder, TargetState, TargetType};
@@ -48,9 +49,11 @@ fn changed_group(changed: &Changed) -> Result<&TargetGroup, Error> {
 
 pub(super) async fn create(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Body(request): Body<rest::CreateTargetGroup>,
 ) -> Answer<rest::TargetGroup> {
-    let changed = app.change(Command::CreateTargetGroup { request, id: Id(rand::random()) }).await?;
+    let command = Command::CreateTargetGroup { request, id: Id(rand::random()) };
+    let changed = app.change(command.on_behalf_of(caller.tenant.as_deref())).await?;
     created(changed.model.show_target_group(changed_group(&changed)?))
 }
 
@@ -180,12 +183,14 @@ fn patience(query: rest::WaitQuery) -> Result<Option<Duration>, Error> {
 
 pub(super) async fn register(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Params(target_group): Params<String>,
     Parameters(query): Parameters<rest::WaitQuery>,
     Body(request): Body<rest::TargetsRequest>,
 ) -> Answer<rest::Applied> {
     find(&app.state.model(), &target_group)?;
     let command = Command::RegisterTargets { target_group, targets: request.targets };
+    let command = command.on_behalf_of(caller.tenant.as_deref());
     let changed = app.change_and_wait(command, patience(query)?).await?;
     let warnings = changed_group(&changed).map_or_else(|_| Vec::new(), |group| changed.model.target_warnings(group));
     ok(rest::Applied { applied: changed.applied, warnings })
