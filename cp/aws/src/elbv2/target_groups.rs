@@ -1,5 +1,7 @@
 //! Target groups: CreateTargetGroup, DescribeTargetGroups, ModifyTargetGroup, DeleteTargetGroup.
 
+use std::collections::BTreeSet;
+
 use leat_model::resource::TargetGroup;
 use leat_model::rest::{
     CreateTargetGroup, HealthCheckPort, HealthCheckProtocol, ModifyHealthCheck, ModifyTargetGroup, Protocol,
@@ -7,7 +9,7 @@ use leat_model::rest::{
 };
 use leat_model::{Code, Command, Effects, Error, Id, Model};
 
-use super::arn::{self, Arn, Kind};
+use super::arn::{self, Arn, Balancer, Kind};
 use super::input::{Answer, absent, number, printable, required, tags, word};
 use super::page::Page;
 use crate::operation::{Context, Reply};
@@ -105,9 +107,17 @@ pub(super) fn describe(context: &Context<'_>, params: &Params) -> Answer {
     }
     let shown = || model.target_groups().filter(|group| group.classic.is_none());
     let found: Vec<&TargetGroup> = if let Some(text) = lb {
-        let arn = Arn::of(Kind::LoadBalancer, model.site(), text)?;
-        arn::balancer(model, &arn)?;
-        shown().filter(|group| model.show_target_group(group).load_balancer_arns.iter().any(|of| of == text)).collect()
+        match arn::balancer(model, &Arn::of(Kind::LoadBalancer, model.site(), text)?)? {
+            Balancer::Network(lb) => {
+                let used: BTreeSet<Id> = model.listeners_of(lb.id).map(|listener| listener.target_group).collect();
+                shown().filter(|group| used.contains(&group.id)).collect()
+            }
+            Balancer::Application(_) => {
+                let uses =
+                    |group: &&TargetGroup| model.show_target_group(group).load_balancer_arns.contains(&text.to_owned());
+                shown().filter(uses).collect()
+            }
+        }
     } else if !arns.is_empty() {
         let arns = arns.iter().map(|text| Arn::of(Kind::TargetGroup, model.site(), text));
         let arns: Vec<Arn<'_>> = arns.collect::<Result<_, _>>()?;
