@@ -118,6 +118,14 @@ impl Node {
         self.addresses().chain(private).chain(self.secondary_addresses.iter().copied())
     }
 
+    /// All addresses, each with the one whose subnet tells the port that has it: a static address may be in no subnet of a port,
+    /// and is on the port of the node's own address.
+    pub fn all_addresses_and_places(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let is_static = |address| self.static_address.as_ref().is_some_and(|it| IpAddr::from(it.address) == address);
+        let place = move |address| if is_static(address) { self.address.into() } else { address };
+        self.all_addresses().map(move |address| (address, place(address)))
+    }
+
     /// Where full NAT and health checks towards targets of a kind come from: the node's own address first (S9.7). Never a static
     /// address: that is for clients.
     pub fn sources(&self, kind: TargetAddressType) -> impl Iterator<Item = IpAddr> {

@@ -10,6 +10,7 @@ mod life;
 mod listeners;
 mod proxies;
 mod random;
+mod random_inventory;
 mod rules;
 mod settings;
 mod shifts;

@@ -84,8 +84,8 @@ pub fn compile(
     let mut locals = Vec::new();
     let mut seen: HashSet<IpAddr> = HashSet::new();
     for lb in model.load_balancers() {
-        for address in lb.nodes.iter().flat_map(Node::all_addresses) {
-            let port = model.port_of(address).or(ports.first().map(String::as_str));
+        for (address, place) in lb.nodes.iter().flat_map(Node::all_addresses_and_places) {
+            let port = model.port_of(place).or(ports.first().map(String::as_str));
             match port.and_then(port_number) {
                 Some(port) => {
                     if seen.insert(address) {

@@ -164,7 +164,7 @@ impl Worker {
         prober.set_checks(checks, reserved_ports(&model));
         self.runs.keep(|slot| model.target(slot).is_some());
         let nodes = model.load_balancers().flat_map(|lb| &lb.nodes);
-        let node_addresses = nodes.flat_map(Node::all_addresses).collect();
+        let node_addresses = nodes.flat_map(Node::all_addresses_and_places).collect();
         network.set_config(NetConfig { ports: self.ports.clone(), node_addresses });
         let addresses = model.targets().map(|target| target.address);
         let wanted: BTreeSet<IpAddr> = addresses.filter(|address| !address.is_unspecified()).collect();

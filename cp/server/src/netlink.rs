@@ -76,9 +76,9 @@ pub struct PortConfig {
 pub struct NetConfig {
     /// The ports; views refer to them by index.
     pub ports: Vec<PortConfig>,
-    /// Load balancer node addresses: each a /32 (IPv6: a /128) on the TAP of the port whose subnet contains it (longest match),
-    /// of the first port when none does.
-    pub node_addresses: Vec<IpAddr>,
+    /// Load balancer node addresses, each with the one that tells its port: it is a /32 (IPv6: a /128) on the TAP of the port whose
+    /// subnet contains that one (longest match), of the first port when none does.
+    pub node_addresses: Vec<(IpAddr, IpAddr)>,
 }
 
 /// Where packets for a destination leave.

@@ -192,6 +192,45 @@ fn listeners_stand_on_every_address_and_speak_to_targets_from_addresses_of_their
     assert_eq!(Snapshot::decode(&snapshot.encode(), 5, shape().limits), Ok(snapshot));
 }
 
+/// Clients connect to the static address, on the port of the node's own address; NAT leaves from the node's own.
+///
+/// req: ZN-05, ZN-15
+#[test]
+fn listeners_stand_on_static_addresses_and_speak_to_targets_from_the_nodes_own() {
+    let mut model = model(&[("p0", "10.1.0.2/24"), ("p1", "10.2.0.2/24")]);
+    let inventory = json!({
+        "zones": [{"name": "a"}, {"name": "b"}],
+        "networks": [{"id": "vpc-1", "cidrs": ["10.0.0.0/8"]}],
+        "subnets": [
+            {"id": "subnet-a", "network": "vpc-1", "zone": "a", "cidr": "10.1.0.0/24"},
+            {"id": "subnet-b", "network": "vpc-1", "zone": "b", "cidr": "10.2.0.0/24"},
+        ],
+        "staticAddresses": [{"id": "eip-1", "address": "203.0.113.1"}, {"id": "eip-2", "address": "10.1.0.77"}],
+    });
+    apply(&mut model, Command::Inventory(leat_model::inventory::Change::Put(request(inventory))));
+    let lb = json!({"name": "web", "subnetMappings": [
+        {"subnet": "subnet-a", "allocationId": "eip-1"}, {"subnet": "subnet-b", "allocationId": "eip-2"}]});
+    apply(&mut model, Command::CreateLoadBalancer { request: request(lb), id: Id(1) });
+    let group = json!({"name": "web", "protocol": "TCP", "port": 8080, "network": "vpc-1"});
+    apply(&mut model, Command::CreateTargetGroup { request: request(group), id: Id(2) });
+    let listener = json!({"protocol": "TCP", "port": 80, "targetGroup": "web"});
+    let load_balancer = "web".to_owned();
+    apply(&mut model, Command::CreateListener { load_balancer, request: request(listener), id: Id(3) });
+    register(&mut model, &["10.2.0.11"]);
+    let Compiled { snapshot, problems, .. } = compiled(&model);
+    assert_eq!(problems, [""; 0]);
+    let shown = |l: &leat_abi::snapshot::Listener| (l.vip.to_string(), l.sources[0].to_string(), l.sources.len());
+    let expected = [("203.0.113.1", "10.1.0.1", 1), ("10.1.0.77", "10.2.0.1", 1)];
+    let expected = expected.map(|(vip, source, count)| (vip.to_owned(), source.to_owned(), count));
+    assert_eq!(snapshot.listeners.iter().map(shown).collect::<Vec<_>>(), expected);
+    let nodes = snapshot.locals.iter().filter(|local| local.kind == LocalKind::Node);
+    let nodes: Vec<_> = nodes.map(|local| (local.address.to_string(), local.port)).collect();
+    // In the data plane's order p0 is 1 and p1 is 0.
+    let expected = [("203.0.113.1", 1), ("10.1.0.1", 1), ("10.1.0.77", 0), ("10.2.0.1", 0)];
+    assert_eq!(nodes, expected.map(|(address, port)| (address.to_owned(), port)));
+    assert_eq!(Snapshot::decode(&snapshot.encode(), 5, shape().limits), Ok(snapshot));
+}
+
 /// req: CIP-06, PP2-06, S12.3, S14.4
 #[test]
 fn choices_of_the_site_are_in_every_snapshot() {

@@ -145,8 +145,8 @@ impl Follower {
 
     /// Makes Linux what `config` says. Returns what there is now and, by port, whether nothing is missing.
     async fn settle(&mut self, handle: &Handle, config: &NetConfig) -> io::Result<(Observed, Vec<bool>)> {
-        for &node in &config.node_addresses {
-            if plan::node_port(config, node).is_none() && !config.ports.is_empty() {
+        for &(node, place) in &config.node_addresses {
+            if plan::node_port(config, place).is_none() && !config.ports.is_empty() {
                 let port = &config.ports[0].name;
                 let what = format!("no port's subnet contains node address {node}; it is put on port {port}");
                 self.complain(what);
@@ -207,8 +207,8 @@ impl Follower {
         neighbours: &Neighbours,
         changed: &impl Fn(Arc<NetView>),
     ) -> HashSet<Unresolved> {
-        let nodes = &inputs.config.node_addresses;
-        let (mut view, unresolved) = view::compute(&inputs.wanted, nodes, observed, settled, neighbours, &self.view);
+        let nodes: Vec<_> = inputs.config.node_addresses.iter().map(|(node, _)| *node).collect();
+        let (mut view, unresolved) = view::compute(&inputs.wanted, &nodes, observed, settled, neighbours, &self.view);
         if view.version == 0 || view != *self.view {
             view.version += 1;
             self.view = Arc::new(view);

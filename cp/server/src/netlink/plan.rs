@@ -114,12 +114,12 @@ pub fn plan(config: &NetConfig, observed: &Observed) -> Vec<Change> {
     changes
 }
 
-/// The port that holds a node address: the one whose subnet contains it, longest match first.
-pub fn node_port(config: &NetConfig, node: IpAddr) -> Option<usize> {
+/// The port whose subnet contains an address, longest match first.
+pub fn node_port(config: &NetConfig, place: IpAddr) -> Option<usize> {
     let subnets =
         config.ports.iter().enumerate().flat_map(|(port, config)| config.addresses.iter().map(move |a| (port, a)));
     subnets
-        .filter(|(_, subnet)| subnet.contains(node))
+        .filter(|(_, subnet)| subnet.contains(place))
         .max_by_key(|(port, subnet)| (subnet.length, std::cmp::Reverse(*port)))
         .map(|(port, _)| port)
 }
@@ -134,8 +134,8 @@ fn wanted_addresses(config: &NetConfig) -> Vec<(usize, Prefix)> {
     for (port, ports) in config.ports.iter().enumerate() {
         ports.addresses.iter().for_each(|prefix| add(port, *prefix));
     }
-    for &node in &config.node_addresses {
-        let port = node_port(config, node).unwrap_or(0);
+    for &(node, place) in &config.node_addresses {
+        let port = node_port(config, place).unwrap_or(0);
         // A port's own address serves as node address as it is.
         if config.ports.get(port).is_some_and(|port| port.addresses.iter().all(|own| own.address != node)) {
             add(port, Prefix::host(node));
@@ -167,7 +167,7 @@ fn wanted_rules(config: &NetConfig) -> HashSet<Rule> {
     let mut defaults = config.ports.iter().flat_map(|port| &port.routes).filter(|route| route.to.length == 0);
     let kinds = [defaults.clone().any(|route| route.via.is_ipv4()), defaults.any(|route| route.via.is_ipv6())];
     let own = config.ports.iter().flat_map(|port| port.addresses.iter().map(|prefix| prefix.address));
-    let sources = own.chain(config.node_addresses.iter().copied());
+    let sources = own.chain(config.node_addresses.iter().map(|(node, _)| *node));
     let steered = sources.filter(|source| kinds[usize::from(source.is_ipv6())]);
     steered.flat_map(|source| [Rule::MainButDefault(source), Rule::Ours(source)]).collect()
 }
@@ -192,9 +192,11 @@ mod tests {
             addresses: vec![prefix(address)],
             routes: Vec::new(),
         };
+        let own = ["10.1.7.10", "10.1.0.10", "192.0.2.1", "10.1.0.2"].map(|text| (ip(text), ip(text)));
+        let of_another = (ip("203.0.113.1"), ip("10.1.7.10"));
         NetConfig {
             ports: vec![port("p0", "10.1.0.2/16"), port("p1", "10.1.7.2/24")],
-            node_addresses: vec![ip("10.1.7.10"), ip("10.1.0.10"), ip("192.0.2.1"), ip("10.1.0.2")],
+            node_addresses: own.into_iter().chain([of_another]).collect(),
         }
     }
 
@@ -230,6 +232,7 @@ mod tests {
         assert!(changes.contains(&host(0, "10.1.0.10")));
         assert!(changes.contains(&host(0, "192.0.2.1")), "none contains it: the first port");
         assert!(!changes.contains(&host(0, "10.1.0.2")), "already the port's own");
+        assert!(changes.contains(&host(1, "203.0.113.1")), "a static address: where the node's own is");
         carry_out(&mut observed, &changes);
         assert_eq!(plan(&config, &observed), [], "idempotent");
     }
@@ -288,7 +291,7 @@ mod tests {
     fn ipv6_has_routes_and_rules_of_its_own() {
         let mut config = config();
         config.ports[0].addresses.push(prefix("fd00:1::2/64"));
-        config.node_addresses.push(ip("fd00:1::10"));
+        config.node_addresses.push((ip("fd00:1::10"), ip("fd00:1::10")));
         config.ports[0].routes.push(Route { to: prefix("fd00:9::/48"), via: ip("fd00:1::1") });
         config.ports[0].routes.push(Route { to: prefix("::/0"), via: ip("fe80::1") });
         let mut observed = Observed { taps: taps(), ..Observed::default() };

@@ -84,7 +84,7 @@ fn config(nodes: &[&str]) -> NetConfig {
         addresses: vec![prefix("10.1.0.2/24")],
         routes: vec![Route { to: prefix("0.0.0.0/0"), via: address("10.1.0.1") }],
     };
-    NetConfig { ports: vec![port], node_addresses: nodes.iter().map(|node| address(node)).collect() }
+    NetConfig { ports: vec![port], node_addresses: nodes.iter().map(|node| (address(node), address(node))).collect() }
 }
 
 struct Follower {
