@@ -329,6 +329,7 @@ pub fn code_name(service: Service, code: Code) -> &'static str {
         Service::Acm => acm::code_name(code),
         Service::Ec2 => ec2::code_name(code),
         Service::Iam => iam::code_name(code),
+        Service::ZonalShift => zonal_shift::code_name(code),
         _ => code.name(),
     }
 }

@@ -61,45 +61,57 @@ impl Route {
         OPERATIONS.iter().find(|operation| operation.name == self.name)
     }
 
-    /// The structure that a request is: the parameter of its path, decoded, its query's pairs and its body.
-    ///
-    /// # Errors
-    /// [`Code::ValidationError`]: the body is not a JSON object.
+    /// The structure that a request is: the parameter of its path, decoded, its query's pairs and its body. Null, which is refused
+    /// later, if the body is not a JSON object.
     pub fn input(
         &self,
         parameter: Option<&str>,
         query: impl IntoIterator<Item = (String, String)>,
         body: &[u8],
-    ) -> Result<Value, Error> {
-        let mut input = Map::new();
-        if !body.trim_ascii().is_empty() {
-            let wrong = || Error::new(Code::ValidationError, "the body is not a JSON object");
-            let Value::Object(fields) = serde_json::from_slice(body).map_err(|_| wrong())? else {
-                return Err(wrong());
-            };
-            input = fields;
-        }
+    ) -> Value {
+        let mut input = match serde_json::from_slice(body) {
+            _ if body.trim_ascii().is_empty() => Map::new(),
+            Ok(Value::Object(fields)) => fields,
+            _ => return Value::Null,
+        };
         input.extend(query.into_iter().map(|(key, value)| (key, Value::String(value))));
         let name = self.path.split_once('{').map(|(_, rest)| rest.trim_end_matches('}').to_owned());
         if let (Some(name), Some(value)) = (name, parameter) {
             input.insert(name, value.into());
         }
-        Ok(Value::Object(input))
+        Value::Object(input)
+    }
+}
+
+/// The service's names of error codes.
+pub(crate) const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::LoadBalancerNotFound | Code::ZonalShiftNotFound => "ResourceNotFoundException",
+        Code::ResourceInUse | Code::OperationNotPermitted => "ConflictException",
+        Code::Throttling => "ThrottlingException",
+        Code::AccessDenied
+        | Code::IncompleteSignature
+        | Code::InvalidClientTokenId
+        | Code::MissingAuthenticationToken
+        | Code::SignatureDoesNotMatch => "AccessDeniedException",
+        code if code.status() >= 500 => "InternalServerException",
+        _ => "ValidationException",
     }
 }
 
 /// An error as an answer: status, what `x-amzn-errortype` says, and the body.
 pub fn error_answer(error: &Error) -> (u16, &'static str, Value) {
-    let mut body = json!({ "message": error.message });
-    let (status, kind, reason) = match error.code {
-        Code::LoadBalancerNotFound | Code::ZonalShiftNotFound => (404, "ResourceNotFoundException", None),
-        Code::ResourceInUse => (409, "ConflictException", Some("ZonalShiftAlreadyExists")),
-        Code::OperationNotPermitted => (409, "ConflictException", Some("ZonalShiftStatusNotActive")),
-        Code::Throttling => (429, "ThrottlingException", None),
-        code if code.status() == 403 => (403, "AccessDeniedException", None),
-        code if code.status() >= 500 => (500, "InternalServerException", None),
-        _ => (400, "ValidationException", Some(validation_reason(error.field.as_deref()))),
+    let kind = code_name(error.code);
+    let (status, reason) = match kind {
+        "ResourceNotFoundException" => (404, None),
+        "ConflictException" if error.code == Code::ResourceInUse => (409, Some("ZonalShiftAlreadyExists")),
+        "ConflictException" => (409, Some("ZonalShiftStatusNotActive")),
+        "ThrottlingException" => (429, None),
+        "AccessDeniedException" => (403, None),
+        "InternalServerException" => (500, None),
+        _ => (400, Some(validation_reason(error.field.as_deref()))),
     };
+    let mut body = json!({ "message": error.message });
     if let Some(reason) = reason {
         body["reason"] = reason.into();
     }
@@ -282,6 +294,7 @@ fn page_size(request: &Value) -> Result<usize, Error> {
 
 fn text<'v>(request: &'v Value, field: &'static str) -> Result<Option<&'v str>, Error> {
     match request.get(field) {
+        _ if !request.is_object() => Err(Error::invalid(field, "the body is not a JSON object")),
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(Error::invalid(field, format!("{field} is not a text"))),

@@ -68,8 +68,7 @@ fn call(
     let query = leat_aws::form::decode(query.as_bytes()).expect("a query");
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let input = route.input(parts.get(1).copied(), query, body.as_bytes());
-    let result = input
-        .and_then(|input| common::carry_out(model, Id(0xabc), |context| run(context, &input), |_, _| panic!("none")));
+    let result = common::carry_out(model, Id(0xabc), |context| run(context, &input), |_, _| panic!("no certificate"));
     result.map_err(|error| error_answer(&error))
 }
 

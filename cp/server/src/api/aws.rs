@@ -8,8 +8,8 @@ use leat_aws::{Caller, Context, Element, Operation, Params, Reply, Service, form
 use leat_model::{Code, Error, Id};
 use serde_json::{Value, json};
 
-use super::App;
 use super::guard::{Outcome, RequestId};
+use super::{App, zonal};
 use crate::{certificates, limit};
 
 /// A decoded request.
@@ -26,6 +26,11 @@ enum Input {
 }
 
 impl Decoded {
+    /// An operation with JSON parameters.
+    pub fn json(operation: &'static Operation, input: Value) -> Self {
+        Self { operation, input: Input::Json(input) }
+    }
+
     /// The parameters, for the audit log.
     pub fn to_json(&self) -> Value {
         match &self.input {
@@ -139,6 +144,9 @@ impl App {
 
 /// An error in the protocol's form.
 pub(super) fn refusal(json: bool, service: Service, error: &Error, request_id: &str) -> Response {
+    if service == Service::ZonalShift {
+        return zonal::refusal(error);
+    }
     if json {
         let status = StatusCode::from_u16(operation::status(error.code)).unwrap_or(StatusCode::BAD_REQUEST);
         let body = json!({"__type": operation::code_name(service, error.code), "message": error.message});

@@ -26,6 +26,7 @@ use super::App;
 use super::aws::{self, Decoded};
 use super::body::ApiError;
 use super::routes::{self, Route};
+use super::zonal;
 use crate::access::{Access, Evidence, Peer, Proof};
 use crate::audit::log::{Log, LogError, Settings as LogSettings};
 use crate::audit::{Event, HIDDEN, Record, search};
@@ -97,17 +98,20 @@ impl Guard {
 enum Target {
     /// A call of the table.
     Rest(&'static Route),
-    /// `POST /`: an operation, or why it cannot be told.
+    /// One of AWS's paths: an operation, or why it cannot be told.
     Aws(Result<Decoded, Error>),
     /// Nothing that exists.
     Nothing(Error),
 }
 
 impl Target {
-    fn of(parts: &Parts, matched: Option<&str>, body: &[u8]) -> Self {
-        let method = parts.method.as_str();
+    fn of(parts: &Parts, matched: Option<&str>, parameters: &[(String, String)], body: &[u8]) -> Self {
+        let (method, query) = (parts.method.as_str(), parts.uri.query());
+        if let Some(decoded) = zonal::decode(method, matched.unwrap_or_default(), parameters, query, body) {
+            return Self::Aws(Ok(decoded));
+        }
         match matched {
-            Some("/") if method == "POST" => Self::Aws(aws::decode(&parts.headers, parts.uri.query(), body)),
+            Some("/") if method == "POST" => Self::Aws(aws::decode(&parts.headers, query, body)),
             Some(path) => match routes::find(method, path) {
                 Some(route) => Self::Rest(route),
                 None => Self::Nothing(method_not_allowed(&parts.method, parts.uri.path())),
@@ -181,7 +185,7 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     let peer = request.extensions().get::<Peer>().copied();
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let params = request.extract_parts::<RawPathParams>().await.ok();
-    let path_parameters = params.iter().flatten().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let path_parameters: Vec<_> = params.iter().flatten().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let (parts, body) = request.into_parts();
     let received = match refuse_foreign_pages(&parts.headers, &guard.names) {
         Ok(()) => guard.memory.receive(body).await,
@@ -191,7 +195,7 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
         Ok((body, held)) => (body, Some(held), None),
         Err(error) => (Vec::new(), None, Some(error)),
     };
-    let target = Target::of(&parts, matched.as_deref(), &body);
+    let target = Target::of(&parts, matched.as_deref(), &path_parameters, &body);
     let (claimed_key, caller) = (None, None);
     let mut call = Call {
         parts,

@@ -1,100 +1,77 @@
 //! The paths of ARC zonal shift, beside `POST /`: the operations are those of [`leat_aws::zonal_shift`].
 
 use axum::Router;
-use axum::body::to_bytes;
-use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use leat_aws::operation::Run;
 use leat_aws::zonal_shift::{ROUTES, Route, error_answer};
-use leat_aws::{Operation, form};
-use leat_model::{Code, Error};
+use leat_aws::{Caller, form};
+use leat_model::Error;
 use serde_json::Value;
 
 use super::App;
-use super::aws::{REQUEST_ID, request_id};
-use super::body::BODY_BYTES_MAX;
-use crate::access;
+use super::aws::{self, Decoded};
+use super::guard::RequestId;
+use crate::limit;
 
 /// The routes.
-pub fn router() -> Router<App> {
-    ROUTES.iter().filter_map(|route| Some((route, route.operation()?))).fold(
-        Router::new(),
-        |router, (route, operation)| {
-            let handler = move |State(app): State<App>, parameter: Option<Path<String>>, request: Request| {
-                call(app, route, operation, parameter.map(|Path(text)| text), request)
-            };
-            // The parameter may have slashes: some clients write those of ARNs as they are.
-            router.route(&route.path.replace('{', "{*"), on(filter(route.method), handler))
-        },
-    )
+pub(super) fn router() -> Router<App> {
+    let add = |router: Router<App>, route: &'static Route| {
+        let filter = MethodFilter::try_from(method(route)).unwrap_or(MethodFilter::GET);
+        router.route(&matched(route), on(filter, move |app, caller, id, decoded| call(route, app, caller, id, decoded)))
+    };
+    ROUTES.iter().fold(Router::new(), add)
 }
 
-fn filter(method: &str) -> MethodFilter {
-    match method {
-        "POST" => MethodFilter::POST,
-        "PATCH" => MethodFilter::PATCH,
-        "DELETE" => MethodFilter::DELETE,
-        _ => MethodFilter::GET,
-    }
+fn method(route: &Route) -> axum::http::Method {
+    route.method.parse().unwrap_or_default()
+}
+
+/// The path as the router knows it. The parameter may have slashes: some clients write those of ARNs as they are.
+fn matched(route: &Route) -> String {
+    route.path.replace('{', "{*")
+}
+
+/// Finds the operation and its parameters; none: the path is another one, or does not know the method.
+pub(super) fn decode(
+    method: &str,
+    path: &str,
+    parameters: &[(String, String)],
+    query: Option<&str>,
+    body: &[u8],
+) -> Option<Decoded> {
+    let route = ROUTES.iter().find(|route| route.method == method && matched(route) == path)?;
+    let query = form::decode(query.unwrap_or_default().as_bytes());
+    let input = match (query, limit::check_depth(body)) {
+        (Ok(mut query), Ok(())) => {
+            query.retain(|(name, _)| !name.starts_with("X-Amz-"));
+            route.input(parameters.first().map(|(_, value)| &**value), query, body)
+        }
+        _ => Value::Null,
+    };
+    Some(Decoded::json(route.operation()?, input))
 }
 
 async fn call(
-    app: App,
-    route: &'static Route,
-    operation: &'static Operation,
-    parameter: Option<String>,
-    request: Request,
-) -> Response {
-    let request_id = request_id();
-    match answer(app, route, operation, parameter, request).await {
-        Ok(value) => respond(route.status, &request_id, None, &value),
-        Err(error) => {
-            let (status, kind, body) = error_answer(&error);
-            respond(status, &request_id, Some(kind), &body)
-        }
-    }
-}
-
-async fn answer(
-    app: App,
     route: &Route,
-    operation: &Operation,
-    parameter: Option<String>,
-    request: Request,
-) -> Result<Value, Error> {
-    let (parts, body) = request.into_parts();
-    let cut_off = |_| Error::new(Code::RequestTooLarge, "the body is larger than 1 MiB, or was cut off");
-    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(cut_off)?;
-    let caller = access::authenticate(&parts, &body)?;
-    if caller.role < operation.role {
-        let message = format!(
-            "User: {} is not authorized to perform: {}:{}; its role is {}, and {} is needed",
-            caller.name,
-            operation.service.signing_name(),
-            operation.name,
-            caller.role.name(),
-            operation.role.name()
-        );
-        return Err(Error::new(Code::AccessDenied, message));
-    }
-    let query = form::decode(parts.uri.query().unwrap_or_default().as_bytes());
-    let query =
-        query.map_err(|error| Error::new(Code::ValidationError, format!("the query cannot be read: {error}")))?;
-    let input = route.input(parameter.as_deref(), query, &body)?;
-    let Run::Json(run) = operation.run else {
-        return Err(Error::new(Code::InvalidAction, "the operation is not of this protocol"));
-    };
-    app.perform(&caller, |context| run(context, &input)).await
-}
-
-fn respond(status: u16, request_id: &str, kind: Option<&str>, body: &Value) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = [(header::CONTENT_TYPE, "application/json"), (REQUEST_ID, request_id)];
-    let mut response = (status, headers, body.to_string()).into_response();
-    if let Some(kind) = kind.and_then(|kind| kind.parse().ok()) {
-        response.headers_mut().insert("x-amzn-errortype", kind);
+    app: State<App>,
+    caller: Extension<Caller>,
+    id: Extension<RequestId>,
+    decoded: Extension<Decoded>,
+) -> Response {
+    let mut response = aws::call(app, caller, id, decoded).await;
+    if response.status().is_success() {
+        *response.status_mut() = StatusCode::from_u16(route.status).unwrap_or_default();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     response
+}
+
+/// An error in the form of the protocol.
+pub(super) fn refusal(error: &Error) -> Response {
+    let (status, kind, body) = error_answer(error);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = (header::HeaderName::from_static("x-amzn-errortype"), kind);
+    (status, [(header::CONTENT_TYPE, "application/json"), kind], body.to_string()).into_response()
 }

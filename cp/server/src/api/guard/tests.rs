@@ -10,7 +10,7 @@ use aws_sigv4::sign::v4::SigningParams;
 use axum::Router;
 use axum::routing::get;
 use http_body_util::BodyExt;
-use leat_aws::Operation;
+use leat_aws::{Operation, zonal_shift};
 use leat_aws::operation::Run;
 use leat_model::rest::UserSecrets;
 use leat_model::{Limits, Site};
@@ -91,11 +91,12 @@ impl Bench {
         let response = self.router.clone().oneshot(request).await.expect("an answer");
         assert!(response.headers().contains_key("x-amzn-requestid"));
         let status = response.status().as_u16();
+        let kind = response.headers().get("x-amzn-errortype").map(|kind| kind.to_str().expect("text").to_owned());
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         let xml = text.split("<Code>").nth(1).and_then(|rest| rest.split("</Code>").next());
-        let code = json["error"]["code"].as_str().or(json["__type"].as_str()).or(xml).unwrap_or_default().to_owned();
+        let code = json["error"]["code"].as_str().or(json["__type"].as_str()).or(kind.as_deref()).or(xml).unwrap_or_default().to_owned();
         Asked { status, code, text }
     }
 
@@ -109,6 +110,10 @@ impl Bench {
             Run::Query(_) => {
                 let form = format!("Action={name}&Version={}", service.version());
                 self.send(request("POST", "/", &[], &form, credential)).await
+            }
+            Run::Json(_) if service == Service::ZonalShift => {
+                let route = zonal_shift::ROUTES.iter().find(|route| route.name == name).expect(name);
+                self.rest(route.method, &filled(route.path), "", credential).await
             }
             Run::Json(_) => {
                 let target = format!("{}.{name}", service.target());
