@@ -18,7 +18,10 @@ fn with_application() -> Bench {
     bench.next_id = 1;
     bench.model.apply(Command::CreateLoadBalancer { request, id: Id(1) }, bench.now).expect("a load balancer");
     bench.ok("CreateTargetGroup", "Name=http Protocol=HTTP Port=8080 TargetType=ip");
-    bench.ok("CreateListener", &format!("LoadBalancerArn={} Protocol=HTTP Port=80 {}", alb(), forward("DefaultActions")));
+    bench.ok(
+        "CreateListener",
+        &format!("LoadBalancerArn={} Protocol=HTTP Port=80 {}", alb(), forward("DefaultActions")),
+    );
     bench
 }
 

@@ -40,7 +40,10 @@ impl Bench {
     /// With load balancer `old` in both zones, port 80 to instances' port 8080.
     fn serving() -> Self {
         let mut bench = Self::new();
-        bench.ok("CreateLoadBalancer", &format!("{OLD}&{TCP}&AvailabilityZones.member.1=zone-a&AvailabilityZones.member.2=zone-b"));
+        bench.ok(
+            "CreateLoadBalancer",
+            &format!("{OLD}&{TCP}&AvailabilityZones.member.1=zone-a&AvailabilityZones.member.2=zone-b"),
+        );
         bench
     }
 
@@ -89,7 +92,8 @@ impl Bench {
 }
 
 const OLD: &str = "LoadBalancerName=old";
-const TCP: &str = "Listeners.member.1.Protocol=tcp&Listeners.member.1.LoadBalancerPort=80&Listeners.member.1.InstancePort=8080";
+const TCP: &str =
+    "Listeners.member.1.Protocol=tcp&Listeners.member.1.LoadBalancerPort=80&Listeners.member.1.InstancePort=8080";
 
 fn instances(ids: &[&str]) -> String {
     let each = ids.iter().enumerate().map(|(at, id)| format!("&Instances.member.{}.InstanceId={id}", at + 1));
@@ -113,7 +117,8 @@ fn instances_are_listed_as_the_guide_shows() {
     assert_eq!(bench.ok("DeregisterInstancesFromLoadBalancer", &instances(&["i-2"])), list(&["i-1"]));
     assert_eq!(bench.ok("DeregisterInstancesFromLoadBalancer", &instances(&["i-1"])), list(&[]));
     let bad = instances(&["i-77"]);
-    for action in ["RegisterInstancesWithLoadBalancer", "DeregisterInstancesFromLoadBalancer", "DescribeInstanceHealth"] {
+    for action in ["RegisterInstancesWithLoadBalancer", "DeregisterInstancesFromLoadBalancer", "DescribeInstanceHealth"]
+    {
         assert_eq!(bench.refused(action, &bad), (400, "InvalidInstance".into()), "{action}");
     }
     for action in ["RegisterInstancesWithLoadBalancer", "DeregisterInstancesFromLoadBalancer"] {
@@ -175,21 +180,61 @@ fn errors_have_classics_codes_and_statuses() {
         ("CreateLoadBalancer", format!("LoadBalancerName=new&{http}&{zone}"), 400, "UnsupportedProtocol"),
         ("CreateLoadBalancer", format!("LoadBalancerName=new&{TCP}&Subnets.member.1=subnet-x"), 400, "SubnetNotFound"),
         ("CreateLoadBalancer", format!("LoadBalancerName=new&{TCP}&{zone}&Scheme=open"), 400, "InvalidScheme"),
-        ("CreateLoadBalancer", format!("LoadBalancerName=new&{TCP}&{zone}&SecurityGroups.member.1=sg-1"), 400, "InvalidSecurityGroup"),
+        (
+            "CreateLoadBalancer",
+            format!("LoadBalancerName=new&{TCP}&{zone}&SecurityGroups.member.1=sg-1"),
+            400,
+            "InvalidSecurityGroup",
+        ),
         ("CreateLoadBalancerListeners", format!("{OLD}&{}", TCP.replace("8080", "9090")), 400, "DuplicateListener"),
         ("SetLoadBalancerPoliciesOfListener", format!("{OLD}&LoadBalancerPort=81"), 400, "ListenerNotFound"),
         ("DeleteLoadBalancerPolicy", "LoadBalancerName=new&PolicyName=p".into(), 400, "LoadBalancerNotFound"),
         ("CreateLBCookieStickinessPolicy", format!("{OLD}&PolicyName=p"), 409, "InvalidConfigurationRequest"),
-        ("CreateAppCookieStickinessPolicy", format!("{OLD}&PolicyName=p&CookieName=c"), 409, "InvalidConfigurationRequest"),
+        (
+            "CreateAppCookieStickinessPolicy",
+            format!("{OLD}&PolicyName=p&CookieName=c"),
+            409,
+            "InvalidConfigurationRequest",
+        ),
         ("CreateLoadBalancerPolicy", format!("{OLD}&PolicyName=p&PolicyTypeName=None"), 400, "PolicyTypeNotFound"),
         ("DescribeLoadBalancerPolicies", format!("{OLD}&PolicyNames.member.1=p"), 400, "PolicyNotFound"),
         ("DescribeLoadBalancerPolicyTypes", "PolicyTypeNames.member.1=None".into(), 400, "PolicyTypeNotFound"),
-        ("SetLoadBalancerPoliciesForBackendServer", format!("{OLD}&InstancePort=1"), 409, "InvalidConfigurationRequest"),
-        ("SetLoadBalancerListenerSSLCertificate", format!("{OLD}&LoadBalancerPort=80&SSLCertificateId=x"), 409, "InvalidConfigurationRequest"),
-        ("ModifyLoadBalancerAttributes", format!("{OLD}&LoadBalancerAttributes.AccessLog.Enabled=true"), 409, "InvalidConfigurationRequest"),
-        ("ModifyLoadBalancerAttributes", format!("{OLD}&LoadBalancerAttributes.AdditionalAttributes.member.1.Key=x"), 400, "LoadBalancerAttributeNotFound"),
-        ("DisableAvailabilityZonesForLoadBalancer", format!("{OLD}&{zone}&AvailabilityZones.member.2=zone-b"), 409, "InvalidConfigurationRequest"),
-        ("AddTags", "LoadBalancerNames.member.1=old&Tags.member.1.Key=a&Tags.member.2.Key=a".into(), 400, "DuplicateTagKeys"),
+        (
+            "SetLoadBalancerPoliciesForBackendServer",
+            format!("{OLD}&InstancePort=1"),
+            409,
+            "InvalidConfigurationRequest",
+        ),
+        (
+            "SetLoadBalancerListenerSSLCertificate",
+            format!("{OLD}&LoadBalancerPort=80&SSLCertificateId=x"),
+            409,
+            "InvalidConfigurationRequest",
+        ),
+        (
+            "ModifyLoadBalancerAttributes",
+            format!("{OLD}&LoadBalancerAttributes.AccessLog.Enabled=true"),
+            409,
+            "InvalidConfigurationRequest",
+        ),
+        (
+            "ModifyLoadBalancerAttributes",
+            format!("{OLD}&LoadBalancerAttributes.AdditionalAttributes.member.1.Key=x"),
+            400,
+            "LoadBalancerAttributeNotFound",
+        ),
+        (
+            "DisableAvailabilityZonesForLoadBalancer",
+            format!("{OLD}&{zone}&AvailabilityZones.member.2=zone-b"),
+            409,
+            "InvalidConfigurationRequest",
+        ),
+        (
+            "AddTags",
+            "LoadBalancerNames.member.1=old&Tags.member.1.Key=a&Tags.member.2.Key=a".into(),
+            400,
+            "DuplicateTagKeys",
+        ),
     ] {
         assert_eq!(bench.refused(action, &query), (status, code.to_owned()), "{action} {query}");
     }
@@ -251,7 +296,10 @@ fn without_a_data_plane_nobody_says_in_service() {
     let mut bench = Bench::serving();
     bench.ok("RegisterInstancesWithLoadBalancer", &instances(&["i-1"]));
     let said = bench.ok("DescribeInstanceHealth", OLD);
-    assert!(said.contains("<State>Unknown</State><ReasonCode>ELB</ReasonCode><Description>leat-cp runs without"), "{said}");
+    assert!(
+        said.contains("<State>Unknown</State><ReasonCode>ELB</ReasonCode><Description>leat-cp runs without"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -82,6 +82,9 @@ impl Place {
     }
 }
 
+/// An application load balancer, and its proxy's addresses by zone.
+pub(crate) type Proxy<'m> = (&'m Balancer, Vec<(String, IpAddr)>);
+
 /// A change of application load balancers.
 #[allow(missing_docs, reason = "the fields are what their names and types say")]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -370,7 +373,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Code::InvalidTarget`]: there is no such application load balancer.
-    pub(crate) fn application_addresses(&self, arn: &str) -> Result<(&Balancer, Vec<(String, IpAddr)>), Error> {
+    pub(crate) fn application_addresses(&self, arn: &str) -> Result<Proxy<'_>, Error> {
         let found = self.application(arn).filter(|_| arn.starts_with("arn:"));
         let lb = found.ok_or_else(|| {
             let message = format!("{} is not the ARN of an application load balancer", Shown(arn));
@@ -404,11 +407,10 @@ impl Model {
         self.check_tags(&lb.tags)?;
         lb.attributes = Subject::Application.changed(&Attributes::new(), &lb.attributes)?;
         self.check_application(&lb)?;
-        if let Some(old) = self.applications().find(|old| old.name == lb.name) {
-            if (old.scheme, old.ip_address_type, &old.places) == (lb.scheme, lb.ip_address_type, &lb.places) {
-                fx.id = Some(old.id);
-                return Ok(());
-            }
+        let settings = |lb: &Balancer| (lb.name.clone(), lb.scheme, lb.ip_address_type, lb.places.clone());
+        if let Some(old) = self.applications().find(|old| settings(old) == settings(&lb)) {
+            fx.id = Some(old.id);
+            return Ok(());
         }
         self.check_name_is_free(&lb.name)?;
         self.limits.application_load_balancers(self.applications.balancers.len() + 1)?;

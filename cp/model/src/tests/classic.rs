@@ -171,7 +171,7 @@ fn without_draining_connections_end_at_once() {
     assert_eq!(bench.model.next_expiry_ms(), None);
 }
 
-/// req: CLB-05, C-26
+/// req: CLB-05
 #[test]
 fn with_draining_connections_go_on_for_a_time() {
     let mut bench = Bench::classic();
