@@ -100,7 +100,7 @@ fn forms_that_are_not_signatures_are_named() {
         sent.check(SECRET, NOW).expect_err(authorization)
     };
     let signature = "0".repeat(64);
-    let scope = "LEATX/20260101/r/ec2/aws4_request";
+    let scope = "LEATEXAMPLE/20260101/r/ec2/aws4_request";
     for (authorization, code, hint) in [
         ("AWS4-HMAC-SHA256".to_owned(), Code::IncompleteSignature, "'Credential'"),
         (format!("AWS4-HMAC-SHA256 Credential={scope}"), Code::IncompleteSignature, "'SignedHeaders'"),

@@ -12,6 +12,9 @@ use leat_model::Error;
 /// The user's secret.
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
+/// The id of the user's key: a signature does not cover it, it tells whose secret is to be taken.
+pub const KEY_ID: &str = "LEATEXAMPLE";
+
 /// A request as it is on the wire; names of headers in small letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -39,8 +42,8 @@ impl Sent {
         let headers = self.borrowed();
         let request = self.request(&headers);
         match sigv4::claim(&request)? {
-            Some(claim) => claim.check(&request, secret, now_ms),
-            None => Err(sigv4::unknown_key()),
+            Some(claim) if claim.access_key_id == KEY_ID => claim.check(&request, secret, now_ms),
+            _ => Err(sigv4::unknown_key()),
         }
     }
 
@@ -138,7 +141,7 @@ pub fn sign(sent: &mut Sent, time: SystemTime, in_query: bool) {
         settings.signature_location = SignatureLocation::QueryParams;
         settings.expires_in = Some(std::time::Duration::from_secs(900));
     }
-    let identity = Credentials::new("LEATEXAMPLE", SECRET, None, None, "tests").into();
+    let identity = Credentials::new(KEY_ID, SECRET, None, None, "tests").into();
     let params = SigningParams::builder().identity(&identity).region("on-prem-1").name("elasticloadbalancing");
     let params = params.time(time).settings(settings).build().expect("all parts").into();
     let question = if sent.query.is_empty() { "" } else { "?" };

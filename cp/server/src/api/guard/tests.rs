@@ -203,7 +203,12 @@ async fn every_call_is_authenticated_and_authorised() {
         let ask = async |credential| bench.rest(route.method, &path, "", credential).await;
         for (credential, code) in strangers {
             let asked = ask(credential).await;
-            assert_eq!((asked.status, asked.code.as_str()), (403, code.name()), "{} {path} {credential:?}", route.method);
+            assert_eq!(
+                (asked.status, asked.code.as_str()),
+                (403, code.name()),
+                "{} {path} {credential:?}",
+                route.method
+            );
         }
         for role in Role::ALL {
             for credential in [bench.token(role), bench.signature(role)] {
