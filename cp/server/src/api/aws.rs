@@ -9,11 +9,7 @@ use leat_model::{Code, Error, Id};
 use serde_json::{Value, json};
 
 use super::guard::{Outcome, RequestId};
-<<<<<<< HEAD
-use super::zonal;
-=======
 use super::{App, zonal};
->>>>>>> main
 use crate::{certificates, limit};
 
 /// A decoded request.
@@ -30,11 +26,7 @@ enum Input {
 }
 
 impl Decoded {
-<<<<<<< HEAD
-    /// An operation of a JSON protocol.
-=======
     /// An operation with JSON parameters.
->>>>>>> main
     pub fn json(operation: &'static Operation, input: Value) -> Self {
         Self { operation, input: Input::Json(input) }
     }

@@ -100,8 +100,6 @@ enum Target {
     Rest(&'static Route),
     /// One of AWS's paths: an operation, or why it cannot be told.
     Aws(Result<Decoded, Error>),
-    /// An operation on a path of its own.
-    ZonalShift(Decoded),
     /// Nothing that exists.
     Nothing(Error),
 }
@@ -109,14 +107,6 @@ enum Target {
 impl Target {
     fn of(parts: &Parts, matched: Option<&str>, parameters: &[(String, String)], body: &[u8]) -> Self {
         let (method, query) = (parts.method.as_str(), parts.uri.query());
-<<<<<<< HEAD
-        match matched {
-            Some("/") if method == "POST" => Self::Aws(aws::decode(&parts.headers, query, body)),
-            Some(path) => match (routes::find(method, path), zonal::decode(method, path, parameters, query, body)) {
-                (Some(route), _) => Self::Rest(route),
-                (None, Some(decoded)) => Self::ZonalShift(decoded),
-                (None, None) => Self::Nothing(method_not_allowed(&parts.method, parts.uri.path())),
-=======
         if let Some(decoded) = zonal::decode(method, matched.unwrap_or_default(), parameters, query, body) {
             return Self::Aws(Ok(decoded));
         }
@@ -125,7 +115,6 @@ impl Target {
             Some(path) => match routes::find(method, path) {
                 Some(route) => Self::Rest(route),
                 None => Self::Nothing(method_not_allowed(&parts.method, parts.uri.path())),
->>>>>>> main
             },
             None => Self::Nothing(not_found(parts.uri.path())),
         }
@@ -134,21 +123,21 @@ impl Target {
     fn name(&self) -> &'static str {
         match self {
             Self::Rest(route) => route.name,
-            Self::Aws(Ok(decoded)) | Self::ZonalShift(decoded) => decoded.operation.name,
+            Self::Aws(Ok(decoded)) => decoded.operation.name,
             Self::Aws(Err(_)) | Self::Nothing(_) => "Unknown",
         }
     }
 
     fn service(&self) -> Service {
         match self {
-            Self::Aws(Ok(decoded)) | Self::ZonalShift(decoded) => decoded.operation.service,
+            Self::Aws(Ok(decoded)) => decoded.operation.service,
             _ => Service::ElbV2,
         }
     }
 
     fn api_version<'p>(&self, parts: &'p Parts) -> &'p str {
         match self {
-            Self::Aws(_) | Self::ZonalShift(_) => self.service().version(),
+            Self::Aws(_) => self.service().version(),
             _ => parts.uri.path().split('/').nth(1).unwrap_or_default(),
         }
     }
@@ -156,7 +145,7 @@ impl Target {
     fn role(&self) -> Role {
         match self {
             Self::Rest(route) => route.role,
-            Self::Aws(Ok(decoded)) | Self::ZonalShift(decoded) => decoded.operation.role,
+            Self::Aws(Ok(decoded)) => decoded.operation.role,
             Self::Aws(Err(_)) | Self::Nothing(_) => Role::Read,
         }
     }
@@ -166,7 +155,7 @@ impl Target {
         let looks = ["Describe", "Get", "List", "Lookup"].iter().any(|verb| self.name().starts_with(verb));
         match self {
             Self::Rest(_) => *method == Method::GET || *method == Method::HEAD,
-            Self::Aws(Ok(_)) | Self::ZonalShift(_) => looks,
+            Self::Aws(Ok(_)) => looks,
             Self::Aws(Err(_)) | Self::Nothing(_) => true,
         }
     }
@@ -196,12 +185,8 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     let peer = request.extensions().get::<Peer>().copied();
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let params = request.extract_parts::<RawPathParams>().await.ok();
-<<<<<<< HEAD
     let path_parameters: Vec<_> =
         params.iter().flatten().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-=======
-    let path_parameters: Vec<_> = params.iter().flatten().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
->>>>>>> main
     let (parts, body) = request.into_parts();
     let received = match refuse_foreign_pages(&parts.headers, &guard.names) {
         Ok(()) => guard.memory.receive(body).await,
@@ -297,7 +282,7 @@ impl Call {
         }
         match &self.target {
             Target::Nothing(error) | Target::Aws(Err(error)) => return Err(error.clone()),
-            Target::Rest(_) | Target::ZonalShift(_) => limit::check_depth(&self.body)?,
+            Target::Rest(_) => limit::check_depth(&self.body)?,
             Target::Aws(Ok(_)) => {}
         }
         if !read_only && !guard.audit.is_writable() {
@@ -316,11 +301,10 @@ impl Call {
             parts.extensions.insert(caller.clone());
         }
         parts.extensions.insert(RequestId(self.request_id.clone()));
-        if let Target::Aws(Ok(decoded)) | Target::ZonalShift(decoded) = &self.target {
+        if let Target::Aws(Ok(decoded)) = &self.target {
             parts.extensions.insert(decoded.clone());
         }
-        let is_decoded = matches!(self.target, Target::Aws(_) | Target::ZonalShift(_));
-        let body = if is_decoded { Body::empty() } else { Body::from(self.body.clone()) };
+        let body = if matches!(self.target, Target::Aws(_)) { Body::empty() } else { Body::from(self.body.clone()) };
         let response = next.run(Request::from_parts(parts, body)).await;
         self.outcome(response).await
     }
@@ -357,7 +341,6 @@ impl Call {
                 let service = decoded.as_ref().map_or(Service::ElbV2, |decoded| decoded.operation.service);
                 aws::refusal(aws::is_json(&self.parts.headers), service, error, &self.request_id)
             }
-            Target::ZonalShift(_) => zonal::refusal(error),
             Target::Rest(_) | Target::Nothing(_) => ApiError(error.clone()).into_response(),
         }
     }
@@ -391,9 +374,6 @@ impl Call {
     fn request_parameters(&self) -> Value {
         if let Target::Aws(decoded) = &self.target {
             return decoded.as_ref().map_or(Value::Null, Decoded::to_json);
-        }
-        if let Target::ZonalShift(decoded) = &self.target {
-            return decoded.to_json();
         }
         let mut parameters = match serde_json::from_slice(&self.body) {
             Ok(Value::Object(body)) => body,
