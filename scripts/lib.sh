@@ -41,19 +41,23 @@ has_rust() {
 }
 
 # start_api DIRECTORY FLAG...: starts a leat-cp without a data plane on a free port, with its files in DIRECTORY and further flags; sets
-# API_URL, and API_PID, which the caller ends.
+# API_URL, LEAT_TOKEN (the first admin's), and API_PID, which the caller ends.
 start_api() {
     local directory=$1 programs=${LEAT_BIN_DIR:-$TARGET_DIR/checked} port
     shift
     [ -n "${LEAT_BIN_DIR:-}" ] || cargo build --locked --profile checked -p leat-cp
     port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    "$programs/leat-cp" --without-data-plane --anonymous admin --listen "127.0.0.1:$port" --segment "$directory/segment" --store "$directory/leat.redb" \
+    "$programs/leat-cp" --without-data-plane --listen "127.0.0.1:$port" --segment "$directory/segment" --store "$directory/leat.redb" \
         --port-address p0=10.1.0.2/24 --port-address p0=2001:db8:1::2/64 "$@" >"$directory/log" 2>&1 &
     API_PID=$!
     API_URL="http://127.0.0.1:$port/v1"
     for _ in $(seq 100); do
         # Whoever answers is there.
-        curl --silent --output /dev/null "$API_URL/status" && return
+        if curl --silent --output /dev/null "$API_URL/status"; then
+            LEAT_TOKEN=$(awk -F= '$1 == "LEAT_TOKEN" { print $2 }' "$directory/leat.admin-credentials")
+            export LEAT_TOKEN
+            return
+        fi
         kill -0 "$API_PID" 2>/dev/null || { cat "$directory/log" >&2; die "leat-cp has ended"; }
         sleep 0.1
     done
