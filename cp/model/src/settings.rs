@@ -44,6 +44,7 @@ impl Model {
         if let Some(lb) = self.load_balancers.get_mut(&id).filter(|lb| lb.attributes != attributes) {
             lb.attributes = attributes;
             fx.touch(RecordKey::LoadBalancer(id));
+            self.check_shift_goes_on(id)?;
             // Across zones an application load balancer counts as more targets (ALBT-06).
             self.check_load_balancer_targets(id)?;
         }

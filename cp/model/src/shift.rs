@@ -176,6 +176,14 @@ impl Model {
         Err(Error::at(Code::InvalidConfigurationRequest, "loadBalancer", message))
     }
 
+    /// The same for a change of a load balancer that a shift works on (ZS-02).
+    pub(crate) fn check_shift_goes_on(&self, lb: Id) -> Result<(), Error> {
+        match self.load_balancers.get(&lb).filter(|_| self.shifted_zone(lb).is_some()) {
+            Some(lb) => self.check_not_cross_zone(lb).map_err(|error| Error { field: None, ..error }),
+            None => Ok(()),
+        }
+    }
+
     /// Forgets the oldest of too many shifts that are over.
     fn forget_shifts(&mut self, fx: &mut Effects) {
         let over = self.shifts.iter().filter(|(_, shift)| !shift.is_active());

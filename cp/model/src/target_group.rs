@@ -142,7 +142,7 @@ impl Model {
             group.attributes = attributes;
             fx.touch(RecordKey::TargetGroup(id));
         }
-        Ok(())
+        self.user_of(id).map_or(Ok(()), |lb| self.check_shift_goes_on(lb))
     }
 
     pub(crate) fn delete_target_group(&mut self, fx: &mut Effects, wanted: &str) -> Result<(), Error> {

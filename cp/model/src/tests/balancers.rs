@@ -362,6 +362,20 @@ fn dualstack_needs_ipv6_in_every_subnet() {
     assert_eq!(nodes(&bench, "six"), ["zone-a 10.1.0.12 10.1.0.12 fd00:1::68"]);
 }
 
+/// req: LB-05, LB-14
+#[test]
+fn the_scheme_is_chosen_once() {
+    let mut bench = bench();
+    let command = create(&mut bench, json!({"name": "web", "subnets": ["subnet-a"]}));
+    bench.ok(command);
+    let lb = bench.model.show_load_balancers().load_balancers.remove(0);
+    assert_eq!(lb.scheme, rest::Scheme::InternetFacing);
+    let other = serde_json::from_value::<rest::ModifyLoadBalancer>(json!({"scheme": "internal"}));
+    assert!(other.expect_err("it cannot be changed").to_string().contains("unknown field `scheme`"));
+    let command = create(&mut bench, json!({"name": "web", "scheme": "internal", "subnets": ["subnet-a"]}));
+    assert_eq!(bench.refused(command).0, Code::DuplicateLoadBalancerName);
+}
+
 /// req: LB-04, LB-18
 #[test]
 fn equal_creates_give_the_same_load_balancer() {

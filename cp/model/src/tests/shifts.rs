@@ -102,6 +102,10 @@ fn one_zone_at_a_time_and_not_across_zones() {
     assert_eq!(bench.refused(start("web", "zone-a", "1h", "s3")).0, Code::InvalidConfigurationRequest);
     bench.model.target_groups.values_mut().for_each(|group| group.attributes.clear());
     bench.ok(start("web", "zone-a", "1h", "s3"));
+    let command = Command::ModifyLoadBalancerAttributes { load_balancer: "web".into(), attributes: on() };
+    assert_eq!(bench.refused(command).0, Code::InvalidConfigurationRequest, "while a shift works");
+    let command = Command::ModifyAttributes { target_group: "web".into(), attributes: on() };
+    assert_eq!(bench.refused(command).0, Code::InvalidConfigurationRequest);
 
     let request = rest::CreateLoadBalancer {
         kind: rest::LoadBalancerType::Application,
