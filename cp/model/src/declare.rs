@@ -263,7 +263,6 @@ impl<F: FnMut() -> Id> Planner<F> {
                 nodes: wanted.nodes.iter().map(node).collect(),
                 subnets: wanted.subnets.clone(),
                 subnet_mappings: wanted.subnet_mappings.clone(),
-                ..rest::ModifyLoadBalancer::default()
             };
             let load_balancer = || name.clone();
             self.step(
