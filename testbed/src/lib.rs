@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api_connection;
 mod appliance;
 mod bed;
 pub mod bulk;
@@ -23,6 +24,7 @@ mod peers;
 mod process;
 mod programs;
 mod proxy_header;
+mod ptrace;
 mod raw;
 mod rest_client;
 mod run;
@@ -31,6 +33,7 @@ mod stats;
 mod topology;
 pub mod transfer;
 
+pub use api_connection::ApiConnection;
 pub use appliance::{Appliance, ApplianceOptions};
 pub use bed::{Bed, BedOptions, ECHO_PORT, HTTP_PORT, STREAM_PORT, VIP, e2e, lcores};
 pub use capture::{Capture, Flags, Frame, Segment};
@@ -43,6 +46,7 @@ pub use peers::{
 };
 pub use process::Process;
 pub use programs::{own_program, program};
+pub use ptrace::Traced;
 pub use raw::{RawSegment, echo_request_packet, send_ipv4};
 pub use rest_client::{Reply, Rest};
 pub use run::{Run, sweep};
