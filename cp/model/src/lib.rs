@@ -5,6 +5,8 @@
 //! | [`rest`] | the JSON of the API |
 //! | [`model`] | the whole configuration, its commands, its stored records |
 //! | `load_balancer`, [`listener`], `target_group`, `target` | the rules of each resource |
+//! | [`inventory`], `load_balancer/subnets.rs` | what is declared of the network; load balancers in its subnets |
+//! | [`shift`] | zonal shifts |
 //! | `target/spec.rs`, `selector` | what a request's targets stand for; targets that are instances follow the inventory |
 //! | `settings`, [`tags`], `warnings` | attributes and certificates of load balancers and listeners; tags; what is hardly meant |
 //! | [`attributes`], [`limits`], [`error`], [`ssl_policy`] | tables: attributes, quotas, error codes, security policies |
