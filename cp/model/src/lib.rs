@@ -9,6 +9,7 @@
 //! | [`shift`] | zonal shifts |
 //! | `target/spec.rs`, `selector` | what a request's targets stand for; targets that are instances follow the inventory |
 //! | `settings`, [`tags`], `warnings` | attributes and certificates of load balancers and listeners; tags; what is hardly meant |
+//! | [`application`], [`classic`] | application load balancers, objects only; Classic ones, carried by hidden objects |
 //! | [`attributes`], [`limits`], [`error`], [`ssl_policy`] | tables: attributes, quotas, error codes, security policies |
 //! | [`health`] | what a run of check results makes of a target |
 //! | [`forward`], [`maglev`] | what the configuration means for packets |
