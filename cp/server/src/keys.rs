@@ -7,7 +7,7 @@
 //!
 //! So a crash at any moment leaves no certificate without its key: a key is on the disk before the certificate is stored, and goes
 //! after it is no longer stored. Keys that no certificate needs are removed when that is known for certain: after a change that was
-//! stored, or at start. Nothing else holds a key: not the model, the store, the audit log, an answer or a core dump.
+//! stored, or at start (but not where the store has no certificate at all). Nothing else holds a key: not the model, the store, the audit log, an answer or a core dump.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -47,9 +47,12 @@ struct Held {
     files: BTreeSet<String>,
     /// Names that a certificate under way needs, or one of which it is not known whether it was stored; one may be there twice.
     pinned: Vec<String>,
+    /// Names of files that certificates need and that are not there, as was told.
+    missing: BTreeSet<String>,
 }
 
 const SUFFIX: &str = ".pem";
+const UNFINISHED: &str = ".new";
 
 /// Where the keys of a store are.
 pub fn directory_of(store: &Path) -> PathBuf {
@@ -67,21 +70,18 @@ pub fn forbid_core_dumps() -> io::Result<()> {
 }
 
 impl Keys {
-    /// Opens the directory, which is made if there is none, and removes what no certificate needs.
+    /// Opens the directory, which is made if there is none, and removes what no certificate needs, unless there is no certificate at all.
     ///
     /// # Errors
     /// The directory cannot be used.
     pub fn open(directory: PathBuf, model: &Model) -> Result<Self, KeysError> {
         let keys = Self { directory, held: Mutex::default() };
         let names = keys.prepare().map_err(|source| keys.error("open it", source))?;
-        let needed = needed(model);
-        for missing in needed.difference(&names) {
-            let of = model.certificates().filter(|it| it.facts.public_key == *missing).map(|it| &*it.arn);
-            tracing::error!(
-                "{}/{missing}{SUFFIX} is missing: put it back from a copy, or import {} anew",
-                keys.directory.display(),
-                of.collect::<Vec<_>>().join(", ")
-            );
+        if needed(model).is_empty() && !names.is_empty() {
+            // A new machine before a restore, or one whose store was moved away: these keys are somebody's only copy.
+            let (directory, count) = (keys.directory.display(), names.len());
+            tracing::warn!("{directory}: {count} keys are kept although the store has no certificate");
+            return Ok(keys);
         }
         keys.lock().files = names;
         keys.sweep(|| Arc::new(model.clone()));
@@ -105,9 +105,12 @@ impl Keys {
         let mut names = BTreeSet::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            match entry.file_name().to_str().and_then(|name| name.strip_suffix(SUFFIX)) {
-                Some(name) => drop(names.insert(name.to_owned())),
-                None => fs::remove_file(entry.path())?,
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if let Some(name) = name.strip_suffix(SUFFIX) {
+                fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+                names.insert(name.to_owned());
+            } else if name.ends_with(UNFINISHED) {
+                fs::remove_file(entry.path())?;
             }
         }
         self.sync()?;
@@ -133,7 +136,7 @@ impl Keys {
 
     fn write(&self, name: &str, key: &Pem) -> Result<(), Error> {
         let write = || -> io::Result<()> {
-            let (temporary, path) = (self.directory.join(format!("{name}.new")), self.path(name));
+            let (temporary, path) = (self.directory.join(format!("{name}{UNFINISHED}")), self.path(name));
             // One that was left by a failure must not lend its permissions.
             match fs::remove_file(&temporary) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -162,7 +165,18 @@ impl Keys {
         let mut held = self.lock();
         let model = model();
         let needed = needed(&model);
-        let Held { files, pinned } = &mut *held;
+        let Held { files, pinned, missing } = &mut *held;
+        missing.retain(|name| needed.contains(name));
+        for name in needed.difference(files).cloned().collect::<Vec<_>>() {
+            // After a restore keys may have come by another way.
+            if self.path(&name).exists() {
+                files.insert(name);
+            } else if missing.insert(name.clone()) {
+                let of = model.certificates().filter(|it| it.facts.public_key == name).map(|it| &*it.arn);
+                let (path, of) = (self.path(&name), of.collect::<Vec<_>>().join(", "));
+                tracing::error!("{} is missing: put it there from a copy, or import {of} anew", path.display());
+            }
+        }
         let unneeded: Vec<String> =
             files.iter().filter(|name| !needed.contains(*name) && !pinned.contains(name)).cloned().collect();
         for name in &unneeded {

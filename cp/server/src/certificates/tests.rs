@@ -328,3 +328,18 @@ fn without_room_for_its_key_a_certificate_is_refused() {
     let bench = bench.restart();
     bench.import(&import).expect("the directory is there again");
 }
+
+/// Keys that are there before the certificates, as on a new machine before a restore, are not thrown away.
+#[test]
+fn keys_wait_for_their_certificates() {
+    let bench = Bench::new();
+    let arn = bench.import(&with_key(&ec())).expect("good");
+    let backup = bench.state.model().backup();
+    let Bench { directory, .. } = bench;
+    let bench = Bench::on(FaultyDisk::default(), directory);
+    assert_eq!(bench.files().len(), 1, "the store has no certificate");
+    bench.state.change(Command::Restore(backup)).expect("a good backup");
+    assert!(bench.key_of(&arn).contains("PRIVATE KEY"));
+    bench.delete(&arn);
+    assert_eq!(bench.files(), Vec::<PathBuf>::new(), "it goes with its certificate as any other");
+}
