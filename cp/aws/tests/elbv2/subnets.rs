@@ -47,9 +47,7 @@ fn addresses_are_told_as_they_were_asked_for() {
     let six = bench.ok("CreateLoadBalancer", &format!("{six} SubnetMappings.1.IPv6Address=fd00:1:0:1::5"));
     assert!(keys(&six).contains(&"IPv6Address=fd00:1:0:1::5".to_owned()), "{six:#?}");
     // Asking for the same again gives the same one.
-    for (form, before) in [("Name=chosen Subnets.1=subnet-b Subnets.2=subnet-a", &chosen)] {
-        assert_eq!(bench.ok("CreateLoadBalancer", form), *before);
-    }
+    assert_eq!(bench.ok("CreateLoadBalancer", "Name=chosen Subnets.1=subnet-b Subnets.2=subnet-a"), chosen);
     let (code, _) = bench.refused("CreateLoadBalancer", "Name=chosen Subnets.1=subnet-a");
     assert_eq!(code.name(), "DuplicateLoadBalancerName");
 }
