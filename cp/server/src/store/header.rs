@@ -18,6 +18,9 @@ const CERTAIN: u8 = 4;
 const SIZES: [u32; 3] = [PAGE as u32, 0, 1 << 20];
 const PAGE: u64 = 4096;
 const SLOTS: [usize; 2] = [64, 192];
+const SLOT_BYTES: usize = 128;
+/// A slot's first byte: the version of the format.
+const FORMAT: u8 = 3;
 const TRANSACTION: usize = 104;
 
 fn number(content: &[u8], at: usize, bytes: usize) -> u64 {
@@ -55,6 +58,12 @@ pub fn prepare(content: &mut [u8]) -> Result<Option<u64>, String> {
     let is_newest = transaction(content, counts) > transaction(content, 1 - counts);
     let newest = (mark & CERTAIN != 0 && is_newest).then(|| transaction(content, counts));
     content[MARK] = (mark | UNCLOSED) & !CERTAIN;
+    if newest.is_some() {
+        // There is no way back: what the other slot refers to may have been written over, and the file may be shorter by now.
+        let other = &mut content[SLOTS[1 - counts]..][..SLOT_BYTES];
+        other.fill(0);
+        other[0] = FORMAT;
+    }
     Ok(newest)
 }
 
@@ -76,6 +85,7 @@ mod tests {
         let mut prepared = content.clone();
         prepare(&mut prepared).expect("good");
         assert_eq!(prepared[MARK], content[MARK] & !CERTAIN | UNCLOSED);
+        assert_eq!(SLOTS.map(|slot| content[slot]), [FORMAT; 2]);
         assert!(prepare(&mut [&content[..], &[0; PAGE as usize]].concat()).is_err(), "longer than it says");
         assert!(prepare(&mut content[..content.len() - PAGE as usize].to_vec()).is_err(), "shorter");
         for at in (0..9).chain(12..24) {
