@@ -144,3 +144,102 @@ pub fn raise_file_limit() {
         tracing::warn!("the limit of open files stays {:?}: {error}", limit.current);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use rustls::pki_types::ServerName;
+    use rustls::pki_types::pem::PemObject;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream as Client};
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
+    async fn start(tls: Option<Arc<Tls>>) -> (SocketAddr, watch::Sender<()>) {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = tcp.local_addr().expect("an address");
+        let (stop, stopped) = watch::channel(());
+        let answer = |peer: axum::Extension<Peer>| async move { format!("{:?}", peer.0) };
+        tokio::spawn(serve(Listener::Tcp(tcp, tls), Router::new().route("/", get(answer)), stopped));
+        (address, stop)
+    }
+
+    fn read(mut stream: impl Read) -> String {
+        let mut text = String::new();
+        // Some end without saying goodbye.
+        let _ = stream.read_to_string(&mut text);
+        text
+    }
+
+    fn ask(mut stream: impl Read + Write) -> String {
+        // Who does not want it says so when it is read.
+        let _ = stream.write_all(REQUEST);
+        read(stream)
+    }
+
+    /// req: R26
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_thousand_slow_clients_block_nobody() {
+        raise_file_limit();
+        let (address, _stop) = start(None).await;
+        let clients = move || {
+            let connect = || Client::connect(address).expect("connected");
+            let begin = |mut slow: Client| {
+                slow.write_all(&REQUEST[..20]).expect("sent");
+                slow
+            };
+            let mut slow: Vec<Client> = (0..1000).map(|_| begin(connect())).collect();
+            let answer = ask(connect());
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Tcp(127.0.0.1"), "{answer}");
+            let mut first = slow.remove(0);
+            first.write_all(&REQUEST[20..]).expect("sent");
+            let text = read(first);
+            assert!(text.starts_with("HTTP/1.1 200"), "who is slow is served all the same: {text}");
+        };
+        tokio::task::spawn_blocking(clients).await.expect("good");
+    }
+
+    /// Asks over TLS, trusting a certificate.
+    fn ask_trusting(address: SocketAddr, pem: &[u8]) -> String {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(rustls::pki_types::CertificateDer::from_pem_slice(pem).expect("a certificate")).expect("added");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        let session = rustls::ClientConnection::new(Arc::new(config), name).expect("a session");
+        ask(rustls::StreamOwned::new(session, Client::connect(address).expect("connected")))
+    }
+
+    /// A certificate is made once, used, replaced while the API goes on, and kept when the new one is none. req: R26
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tls_has_a_certificate_that_can_be_replaced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = directory.path().join("leat.redb");
+        let make = || Tls::load_or_make(&store, vec!["localhost".into(), "127.0.0.1".into()]).expect("a certificate");
+        let tls = make();
+        assert_eq!(make().fingerprint(), tls.fingerprint());
+        let (address, _stop) = start(Some(tls.clone())).await;
+        let file = store.with_extension("api-cert.pem");
+        let good = |pem: &[u8]| {
+            let pem = pem.to_vec();
+            tokio::task::spawn_blocking(move || ask_trusting(address, &pem).starts_with("HTTP/1.1 200"))
+        };
+        let first = std::fs::read(&file).expect("it");
+        assert!(good(&first).await.expect("asked"));
+        let plain = tokio::task::spawn_blocking(move || ask(Client::connect(address).expect("connected")));
+        assert!(!plain.await.expect("asked").contains("HTTP/1.1 200"));
+
+        let before = tls.fingerprint();
+        std::fs::write(&file, "nothing").expect("written");
+        assert!(tls.reload().is_err());
+        assert!(good(&first).await.expect("asked"));
+        std::fs::remove_file(&file).expect("removed");
+        assert_ne!(make().fingerprint(), before);
+        assert!(tls.reload().expect("a good one"));
+        assert!(!tls.reload().expect("the same"));
+        assert!(!good(&first).await.expect("asked"));
+        assert!(good(&std::fs::read(&file).expect("it")).await.expect("asked"));
+    }
+}

@@ -10,8 +10,8 @@ use aws_sigv4::sign::v4::SigningParams;
 use axum::Router;
 use axum::routing::get;
 use http_body_util::BodyExt;
-use leat_aws::{Operation, zonal_shift};
 use leat_aws::operation::Run;
+use leat_aws::{Operation, zonal_shift};
 use leat_model::rest::UserSecrets;
 use leat_model::{Limits, Site};
 use tower::ServiceExt;
@@ -96,7 +96,13 @@ impl Bench {
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         let xml = text.split("<Code>").nth(1).and_then(|rest| rest.split("</Code>").next());
-        let code = json["error"]["code"].as_str().or(json["__type"].as_str()).or(kind.as_deref()).or(xml).unwrap_or_default().to_owned();
+        let code = json["error"]["code"]
+            .as_str()
+            .or(json["__type"].as_str())
+            .or(kind.as_deref())
+            .or(xml)
+            .unwrap_or_default()
+            .to_owned();
         Asked { status, code, text }
     }
 
@@ -318,13 +324,13 @@ async fn records_can_be_looked_up() {
     let target = [("x-amz-target", "CloudTrail_20131101.LookupEvents")];
     let body =
         r#"{"LookupAttributes":[{"AttributeKey":"EventName","AttributeValue":"CreateTargetGroup"}],"MaxResults":2}"#;
-    let asked = bench.send(request("POST", "/", &target, body, bench.signature(Role::Read))).await;
+    let asked = bench.send(request("POST", "/", &target, body, bench.signature(Role::Admin))).await;
     let answer: Value = serde_json::from_str(&asked.text).expect("JSON");
     let names: Vec<&str> =
         answer["Events"].as_array().expect("a list").iter().filter_map(|e| e["Username"].as_str()).collect();
     assert_eq!(names, ["admin", "admin"], "{}", asked.text);
     let body = body.replace('}', "").replace("]", "}]") + &format!(r#","NextToken":{}}}"#, answer["NextToken"]);
-    let asked = bench.send(request("POST", "/", &target, &body, bench.signature(Role::Read))).await;
+    let asked = bench.send(request("POST", "/", &target, &body, bench.signature(Role::Admin))).await;
     let answer: Value = serde_json::from_str(&asked.text).expect("JSON");
     assert_eq!(answer["Events"].as_array().map(Vec::len), Some(1), "{body} {}", asked.text);
     assert!(asked.text.contains("g0"));
@@ -483,4 +489,28 @@ async fn secrets_are_nowhere() {
     for secret in secrets {
         assert!(!said.contains(&secret), "{secret}");
     }
+}
+
+/// The calls of each role, as Markdown.
+fn roles() -> String {
+    let looks = |name: &&str| ["Describe", "Get", "List", "Lookup"].iter().any(|verb| name.starts_with(verb));
+    let names = |role: Role| {
+        let rest = routes::ROUTES.iter().filter(move |route| route.role == role).map(|route| route.name);
+        let aws = operation::all().filter(move |operation| operation.role == role).map(|operation| operation.name);
+        rest.chain(aws).collect::<BTreeSet<&str>>()
+    };
+    assert!(names(Role::Read).iter().all(|name| looks(&name)), "{:?}", names(Role::Read));
+    let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let secret = list(names(Role::Admin).into_iter().filter(|name| looks(&name)).collect());
+    let operate = list(names(Role::Operate));
+    format!(
+        "| role | calls |\n|---|---|\n| `read` | those that only look (`Describe…`, `Get…`, `List…`), but those of `admin` |\n\
+         | `operate` | {operate} |\n| `admin` | all others, and {secret} |\n"
+    )
+}
+
+#[test]
+fn the_guide_has_this_table() {
+    let guide = include_str!("../../../../../docs/security.md");
+    assert!(guide.contains(&roles()), "put this table into docs/security.md:\n{}", roles());
 }
