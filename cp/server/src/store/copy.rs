@@ -12,8 +12,17 @@ use super::{CACHE_BYTES, header};
 ///
 /// # Errors
 /// What is wrong.
-pub fn open(mut content: Vec<u8>) -> Result<Database, String> {
-    let newest = header::prepare(&mut content)?;
+pub fn open(content: Vec<u8>) -> Result<Database, String> {
+    let alone = content.len() < header::BYTES || !header::is_older(&content);
+    if !alone {
+        // What counted must be good, whatever becomes of the newer one: else it is the one that is damaged.
+        open_as(content.clone(), true)?;
+    }
+    open_as(content, alone)
+}
+
+fn open_as(mut content: Vec<u8>, alone: bool) -> Result<Database, String> {
+    let newest = header::prepare(&mut content, alone)?;
     let content = Arc::new(Mutex::new(content));
     let opened = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(Copy(content.clone()));
     let database = opened.map_err(|error| error.to_string())?;

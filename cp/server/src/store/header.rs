@@ -4,6 +4,8 @@
 //! redb's file format 3, numbers with the least byte first: magic number, mark, fixed sizes, the file's length in pages; then two
 //! slots for transactions of 128 bytes. The mark says which slot counts; the other one holds the transaction before, or is being written.
 
+/// So many bytes have a header.
+pub const BYTES: usize = 320;
 /// Where the mark is.
 const MARK: usize = 9;
 const MAGIC: [u8; MARK] = *b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -35,12 +37,19 @@ fn slot(content: &[u8]) -> usize {
     usize::from(content.get(MARK).is_some_and(|mark| mark & SECOND != 0))
 }
 
-/// Checks a file's header, and sets its mark so that redb checks all the rest. The transaction that it must then take, if that is
-/// certain.
+/// Whether the transaction that counts is older than the other one: that one was cut off before it counted, or it counts and the mark
+/// is wrong.
+pub fn is_older(content: &[u8]) -> bool {
+    let counts = slot(content);
+    transaction(content, counts) < transaction(content, 1 - counts)
+}
+
+/// Checks a file's header, and sets its mark so that redb checks all the rest; with `alone`, it takes the transaction that counts or
+/// none. The transaction that it must take, if that is certain.
 ///
 /// # Errors
 /// The file is none of redb's, or was damaged: what is wrong.
-pub fn prepare(content: &mut [u8]) -> Result<Option<u64>, String> {
+pub fn prepare(content: &mut [u8], alone: bool) -> Result<Option<u64>, String> {
     let length = content.len() as u64;
     if !content.starts_with(&MAGIC) {
         return Err("it does not begin as one".into());
@@ -54,9 +63,7 @@ pub fn prepare(content: &mut [u8]) -> Result<Option<u64>, String> {
         return Err("it was cut, or its header is damaged: its length is not what the header says".into());
     }
     let counts = slot(content);
-    // If the other slot is newer, it was cut off before it counted; or it counts, and the mark is wrong. Whole, it may be taken.
-    let is_newest = transaction(content, counts) > transaction(content, 1 - counts);
-    let newest = (mark & CERTAIN != 0 && is_newest).then(|| transaction(content, counts));
+    let newest = (mark & CERTAIN != 0 && alone).then(|| transaction(content, counts));
     content[MARK] = (mark | UNCLOSED) & !CERTAIN;
     if newest.is_some() {
         // There is no way back: what the other slot refers to may have been written over, and the file may be shorter by now.
@@ -83,15 +90,15 @@ mod tests {
         drop(redb::Builder::new().create_file(file.reopen().expect("it")).expect("a database"));
         let content = std::fs::read(file.path()).expect("it");
         let mut prepared = content.clone();
-        prepare(&mut prepared).expect("good");
+        prepare(&mut prepared, true).expect("good");
         assert_eq!(prepared[MARK], content[MARK] & !CERTAIN | UNCLOSED);
         assert_eq!(SLOTS.map(|slot| content[slot]), [FORMAT; 2]);
-        assert!(prepare(&mut [&content[..], &[0; PAGE as usize]].concat()).is_err(), "longer than it says");
-        assert!(prepare(&mut content[..content.len() - PAGE as usize].to_vec()).is_err(), "shorter");
+        assert!(prepare(&mut [&content[..], &[0; PAGE as usize]].concat(), true).is_err(), "longer than it says");
+        assert!(prepare(&mut content[..content.len() - PAGE as usize].to_vec(), true).is_err(), "shorter");
         for at in (0..9).chain(12..24) {
             let mut wrong = content.clone();
             wrong[at] ^= 0x10;
-            assert!(prepare(&mut wrong).is_err(), "byte {at}");
+            assert!(prepare(&mut wrong, true).is_err(), "byte {at}");
         }
     }
 }
