@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::operation::{Context, EventQuery, Operation, Reply, Service};
 
 /// The operations.
-pub const OPERATIONS: &[Operation] = &[Operation::json(Service::CloudTrail, "LookupEvents", Role::Admin, lookup_events)];
+pub const OPERATIONS: &[Operation] =
+    &[Operation::json(Service::CloudTrail, "LookupEvents", Role::Admin, lookup_events)];
 
 /// Events of an answer at the most, and unless less is asked for.
 const RESULTS_MAX: usize = 50;

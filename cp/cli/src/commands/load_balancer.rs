@@ -219,7 +219,6 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
                 nodes: nodes.changes(),
                 subnets: nodes.subnets.clone(),
                 subnet_mappings: nodes.subnet_mappings.clone(),
-                ..Default::default()
             };
             output.show(&client.patch(&path(name), &body)?, describe);
         }

@@ -499,9 +499,9 @@ fn roles() -> String {
         let aws = operation::all().filter(move |operation| operation.role == role).map(|operation| operation.name);
         rest.chain(aws).collect::<BTreeSet<&str>>()
     };
-    assert!(names(Role::Read).iter().all(|name| looks(&name)), "{:?}", names(Role::Read));
+    assert!(names(Role::Read).iter().all(|name| looks(name)), "{:?}", names(Role::Read));
     let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
-    let secret = list(names(Role::Admin).into_iter().filter(|name| looks(&name)).collect());
+    let secret = list(names(Role::Admin).into_iter().filter(|name| looks(name)).collect());
     let operate = list(names(Role::Operate));
     format!(
         "| role | calls |\n|---|---|\n| `read` | those that only look (`Describe…`, `Get…`, `List…`), but those of `admin` |\n\
