@@ -14,12 +14,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use leat_aws::operation::{self, Caller, Service};
+use leat_aws::operation::{Caller, Service};
 use leat_aws::{form, sigv4};
 use leat_model::error::Shown;
 use leat_model::rest::Role;
 use leat_model::{Code, Error, Model};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::App;
