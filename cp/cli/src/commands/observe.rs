@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use leat_model::rest::{Counters, Flow, Flows, Protocol, ProxyHeader, Stats, Status};
+use leat_model::view::NO_DATA_PLANE;
 
 use super::protocol;
 use crate::client::{CallError, Client, query};
@@ -50,11 +51,13 @@ pub fn status(client: &Client, output: &mut Output<'_>) -> Result<(), CallError>
 
 fn describe_status(status: &Status) -> String {
     let plane = &status.data_plane;
+    let alone = status.problems.iter().any(|problem| problem == NO_DATA_PLANE);
     let attached = match plane.attached {
         true => format!("attached, pid {}, incarnation {}", plane.pid, plane.incarnation),
+        false if alone => "none: leat-cp was started without one".into(),
         false => "not attached: leat-dp does not run or has not made the segment yet".into(),
     };
-    let epoch = match status.applied_epoch == status.epoch {
+    let epoch = match status.applied_epoch == status.epoch || alone {
         true => status.epoch.to_string(),
         false => format!("{} (the data plane works with {})", status.epoch, status.applied_epoch),
     };
