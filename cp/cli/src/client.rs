@@ -112,7 +112,7 @@ impl CallError {
             ),
             Self::Input(_) => None,
             Self::Trust(_) => Some(
-                "copy the certificate that leat-cp made (leat.redb.tls/cert.pem beside its store) and name it with --ca or LEAT_CA",
+                "copy the certificate that leat-cp made (leat.api-cert.pem beside its store) and name it with --ca or LEAT_CA",
             ),
             Self::Api(detail) => match detail.code.as_str() {
                 "LoadBalancerNotFound" => Some("`leat load-balancer list` shows what there is"),
@@ -152,6 +152,11 @@ impl Client {
     pub fn new(endpoint: Endpoint, credentials: Credentials, timeout: Duration) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         Ok(Self { endpoint, credentials, timeout, runtime })
+    }
+
+    /// The file of certificates that it trusts.
+    pub fn ca(&self) -> Option<&Path> {
+        self.credentials.ca.as_deref()
     }
 
     /// Where it calls.

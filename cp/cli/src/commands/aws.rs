@@ -32,6 +32,9 @@ pub fn run(args: &AwsArgs, client: &Client, output: &mut Output<'_>) -> Result<(
     let region =
         env::var("AWS_DEFAULT_REGION").or_else(|_| env::var("AWS_REGION")).unwrap_or_else(|_| "on-prem-1".into());
     if args.arguments.is_empty() {
+        if let Some(ca) = client.ca() {
+            output.line(&format!("export AWS_CA_BUNDLE={}", ca.display()));
+        }
         output.line(&format!(
             "export AWS_ENDPOINT_URL={url}\nexport AWS_DEFAULT_REGION={region}\nexport AWS_EC2_METADATA_DISABLED=true\n\
              # clients before 2023 do not know AWS_ENDPOINT_URL: give them --endpoint-url {url}\n\
@@ -42,6 +45,7 @@ pub fn run(args: &AwsArgs, client: &Client, output: &mut Output<'_>) -> Result<(
     let mut command = std::process::Command::new("aws");
     command.args(["--endpoint-url", &url]).args(&args.arguments);
     command.env("AWS_ENDPOINT_URL", &url).env("AWS_DEFAULT_REGION", region).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.envs(client.ca().map(|ca| ("AWS_CA_BUNDLE", ca)));
     // Takes the place of this process; it returns only when that fails.
     let error = command.exec();
     Err(CallError::Input(format!("cannot run aws: {error}; install AWS's command line (Debian: awscli)")))
