@@ -101,12 +101,8 @@ pub fn claim(request: &Request<'_>) -> Result<Option<Claim>, Error> {
     let signed_headers = parts.signed_headers.ok_or_else(|| missing("SignedHeaders"))?;
     let signature = parts.signature.ok_or_else(|| missing("Signature"))?;
     let date = parts.date.ok_or_else(|| incomplete("The request must contain 'X-Amz-Date'."))?;
-    let date_ms = milliseconds(&date).ok_or_else(|| {
-        incomplete(format!(
-            "Date must be in ISO-8601 'basic format'. Got {}. See http://en.wikipedia.org/wiki/ISO_8601",
-            Shown(&date)
-        ))
-    })?;
+    let date_ms = milliseconds(&date)
+        .ok_or_else(|| incomplete(format!("Date must be in ISO-8601 'basic format'. Got {}.", Shown(&date))))?;
     let expires_ms = match (in_query, parts.expires) {
         (false, _) => None,
         (true, Some(text)) => {
