@@ -31,6 +31,8 @@ fn preserve(on: bool) -> Value {
 
 /// Gives a target this filter instead of the one that it has: chains of a table, nothing for none.
 fn filter(target: &Target, chains: &str) -> Result<()> {
+    // A chain ends with its line.
+    let chains = chains.replace('}', "}\n");
     let rules = format!("table ip filter {{}}\ndelete table ip filter\ntable ip filter {{ {chains} }}");
     let path = std::env::temp_dir().join(format!("leat-filter-{}-{}", std::process::id(), target.name));
     std::fs::write(&path, rules)?;
