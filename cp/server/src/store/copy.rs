@@ -27,9 +27,9 @@ fn open_as(mut content: Vec<u8>, alone: bool) -> Result<Database, String> {
     let opened = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(Copy(content.clone()));
     let database = opened.map_err(|error| error.to_string())?;
     // redb goes back to the transaction before when the newest one is damaged, as after a power loss within it.
-    let taken = header::taken(&content.lock().unwrap_or_else(PoisonError::into_inner));
+    let content = content.lock().unwrap_or_else(PoisonError::into_inner);
     match newest {
-        Some(newest) if taken != newest => Err("its last change is damaged".into()),
+        Some(newest) if !header::has(&content, newest) => Err("its last change is damaged".into()),
         _ => Ok(database),
     }
 }

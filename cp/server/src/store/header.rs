@@ -74,9 +74,10 @@ pub fn prepare(content: &mut [u8], alone: bool) -> Result<Option<u64>, String> {
     Ok(newest)
 }
 
-/// The transaction that redb took when it opened a file that was prepared: it has added one of its own.
-pub fn taken(content: &[u8]) -> u64 {
-    transaction(content, 1 - slot(content))
+/// Whether a file that redb has opened has a transaction still: in the slot that counts, or in the other one when redb has added one of
+/// its own.
+pub fn has(content: &[u8], wanted: u64) -> bool {
+    [0, 1].iter().any(|slot| transaction(content, *slot) == wanted)
 }
 
 #[cfg(test)]
