@@ -62,7 +62,7 @@ fn bad_requests_are_refused_with_the_field_and_the_remedy() -> Result<()> {
         ("POST", groups, tg("new", 0), 400, "ValidationError", "port", "65535"),
         ("POST", groups, tg("new", 65_536), 400, "ValidationError", "port", "65535"),
         ("POST", listeners, listener("TCP", 70_000, "web"), 400, "ValidationError", "port", "65535"),
-        ("POST", listeners, listener("HTTP", 81, "web"), 400, "ValidationError", "protocol", "TCP"),
+        ("POST", listeners, listener("HTTP", 81, "web"), 400, "UnsupportedProtocol", "protocol", "TCP"),
         ("POST", listeners, listener("UDP", 80, "echo"), 400, "DuplicateListener", "port", "80"),
         ("POST", listeners, listener("UDP", 81, "web"), 400, "IncompatibleProtocols", "", "TCP"),
         ("POST", listeners, listener("TCP", 81, "nowhere"), 404, "TargetGroupNotFound", "targetGroup", "nowhere"),

@@ -85,8 +85,6 @@ enum Turn {
 
 struct Core {
     store: Box<dyn Store>,
-    /// A write has failed: the store's content is not known, and it is written anew before the next change.
-    suspect: bool,
 }
 
 impl State {
@@ -107,7 +105,7 @@ impl State {
         Ok(Self {
             clock,
             queue: Mutex::default(),
-            core: Mutex::new(Core { store, suspect: false }),
+            core: Mutex::new(Core { store }),
             model: RwLock::new(Arc::new(model)),
             listeners: RwLock::default(),
         })
@@ -304,14 +302,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Core {
     fn store(&mut self, old: &Model, new: &Model, changed: &BTreeSet<RecordKey>) -> Result<(), StoreError> {
-        if self.suspect {
+        if self.store.has_failed() {
             self.store.replace(&all_records(old))?;
-            self.suspect = false;
         }
         let changes: Vec<_> = changed.iter().map(|key| (key.to_string(), new.record(key))).collect();
-        let result = self.store.commit(&changes);
-        self.suspect = result.is_err();
-        result
+        self.store.commit(&changes)
     }
 }
 

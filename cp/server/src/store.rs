@@ -40,6 +40,9 @@ pub trait Store: Send {
     /// # Errors
     /// As [`Self::commit`].
     fn replace(&mut self, records: &[Record]) -> Result<(), StoreError>;
+
+    /// Whether [`Self::replace`] must come before anything is written: a write has failed, be it the one at the start.
+    fn has_failed(&self) -> bool;
 }
 
 /// Why the store cannot be used.
@@ -269,6 +272,10 @@ impl Store for RedbStore {
 
     fn replace(&mut self, records: &[Record]) -> Result<(), StoreError> {
         self.write_anew(records, None)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.has_failed
     }
 }
 
