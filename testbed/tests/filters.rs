@@ -195,3 +195,34 @@ fn active_means_ready() -> Result<()> {
     }
     bed.finish()
 }
+
+/// An address that somebody else has: the load balancer fails and takes nothing from him. When he has gone, creating it again works.
+///
+/// req: LB-01, LB-02, TRB-11
+#[test]
+fn an_address_in_use_makes_a_load_balancer_fail() -> Result<()> {
+    let Some(_machine) = e2e() else { return Ok(()) };
+    let bed = Bed::start(&BedOptions::default())?;
+    // One of the clients' own.
+    let taken = Ipv4Addr::new(10, 1, 0, 105);
+    let state = || -> Option<Value> { Some(bed.appliance.rest.get("/v1/load-balancers/more").ok()?["state"].clone()) };
+    bed.appliance.create_load_balancer("more", taken)?;
+    let failed =
+        wait_for("the load balancer to fail", SOON, || state().filter(|state| state["code"] != "provisioning"))?;
+    ensure!(failed["code"] == "failed", "{failed}");
+    let reason = failed["reason"].as_str().context("no reason")?;
+    ensure!(reason.contains("10.1.0.105 is in use by "), "{reason}");
+    let own = bed.topology.lb.command("ip").args(["-brief", "address"]).output()?;
+    ensure!(!String::from_utf8(own.stdout)?.contains("10.1.0.105"), "the appliance has taken the address");
+
+    bed.cli().ip(&["address", "delete", "10.1.0.105/24", "dev", "eth0"])?;
+    ensure!(state().is_some_and(|state| state["code"] == "failed"), "it has failed for good");
+    bed.appliance.rest.expect("DELETE", "/v1/load-balancers/more", None)?;
+    bed.appliance.create_target_group("own", "TCP", TRAFFIC, CHECK, &preserve(false))?;
+    bed.appliance.register("own", &bed.addresses())?;
+    bed.appliance.create_load_balancer("more", taken)?;
+    bed.appliance.create_listener("more", "TCP", 80, "own")?;
+    wait_for("the load balancer to be active", SOON, || state().filter(|state| state["code"] == "active"))?;
+    bed.cli().enter(|| http_get(SocketAddrV4::new(taken, 80)))??;
+    bed.finish()
+}

@@ -169,7 +169,11 @@ impl Model {
         let users = self.balancers_of_groups();
         let mut plans = Vec::new();
         for group in self.target_groups.values().filter(|group| group.is_checked()) {
-            let Some(lb) = users.get(&group.id).and_then(|user| self.load_balancers.get(user)) else { continue };
+            let Some(lb) =
+                users.get(&group.id).and_then(|user| self.load_balancers.get(user)).filter(|lb| lb.failed.is_none())
+            else {
+                continue;
+            };
             // The first node speaks for all of them.
             let Some(source) = lb.nodes.first().and_then(|node| node.sources(group.ip_address_type).next()) else {
                 continue;

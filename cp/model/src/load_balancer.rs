@@ -51,6 +51,7 @@ impl Model {
             ip_address_type: request.ip_address_type.unwrap_or_default(),
             nodes,
             active: self.site.without_data_plane,
+            failed: None,
             network: None,
             attributes,
             tags: request.tags,
@@ -265,6 +266,16 @@ impl Model {
             if let Some(lb) = self.load_balancers.get_mut(id).filter(|lb| !lb.active) {
                 lb.active = true;
                 fx.touch(RecordKey::LoadBalancer(*id));
+            }
+        }
+    }
+
+    /// What was found out before they became active keeps load balancers from it, for good (LB-02).
+    pub(crate) fn fail(&mut self, fx: &mut Effects, failures: Vec<(Id, String)>) {
+        for (id, reason) in failures {
+            if let Some(lb) = self.load_balancers.get_mut(&id).filter(|lb| !lb.active && lb.failed.is_none()) {
+                lb.failed = Some(reason);
+                fx.touch(RecordKey::LoadBalancer(id));
             }
         }
     }

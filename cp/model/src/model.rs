@@ -146,6 +146,8 @@ pub enum Command {
     Expire,
     /// The data plane works with this load balancer.
     Activate(Vec<Id>),
+    /// These load balancers cannot become active, and why.
+    Fail(Vec<(Id, String)>),
     /// No flow refers to these slots any more, and none will (see [`Target::idle_since_epoch`]): slot, what its counters say.
     FreeTargets(Vec<(u16, Vec<u64>)>),
     /// As `FreeTargets`, for listener slots.
@@ -449,6 +451,7 @@ impl Model {
             Command::Health(changes) => self.change_health(fx, changes),
             Command::Expire => self.expire(fx, now),
             Command::Activate(ids) => self.activate(fx, &ids),
+            Command::Fail(failures) => self.fail(fx, failures),
             Command::FreeTargets(slots) => self.free_targets(fx, slots),
             Command::FreeListeners(slots) => self.free_listeners(fx, slots),
             Command::AddTags { resources, tags } => self.add_tags(fx, &resources, &tags)?,

@@ -27,6 +27,9 @@ pub struct LoadBalancer {
     pub nodes: Vec<Node>,
     /// Whether the data plane has ever worked with it.
     pub active: bool,
+    /// Why it can never become active, such as that somebody else has an address of it. It is to be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
     /// The network of the inventory that its subnets are in; none where nodes were given by addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,

@@ -459,7 +459,7 @@ pub struct LoadBalancer {
 /// The state of a load balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LoadBalancerState {
-    /// `provisioning` until the data plane has it for the first time, then `active` (LB-01).
+    /// `provisioning` until the data plane has it for the first time, then `active`; `failed` if that cannot be (LB-01).
     pub code: String,
     /// What there is to know besides, such as that no data plane serves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -33,10 +33,7 @@ impl Model {
             name: lb.name.clone(),
             kind: rest::LoadBalancerType::Network,
             scheme: lb.scheme,
-            state: rest::LoadBalancerState {
-                code: if lb.active { "active" } else { "provisioning" }.into(),
-                reason: self.site.without_data_plane.then(|| NO_DATA_PLANE.into()),
-            },
+            state: self.state_of(lb),
             created_time: rfc3339(lb.created_ms),
             dns_name: self.dns_name(&lb.name, lb.id),
             ip_address_type: lb.ip_address_type,
@@ -45,6 +42,16 @@ impl Model {
             availability_zones: lb.nodes.iter().map(show_node).collect(),
             tags: lb.tags.clone(),
         }
+    }
+
+    fn state_of(&self, lb: &LoadBalancer) -> rest::LoadBalancerState {
+        let code = match (&lb.failed, lb.active) {
+            (Some(_), _) => "failed",
+            (None, true) => "active",
+            (None, false) => "provisioning",
+        };
+        let alone = self.site.without_data_plane.then(|| NO_DATA_PLANE.into());
+        rest::LoadBalancerState { code: code.into(), reason: lb.failed.clone().or(alone) }
     }
 
     /// A load balancer's DNS name (DNS-01).

@@ -83,7 +83,7 @@ pub fn compile(
 
     let mut locals = Vec::new();
     let mut seen: HashSet<IpAddr> = HashSet::new();
-    for lb in model.load_balancers() {
+    for lb in model.load_balancers().filter(|lb| lb.failed.is_none()) {
         for (address, place) in lb.nodes.iter().flat_map(Node::all_addresses_and_places) {
             let port = model.port_of(place).or(ports.first().map(String::as_str));
             match port.and_then(port_number) {

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use leat_abi::counters::{ListenerCounter, TargetCounter};
 use leat_model::forward::CheckPlan;
 use leat_model::health::{Cause, Change, Outcome, Runs};
-use leat_model::resource::{Node, Target};
+use leat_model::resource::{LoadBalancer, Node, Target};
 use leat_model::{Command, Error, Id, Model};
 
 use crate::netlink::{NetConfig, Network, PortConfig};
@@ -32,6 +32,8 @@ const RECLAIM: Duration = Duration::from_secs(1);
 const TURN_MAX: Duration = Duration::from_millis(100);
 /// Checks that could not be made (the node's address is not on a TAP yet, say) are made again this soon, not an interval later.
 const RETRY: Duration = Duration::from_millis(500);
+/// So long may somebody take who has an address of a new load balancer, until he answers.
+const ANSWER: Duration = Duration::from_millis(500);
 /// Results taken together at the most.
 const RESULTS_MAX: usize = 4096;
 
@@ -73,6 +75,8 @@ impl Keeper {
             retries: HashMap::new(),
             retry: false,
             seen: HashMap::new(),
+            asked: HashMap::new(),
+            free: HashMap::new(),
             reclaimed: Instant::now(),
         };
         let thread =
@@ -108,6 +112,10 @@ struct Worker {
     retry: bool,
     /// The epoch in which each inactive load balancer was first seen.
     seen: HashMap<Id, u64>,
+    /// Since when the network is asked for the addresses of those.
+    asked: HashMap<Id, Instant>,
+    /// Those whose addresses nobody else has, and since when that is known.
+    free: HashMap<Id, Instant>,
     reclaimed: Instant,
 }
 
@@ -163,11 +171,18 @@ impl Worker {
         let checks = model.check_plans().iter().map(|plan| check(&model, plan, retries(plan.slot))).collect();
         prober.set_checks(checks, reserved_ports(&model));
         self.runs.keep(|slot| model.target(slot).is_some());
-        let nodes = model.load_balancers().flat_map(|lb| &lb.nodes);
+        let (sure, asked): (Vec<_>, Vec<_>) = model
+            .load_balancers()
+            .filter(|lb| lb.failed.is_none())
+            .partition(|lb| lb.active || self.free.contains_key(&lb.id));
+        let nodes = sure.iter().flat_map(|lb| &lb.nodes);
         let node_addresses = nodes.flat_map(Node::all_addresses_and_places).collect();
         network.set_config(NetConfig { ports: self.ports.clone(), node_addresses });
         let addresses = model.targets().map(|target| target.address);
+        let fresh: Vec<IpAddr> = asked.iter().flat_map(|lb| neighbours(&model, lb)).collect();
+        let addresses = addresses.chain(fresh.iter().copied());
         let wanted: BTreeSet<IpAddr> = addresses.filter(|address| !address.is_unspecified()).collect();
+        network.set_fresh(fresh);
         network.set_wanted(wanted.into_iter().collect());
     }
 
@@ -207,19 +222,53 @@ impl Worker {
         }
     }
 
-    /// Load balancers become active when the data plane works with them.
+    /// Load balancers become active when nobody else has their addresses and the data plane works with them.
     fn activate(&mut self) {
         let model = self.state.model();
         let progress = *self.publisher.progress().borrow();
-        let inactive: Vec<Id> = model.load_balancers().filter(|lb| !lb.active).map(|lb| lb.id).collect();
-        self.seen.retain(|id, _| inactive.contains(id));
+        let inactive = || model.load_balancers().filter(|lb| !lb.active && lb.failed.is_none());
+        self.seen.retain(|id, _| inactive().any(|lb| lb.id == *id));
+        self.asked.retain(|id, _| inactive().any(|lb| lb.id == *id));
+        self.free.retain(|id, _| inactive().any(|lb| lb.id == *id));
+        if self.outside.is_some() && progress.attached {
+            self.ask(&model, inactive());
+        }
+        let inactive: Vec<Id> = inactive().map(|lb| lb.id).collect();
         let ready = |id: &Id| {
             let since = *self.seen.entry(*id).or_insert(model.epoch());
-            self.outside.is_none() || progress.attached && progress.applied_epoch >= since
+            let is_free = self.free.get(id).is_some_and(|since| since.elapsed() >= TURN_MAX);
+            self.outside.is_none() || is_free && progress.attached && progress.applied_epoch >= since
         };
         let ready: Vec<Id> = inactive.into_iter().filter(ready).collect();
         if !ready.is_empty() {
             self.try_change(Command::Activate(ready));
+        }
+    }
+
+    /// Lets the network be asked for the addresses of new load balancers before Linux gets them: who answers has them (LB-02).
+    fn ask<'l>(&mut self, model: &Model, inactive: impl Iterator<Item = &'l LoadBalancer>) {
+        let view = self.publisher.view();
+        let mut failures = Vec::new();
+        for lb in inactive {
+            if self.free.contains_key(&lb.id) || self.asked.entry(lb.id).or_insert_with(Instant::now).elapsed() < ANSWER
+            {
+                continue;
+            }
+            let answer = neighbours(model, lb).find_map(|address| Some((address, view.next_hops.get(&address)?.mac)));
+            if let Some((address, mac)) = answer {
+                let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+                let reason =
+                    format!("{address} is in use by {mac}; end that, delete this load balancer and create it again");
+                tracing::error!("load balancer {}: {reason}", lb.name);
+                failures.push((lb.id, reason));
+            } else {
+                self.free.insert(lb.id, Instant::now());
+                // Linux gets its addresses now.
+                self.planned = None;
+            }
+        }
+        if !failures.is_empty() {
+            self.try_change(Command::Fail(failures));
         }
     }
 
@@ -314,6 +363,13 @@ fn reserved_ports(model: &Model) -> HashMap<IpAddr, HashSet<u16>> {
         }
     }
     reserved
+}
+
+/// The addresses of a load balancer that hosts of its ports' subnets could have.
+fn neighbours<'l>(model: &'l Model, lb: &'l LoadBalancer) -> impl Iterator<Item = IpAddr> + 'l {
+    let subnets = &model.site().subnets;
+    let all = lb.nodes.iter().flat_map(Node::all_addresses);
+    all.filter(|address| subnets.iter().any(|(_, net)| net.contains(address)))
 }
 
 fn outcome(outcome: &Result<(), ProbeFailure>) -> Outcome {

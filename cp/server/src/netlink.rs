@@ -120,6 +120,7 @@ struct Shared {
 struct Inputs {
     config: NetConfig,
     wanted: Vec<IpAddr>,
+    fresh: Vec<IpAddr>,
     stop: bool,
 }
 
@@ -143,6 +144,11 @@ impl Network {
     /// Sets the destinations whose next hops are wanted (targets, in any order).
     pub fn set_wanted(&self, destinations: Vec<IpAddr>) {
         self.set(|inputs| inputs.wanted = destinations);
+    }
+
+    /// Sets which of the destinations are asked for anew, whatever Linux knew of them before they were among these.
+    pub fn set_fresh(&self, destinations: Vec<IpAddr>) {
+        self.set(|inputs| inputs.fresh = destinations);
     }
 
     fn set(&self, change: impl FnOnce(&mut Inputs)) {

@@ -121,6 +121,11 @@ impl Publisher {
         self.shared.tell(|inputs| (inputs.view, inputs.changed) = (view, true));
     }
 
+    /// What is known of the network.
+    pub fn view(&self) -> Arc<NetView> {
+        self.shared.inputs.lock().unwrap_or_else(PoisonError::into_inner).view.clone()
+    }
+
     /// Asks something of the lcores. Does not wait.
     pub fn request(&self, request: Request) {
         // Dropping a request tells the asker.

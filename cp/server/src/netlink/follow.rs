@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ struct Follower {
     /// TAPs, by interface index, whose sysctls are set.
     prepared: HashSet<u32>,
     asked: HashMap<Unresolved, Instant>,
+    /// What was to be asked for anew, and is forgotten already.
+    fresh: HashSet<IpAddr>,
     /// What was logged and still holds, so that it is logged once.
     complaints: HashSet<String>,
 }
@@ -98,6 +101,7 @@ impl Follower {
                 look_at_all = false;
                 resync_at = Instant::now() + RESYNC;
             }
+            self.forget(&handle, &inputs.fresh, &mut neighbours).await;
             let unresolved = self.tell(&inputs, &observed, &settled, &neighbours, changed);
             let ask_at = self.ask(&handle, unresolved).await;
 
@@ -215,6 +219,19 @@ impl Follower {
             changed(self.view.clone());
         }
         unresolved
+    }
+
+    /// Has Linux forget neighbours that are to be asked for anew, once each.
+    async fn forget(&mut self, handle: &Handle, fresh: &[IpAddr], neighbours: &mut Neighbours) {
+        let new: HashSet<IpAddr> = fresh.iter().copied().filter(|address| !self.fresh.contains(address)).collect();
+        self.fresh = fresh.iter().copied().collect();
+        let known: Vec<Unresolved> = neighbours.keys().filter(|(_, address)| new.contains(address)).copied().collect();
+        for neighbour in known {
+            neighbours.remove(&neighbour);
+            if let Err(error) = kernel::forget(handle, neighbour).await {
+                tracing::debug!(%error, address = %neighbour.1, "cannot forget a neighbour");
+            }
+        }
     }
 
     /// Asks for the neighbours whose turn it is; returns when the next one's turn comes.

@@ -172,6 +172,13 @@ pub async fn ask_for(handle: &Handle, (index, address): Unresolved) -> io::Resul
     request.execute().await.map_err(into_io)
 }
 
+/// Has Linux forget a neighbour.
+pub async fn forget(handle: &Handle, (index, address): Unresolved) -> io::Result<()> {
+    let mut request = handle.neighbours().add(index, address);
+    let message = request.message_mut().clone();
+    handle.neighbours().del(message).execute().await.map_err(into_io)
+}
+
 /// Sets what [`super`] lists for a port's TAP.
 pub fn set_sysctls(port: &PortConfig) -> io::Result<()> {
     let set = |version: &str, name: &str, value: &str| {
