@@ -8,6 +8,7 @@ use crate::process::Process;
 use crate::programs::{own_program, program};
 use crate::run::Run;
 use crate::topology::Topology;
+use crate::wait_for;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -92,7 +93,10 @@ impl Bed {
         for group in ["web", "echo", "stream"] {
             appliance.wait_healthy(group, &addresses)?;
         }
-        Ok(())
+        // Targets may be healthy a moment earlier.
+        wait_for("the load balancer to be active", Duration::from_secs(30), || {
+            (appliance.rest.get("/v1/load-balancers/lb").ok()?["state"]["code"] == "active").then_some(())
+        })
     }
 
     /// Makes the TCP group `group` of these targets, checked at `target_port`, and a listener in front of it, and waits until all
