@@ -76,12 +76,18 @@ fn run(options: &Options) -> Result<(), AnyError> {
         );
         return Ok(());
     }
+    if options.check_store {
+        let (version, records) = store::rehearse::check(&options.store)?;
+        println!("whole: {records} records, schema version {version}");
+        return Ok(());
+    }
     options.security.check(options.listen)?;
     if options.supervised {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     }
     let ports = options.ports()?;
     let names = ports.iter().map(|port| port.name.clone()).collect();
+    store::rehearse::rehearse(&options.store)?;
     let store = RedbStore::open(&options.store)?;
     let state = Arc::new(State::begin(Box::new(store), options.site(), options.limits())?);
     keys::forbid_core_dumps()?;

@@ -28,6 +28,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE", default_value = "/var/lib/leat/leat.redb")]
     pub store: PathBuf,
 
+    /// Tell whether --store is whole, and end; it is not changed. It must not be in use
+    #[arg(long)]
+    pub check_store: bool,
+
     /// Address and port of the API; other addresses than loopback speak TLS
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9321", value_parser = socket_address)]
     pub listen: SocketAddr,

@@ -9,6 +9,7 @@ mod copy;
 mod header;
 mod migrate;
 mod place;
+pub mod rehearse;
 
 use std::fmt;
 use std::io;

@@ -7,7 +7,7 @@ use leat_model::{Code, Command, Error, Model, application};
 use serde_json::{Map, Value};
 
 use super::arn::{Arn, Kind};
-use super::input::{Answer, absent, null, number, required, tags, word};
+use super::input::{Answer, PROTOCOLS, absent, null, number, required, tags, word};
 use super::load_balancers::{ADDRESS_TYPES, address_type, at_most_one_way, subnet_mappings, zone_of_application};
 use super::page::Page;
 use super::{attributes, certificates};
@@ -191,18 +191,6 @@ fn modify(
 pub(super) fn key(listener: &Listener) -> (String, u16) {
     (listener.load_balancer.to_string(), listener.port)
 }
-
-const PROTOCOLS: [(&str, Option<Protocol>); 9] = [
-    ("HTTP", Some(Protocol::Http)),
-    ("HTTPS", Some(Protocol::Https)),
-    ("TCP", Some(Protocol::Tcp)),
-    ("TLS", Some(Protocol::Tls)),
-    ("UDP", Some(Protocol::Udp)),
-    ("TCP_UDP", Some(Protocol::TcpUdp)),
-    ("GENEVE", None),
-    ("QUIC", None),
-    ("TCP_QUIC", None),
-];
 
 /// What a request wants of a listener.
 fn wanted(params: &Params) -> Result<Wanted, Error> {

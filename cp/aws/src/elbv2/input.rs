@@ -2,13 +2,26 @@
 
 use std::str::FromStr;
 
-use leat_model::rest::Tags;
+use leat_model::rest::{Protocol, Tags};
 use leat_model::tags::from_pairs;
 use leat_model::{Code, Error};
 
 use crate::operation::Reply;
 use crate::params::{Params, lower_camel};
 use crate::xml::Element;
+
+/// What AWS calls protocols; `None`: of those that there are not here.
+pub(super) const PROTOCOLS: [(&str, Option<Protocol>); 9] = [
+    ("HTTP", Some(Protocol::Http)),
+    ("HTTPS", Some(Protocol::Https)),
+    ("TCP", Some(Protocol::Tcp)),
+    ("TLS", Some(Protocol::Tls)),
+    ("UDP", Some(Protocol::Udp)),
+    ("TCP_UDP", Some(Protocol::TcpUdp)),
+    ("GENEVE", None),
+    ("QUIC", None),
+    ("TCP_QUIC", None),
+];
 
 /// What an operation of the query protocol says.
 pub(super) type Answer = Result<Reply<Vec<Element>>, Error>;

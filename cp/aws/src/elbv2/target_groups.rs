@@ -10,24 +10,12 @@ use leat_model::rest::{
 use leat_model::{Code, Command, Effects, Error, Id, Model};
 
 use super::arn::{self, Arn, Balancer, Kind};
-use super::input::{Answer, absent, number, printable, required, tags, word};
+use super::input::{Answer, PROTOCOLS, absent, number, printable, required, tags, word};
 use super::page::Page;
 use crate::operation::{Context, Reply};
 use crate::params::Params;
 use crate::xml::Element;
 
-/// What AWS calls protocols; `None`: of those that there are not here.
-const PROTOCOLS: [(&str, Option<Protocol>); 9] = [
-    ("HTTP", Some(Protocol::Http)),
-    ("HTTPS", Some(Protocol::Https)),
-    ("TCP", Some(Protocol::Tcp)),
-    ("TLS", Some(Protocol::Tls)),
-    ("UDP", Some(Protocol::Udp)),
-    ("TCP_UDP", Some(Protocol::TcpUdp)),
-    ("GENEVE", None),
-    ("QUIC", None),
-    ("TCP_QUIC", None),
-];
 const CHECK_PROTOCOLS: [(&str, Option<HealthCheckProtocol>); 9] = [
     ("HTTP", Some(HealthCheckProtocol::Http)),
     ("HTTPS", Some(HealthCheckProtocol::Https)),

@@ -187,6 +187,8 @@ enum End {
     Kept,
     /// It was refused, and why was said.
     Refused,
+    /// redb panicked: a process of its own has to find that out first (`rehearse.rs`), and then it is refused.
+    Panicked,
 }
 
 /// Opens a file and compares.
@@ -212,7 +214,7 @@ fn end(content: Content, allowed: &[Records]) -> Result<End, String> {
         }
         Ok(Err(error @ StoreError::Damaged { .. })) if !error.to_string().contains("()") => Ok(End::Refused),
         Ok(Err(error)) => Err(format!("refused for another reason: {error}")),
-        Err(_) => Err("it panicked".into()),
+        Err(_) => Ok(End::Panicked),
     }
 }
 
@@ -222,6 +224,7 @@ struct Count {
     cuts: AtomicU64,
     flips: AtomicU64,
     refused: AtomicU64,
+    panicked: AtomicU64,
 }
 
 /// Stories with these seeds, until there are so many cuts and flips.
@@ -242,7 +245,7 @@ fn run(seeds: impl Iterator<Item = u64>, count: &Count, cuts: u64, flips: u64) -
                 match end(content, allowed) {
                     Ok(End::Kept) => {}
                     // Power loss must never lead to that.
-                    Ok(End::Refused) => result = Err(format!("seed {seed}: a cut was refused")),
+                    Ok(End::Refused | End::Panicked) => result = Err(format!("seed {seed}: a cut was refused")),
                     Err(why) => result = Err(format!("seed {seed}, a cut: {why}")),
                 }
             });
@@ -262,6 +265,7 @@ fn run(seeds: impl Iterator<Item = u64>, count: &Count, cuts: u64, flips: u64) -
                     match end(damaged, last) {
                         Ok(End::Kept) => {}
                         Ok(End::Refused) => drop(count.refused.fetch_add(1, Ordering::Relaxed)),
+                        Ok(End::Panicked) => drop(count.panicked.fetch_add(1, Ordering::Relaxed)),
                         Err(why) => return Err(format!("seed {seed}: bit {bit} ({}.{}): {why}", bit / 8, bit % 8)),
                     }
                 }
