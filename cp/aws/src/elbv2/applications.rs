@@ -2,7 +2,7 @@
 
 use leat_model::application::shape::{ACTION, Shape};
 use leat_model::application::{Balancer, Listener, Wanted};
-use leat_model::rest::{ModifyLoadBalancer, Protocol};
+use leat_model::rest::ModifyLoadBalancer;
 use leat_model::{Code, Command, Error, Model, application};
 use serde_json::{Map, Value};
 
