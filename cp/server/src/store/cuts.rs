@@ -245,7 +245,8 @@ fn run(seeds: impl Iterator<Item = u64>, count: &Count, cuts: u64, flips: u64) -
                 match end(content, allowed) {
                     Ok(End::Kept) => {}
                     // Power loss must never lead to that.
-                    Ok(End::Refused | End::Panicked) => result = Err(format!("seed {seed}: a cut was refused")),
+                    Ok(End::Refused) => result = Err(format!("seed {seed}: a cut was refused")),
+                    Ok(End::Panicked) => result = Err(format!("seed {seed}: redb panicked over a cut")),
                     Err(why) => result = Err(format!("seed {seed}, a cut: {why}")),
                 }
             });
