@@ -13,12 +13,13 @@ use super::{CACHE_BYTES, header};
 /// # Errors
 /// What is wrong.
 pub fn open(content: Vec<u8>) -> Result<Database, String> {
-    let alone = content.len() < header::BYTES || !header::is_older(&content);
-    if !alone {
-        // What counted must be good, whatever becomes of the newer one: else it is the one that is damaged.
-        open_as(content.clone(), true)?;
+    if content.len() < header::BYTES || !header::is_older(&content) {
+        return open_as(content, true);
     }
-    open_as(content, alone)
+    // What counted must be good, whatever becomes of the newer one: else it is the one that is damaged.
+    let counted = open_as(content.clone(), true)?;
+    // Of the newer one anything may be missing, also the pages by which it made the file longer.
+    open_as(content, false).or(Ok(counted))
 }
 
 fn open_as(mut content: Vec<u8>, alone: bool) -> Result<Database, String> {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use rand::rngs::SmallRng;
@@ -92,13 +92,42 @@ fn bytes(content: &Content) -> Vec<u8> {
 struct OnDisk {
     safe: Content,
     pending: Vec<(usize, Vec<u8>)>,
+    /// The lengths that it has got since.
+    lengths: Vec<usize>,
 }
 
 impl OnDisk {
+    /// Its length as the process sees it.
+    fn length(&self) -> usize {
+        self.lengths.last().map_or(self.safe.len(), |length| *length)
+    }
+
+    fn write(&mut self, offset: usize, data: Vec<u8>) {
+        if offset + data.len() > self.length() {
+            self.lengths.push(offset + data.len());
+        }
+        self.pending.push((offset, data));
+    }
+
+    /// All that was written becomes safe.
+    fn sync(&mut self) {
+        let length = self.length();
+        for (offset, data) in self.pending.drain(..) {
+            let data = &data[..data.len().min(length.saturating_sub(offset))];
+            self.safe.write(offset, data);
+        }
+        self.safe.resize(length);
+        self.safe = self.safe.flat();
+        self.lengths.clear();
+    }
+
     /// The file after power was lost: some sectors of what was pending are there, some half.
     fn after_cut(&self, random: &mut SmallRng) -> Content {
         let mut content = self.safe.clone();
-        let length = content.len();
+        // A file system's journal keeps lengths in order, but the last of them may be lost, whatever else was written.
+        let kept = if random.random() { self.lengths.len() } else { random.random_range(0..=self.lengths.len()) };
+        let length = kept.checked_sub(1).map_or(content.len(), |last| self.lengths[last]);
+        content.resize(length);
         let sector = if random.random() { 512 } else { 4096 };
         // Many patterns: nothing, all, each with some probability, the first ones.
         let chance = [0.0, 1.0, 0.5, 0.05, 0.95][random.random_range(0..5)];
@@ -120,7 +149,7 @@ impl OnDisk {
                             (from, count) = (at + cut, count - cut);
                         }
                     }
-                    // What is beyond the end was cut off by a later change of the length.
+                    // What is beyond the end was cut off by a later change of the length, or the file never got so long.
                     if offset + from + count <= length {
                         content.write(offset + from, &data[from..from + count]);
                     }
@@ -139,41 +168,26 @@ impl Story {
     }
 
     /// Cuts after every event, so often; calls `check` with the file that is left and what it may hold.
-    fn cut(&self, random: &mut SmallRng, often: usize, mut check: impl FnMut(Content, &[Records])) {
+    fn cut(&self, random: &mut SmallRng, often: usize, mut check: impl FnMut(usize, Content, &[Records])) {
         let mut files: [OnDisk; 2] = Default::default();
         for (at, event) in self.log.iter().enumerate() {
             match event {
-                Event::Write(which, offset, data) => {
+                Event::Write(which, offset, data) => files[*which as usize].write(*offset, data.clone()),
+                Event::Resize(which, length) => files[*which as usize].lengths.push(*length),
+                Event::Sync(which) => files[*which as usize].sync(),
+                Event::FailedSync(which) => {
                     let file = &mut files[*which as usize];
-                    let length = file.safe.len().max(offset + data.len());
-                    file.safe.resize(length);
-                    file.pending.push((*offset, data.clone()));
-                }
-                Event::Resize(which, length) => files[*which as usize].safe.resize(*length),
-                Event::Sync(which) | Event::FailedSync(which) => {
-                    let file = &mut files[*which as usize];
-                    let lost = matches!(event, Event::FailedSync(_));
-                    if lost {
-                        file.safe = file.after_cut(random);
-                    } else {
-                        let length = file.safe.len();
-                        for (offset, data) in &file.pending {
-                            let data = &data[..data.len().min(length.saturating_sub(*offset))];
-                            file.safe.write(*offset, data);
-                        }
-                    }
-                    file.pending.clear();
-                    file.safe = file.safe.flat();
+                    *file = OnDisk { safe: file.after_cut(random).flat(), ..OnDisk::default() };
                 }
                 Event::Install => {
                     // Until the directory is synced, the old file may come back.
-                    check(files[0].after_cut(random), self.allowed(at));
+                    check(at, files[0].after_cut(random), self.allowed(at));
                     files[0] = std::mem::take(&mut files[1]);
                 }
             }
             if at >= 1 {
                 for _ in 0..often {
-                    check(files[0].after_cut(random), self.allowed(at + 1));
+                    check(at, files[0].after_cut(random), self.allowed(at + 1));
                 }
             }
         }
@@ -181,12 +195,12 @@ impl Story {
 }
 
 /// What became of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum End {
     /// It was opened, and holds what it may hold.
     Kept,
-    /// It was refused, and why was said.
-    Refused,
+    /// It was refused, and this was said.
+    Refused(String),
     /// redb panicked: a process of its own has to find that out first (`rehearse.rs`), and then it is refused.
     Panicked,
 }
@@ -212,10 +226,17 @@ fn end(content: Content, allowed: &[Records]) -> Result<End, String> {
             let allowed: Vec<_> = allowed.iter().map(short).collect();
             Err(format!("silently it holds {:?}, not {allowed:?}", short(&records)))
         }
-        Ok(Err(error @ StoreError::Damaged { .. })) if !error.to_string().contains("()") => Ok(End::Refused),
+        Ok(Err(StoreError::Damaged { why, .. })) if !why.is_empty() && why != "()" => Ok(End::Refused(why)),
         Ok(Err(error)) => Err(format!("refused for another reason: {error}")),
         Err(_) => Ok(End::Panicked),
     }
+}
+
+/// Keeps a file for whoever wants to look into it; where.
+fn keep(content: &Content, seed: u64) -> String {
+    let path = std::env::temp_dir().join(format!("leat-store-{seed}.redb"));
+    let written = std::fs::write(&path, bytes(content));
+    written.map_or_else(|error| format!("the file is lost: {error}"), |()| format!("the file: {}", path.display()))
 }
 
 /// How much a run did.
@@ -225,50 +246,73 @@ struct Count {
     flips: AtomicU64,
     refused: AtomicU64,
     panicked: AtomicU64,
+    /// A promise was not kept: everybody stops.
+    broken: AtomicBool,
 }
 
 /// Stories with these seeds, until there are so many cuts and flips.
 fn run(seeds: impl Iterator<Item = u64>, count: &Count, cuts: u64, flips: u64) -> Result<(), String> {
+    let often = usize::try_from(cuts / 10_000).unwrap_or(1).clamp(1, 20);
     for seed in seeds {
-        let (more_cuts, more_flips) =
-            (count.cuts.load(Ordering::Relaxed) < cuts, count.flips.load(Ordering::Relaxed) < flips);
-        if !more_cuts && !more_flips {
+        let more_cuts = count.cuts.load(Ordering::Relaxed) < cuts;
+        let more_flips = count.flips.load(Ordering::Relaxed) < flips;
+        if !more_cuts && !more_flips || count.broken.load(Ordering::Relaxed) {
             return Ok(());
         }
         let story = story(seed);
-        let mut random = SmallRng::seed_from_u64(!seed);
         let mut result = Ok(());
         if more_cuts {
-            let often = usize::try_from(cuts / 10_000).unwrap_or(1).clamp(1, 20);
-            story.cut(&mut random, often, |content, allowed| {
-                count.cuts.fetch_add(1, Ordering::Relaxed);
-                match end(content, allowed) {
-                    Ok(End::Kept) => {}
-                    // Power loss must never lead to that.
-                    Ok(End::Refused) => result = Err(format!("seed {seed}: a cut was refused")),
-                    Ok(End::Panicked) => result = Err(format!("seed {seed}: redb panicked over a cut")),
-                    Err(why) => result = Err(format!("seed {seed}, a cut: {why}")),
-                }
-            });
-            result?;
+            result = cut(&story, seed, often, count);
         }
-        if more_flips {
-            let last = story.promises.last().map_or(&[][..], |promise| &promise.allowed);
-            for file in &story.ends {
-                // All bits of the header once in a while, and any of the file.
-                let header = if seed % 16 == 0 { 0..320 * 8 } else { 0..0 };
-                let some = (0..500).map(|_| random.random_range(0..file.len() * 8));
-                let bits: Vec<usize> = header.chain(some).collect();
-                for bit in bits {
-                    let mut damaged = file.clone();
-                    damaged.flip(bit);
-                    count.flips.fetch_add(1, Ordering::Relaxed);
-                    match end(damaged, last) {
-                        Ok(End::Kept) => {}
-                        Ok(End::Refused) => drop(count.refused.fetch_add(1, Ordering::Relaxed)),
-                        Ok(End::Panicked) => drop(count.panicked.fetch_add(1, Ordering::Relaxed)),
-                        Err(why) => return Err(format!("seed {seed}: bit {bit} ({}.{}): {why}", bit / 8, bit % 8)),
-                    }
+        if more_flips && result.is_ok() {
+            result = flip(&story, seed, count);
+        }
+        result.map_err(|why| {
+            count.broken.store(true, Ordering::Relaxed);
+            format!("{why}; to see it again, run a_million_cuts with LEAT_SEED={seed} LEAT_CUTS={cuts}")
+        })?;
+    }
+    Ok(())
+}
+
+/// Power is lost after each of a story's events, so often.
+fn cut(story: &Story, seed: u64, often: usize, count: &Count) -> Result<(), String> {
+    let mut result = Ok(());
+    story.cut(&mut SmallRng::seed_from_u64(!seed), often, |at, content, allowed| {
+        count.cuts.fetch_add(1, Ordering::Relaxed);
+        // Power loss must never lead to anything else.
+        let wrong = match end(content.clone(), allowed) {
+            Ok(End::Kept) => return,
+            Ok(End::Refused(why)) => format!("refused: {why}"),
+            Ok(End::Panicked) => "redb panicked".into(),
+            Err(why) => why,
+        };
+        if result.is_ok() {
+            result = Err(format!("seed {seed}: a cut after event {at}: {wrong}; {}", keep(&content, seed)));
+        }
+    });
+    result
+}
+
+/// Bits flip in the files with which a story ends.
+fn flip(story: &Story, seed: u64, count: &Count) -> Result<(), String> {
+    let last = story.promises.last().map_or(&[][..], |promise| &promise.allowed);
+    let mut random = SmallRng::seed_from_u64(!seed);
+    for file in &story.ends {
+        // All bits of the header once in a while, and any of the file.
+        let header = if seed.is_multiple_of(16) { 0..320 * 8 } else { 0..0 };
+        let some = (0..500).map(|_| random.random_range(0..file.len() * 8));
+        for bit in header.chain(some) {
+            let mut damaged = file.clone();
+            damaged.flip(bit);
+            count.flips.fetch_add(1, Ordering::Relaxed);
+            match end(damaged.clone(), last) {
+                Ok(End::Kept) => {}
+                Ok(End::Refused(_)) => drop(count.refused.fetch_add(1, Ordering::Relaxed)),
+                Ok(End::Panicked) => drop(count.panicked.fetch_add(1, Ordering::Relaxed)),
+                Err(why) => {
+                    let file = keep(&damaged, seed);
+                    return Err(format!("seed {seed}: bit {bit} ({}.{}): {why}; {file}", bit / 8, bit % 8));
                 }
             }
         }
@@ -295,9 +339,8 @@ fn a_million_cuts() {
     std::thread::scope(|scope| {
         let one = |first| run((first..).step_by(threads as usize), &count, cuts, cuts / 2);
         let running: Vec<_> = (seed..seed + threads).map(|first| scope.spawn(move || one(first))).collect();
-        for thread in running {
-            thread.join().expect("a thread").expect("every promise is kept");
-        }
+        let ends: Vec<_> = running.into_iter().map(|thread| thread.join().expect("a thread")).collect();
+        println!("{count:?} in {} s, seeds from {seed}", begin.elapsed().as_secs());
+        ends.into_iter().collect::<Result<(), _>>().expect("every promise is kept");
     });
-    println!("{count:?} in {} s, seeds from {seed}", begin.elapsed().as_secs());
 }

@@ -1,8 +1,11 @@
 //! What redb takes on trust when it opens a file: its first bytes. Something wrong there would make it go back to an older transaction,
 //! or end the process without a word about the file.
 //!
-//! redb's file format 3, numbers with the least byte first: magic number, mark, fixed sizes, the file's length in pages; then two
-//! slots for transactions of 128 bytes. The mark says which slot counts; the other one holds the transaction before, or is being written.
+//! redb's file format 3, numbers with the least byte first: magic number, mark, fixed sizes, the file's length; then two slots for
+//! transactions of 128 bytes. The mark says which slot counts; the other one holds the transaction before, or is being written.
+//!
+//! redb writes all of the header at once, but nothing protects the length: power lost in between leaves some bytes of the old one and some
+//! of the new one. redb believes it of a file that was closed only, and measures others; so does this.
 
 /// So many bytes have a header.
 pub const BYTES: usize = 320;
@@ -19,6 +22,8 @@ const CERTAIN: u8 = 4;
 /// Bytes of a page, pages before each region's data, pages of a region.
 const SIZES: [u32; 3] = [PAGE as u32, 0, 1 << 20];
 const PAGE: u64 = 4096;
+/// The length without the first page: full regions, and pages beyond them.
+const LENGTH: [usize; 2] = [24, 28];
 const SLOTS: [usize; 2] = [64, 192];
 const SLOT_BYTES: usize = 128;
 /// A slot's first byte: the version of the format.
@@ -57,10 +62,15 @@ pub fn prepare(content: &mut [u8], alone: bool) -> Result<Option<u64>, String> {
     if length < 2 * PAGE || [12, 16, 20].map(|at| number(content, at, 4)) != SIZES.map(u64::from) {
         return Err("its header is damaged".into());
     }
-    let told = PAGE * (1 + number(content, 24, 4) * u64::from(SIZES[2]) + number(content, 28, 4));
-    let mark = content[MARK];
-    if !length.is_multiple_of(PAGE) || told > length || mark & UNCLOSED == 0 && told != length {
+    let (pages, region, mark) = (length / PAGE - 1, u64::from(SIZES[2]), content[MARK]);
+    let told = LENGTH.map(|at| number(content, at, 4));
+    if !length.is_multiple_of(PAGE) || mark & UNCLOSED == 0 && told[0] * region + told[1] != pages {
         return Err("it was cut, or its header is damaged: its length is not what the header says".into());
+    }
+    // A page that is missing is found when redb reads it. A length of more than there is would end the process before.
+    for (at, told) in LENGTH.into_iter().zip([pages / region, pages % region]) {
+        let told = u32::try_from(told).map_err(|_| "it is too long")?;
+        content[at..at + 4].copy_from_slice(&told.to_le_bytes());
     }
     let counts = slot(content);
     let newest = (mark & CERTAIN != 0 && alone).then(|| transaction(content, counts));
@@ -96,7 +106,12 @@ mod tests {
         assert_eq!(SLOTS.map(|slot| content[slot]), [FORMAT; 2]);
         assert!(prepare(&mut [&content[..], &[0; PAGE as usize]].concat(), true).is_err(), "longer than it says");
         assert!(prepare(&mut content[..content.len() - PAGE as usize].to_vec(), true).is_err(), "shorter");
-        for at in (0..9).chain(12..24) {
+        let mut unclosed = content.clone();
+        unclosed[MARK] |= UNCLOSED;
+        unclosed[LENGTH[1]] ^= 0xff;
+        prepare(&mut unclosed, true).expect("the length is measured");
+        assert_eq!(unclosed, prepared);
+        for at in (0..9).chain(12..32) {
             let mut wrong = content.clone();
             wrong[at] ^= 0x10;
             assert!(prepare(&mut wrong, true).is_err(), "byte {at}");
