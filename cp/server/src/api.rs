@@ -96,10 +96,7 @@ impl App {
 
     /// As [`Self::change`], with the caller's patience, also for a data plane that is not there yet.
     async fn change_and_wait(&self, command: Command, wait: Option<Duration>) -> Result<Changed, ApiError> {
-        let state = self.state.clone();
-        let work = tokio::task::spawn_blocking(move || state.change(command)).await;
-        let (model, effects) = work
-            .map_err(|_| Error::new(Code::InternalFailure, "the change has failed; the log of leat-cp says more"))??;
+        let (model, effects) = self.state.change_soon(command).await?;
         let patience = wait.unwrap_or(APPLY_PATIENCE);
         let applied = self.publisher.applied(model.epoch(), patience, wait.is_some()).await;
         Ok(Changed { model, effects, applied })

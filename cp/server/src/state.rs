@@ -2,24 +2,26 @@
 //!
 //! | what | owner | others |
 //! |---|---|---|
-//! | model and store | [`State`]: the thread whose turn it is to commit what waits | read whole models, `Arc`s that never change, by [`State::model`] |
+//! | model and store | thread `store` of [`State`] | read whole models, `Arc`s that never change, by [`State::model`] |
 //! | the segment: snapshots, rings, heartbeat | thread `publisher` ([`crate::publisher`]) | read its counters and headers through [`crate::plane::Plane`] |
 //! | health runs, prober, netlink configuration, deadlines, freeing of slots | thread `keeper` ([`crate::keeper`]) | |
 //! | sockets of health checks | thread `prober` | set the checks, get results over a channel |
 //! | rtnetlink | thread `netlink` | set what is wanted, get views |
-//! | API connections | tokio workers; a change runs on a blocking thread, as it waits for the disk | |
+//! | API connections | tokio workers; a change waits for thread `store` | |
 //!
 //! A change: check and apply to a copy of the model → store (fsync) → make the copy the model → tell publisher and keeper → wait
 //! until the lcores work with it (the caller, as long as it likes). Changes that come while the disk is busy wait together and share the
 //! next copy and the next `fsync`, in the order in which they came; each has an epoch of its own, and each is refused alone.
 
 use std::collections::BTreeSet;
-use std::mem;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{io, mem, thread};
 
 use leat_model::{Code, Command, Effects, Error, Limits, Model, Now, RecordKey, Site};
+use tokio::sync::oneshot;
 
 use crate::store::{Record, Store, StoreError};
 
@@ -49,13 +51,23 @@ pub enum BeginError {
     /// Its records make no configuration.
     #[error("{0}")]
     Records(#[from] leat_model::LoadError),
+    /// The system has no thread for it.
+    #[error("no thread for the store: {0}")]
+    Thread(#[from] io::Error),
 }
 
 /// The owner of the configuration.
 pub struct State {
+    shared: Arc<Shared>,
+    /// Commits what waits, until there is nothing and nobody can ask for more.
+    committer: Option<thread::JoinHandle<()>>,
+}
+
+/// What all threads share.
+struct Shared {
     clock: Clock,
     queue: Mutex<Queue>,
-    core: Mutex<Core>,
+    wake: Condvar,
     model: RwLock<Arc<Model>>,
     listeners: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
@@ -64,28 +76,22 @@ pub struct State {
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Waiting>,
-    /// Some thread commits; whoever comes now waits for its answer, or for its turn.
-    busy: bool,
+    /// Nobody asks for more.
+    ended: bool,
 }
 
 struct Waiting {
     command: Command,
     /// It counts even when it cannot be stored.
     even_unstored: bool,
-    caller: SyncSender<Turn>,
+    tell: Tell,
 }
 
-/// What a waiting caller is told.
-enum Turn {
-    /// It is to commit what waits, its own command among it.
-    Commit,
-    /// It was done, or refused.
-    Done(Result<(Arc<Model>, Effects), Error>),
-}
+/// What a command has done, or why it was refused.
+type Outcome = Result<(Arc<Model>, Effects), Error>;
 
-struct Core {
-    store: Box<dyn Store>,
-}
+/// Tells the caller.
+type Tell = Box<dyn FnOnce(Outcome) + Send>;
 
 impl State {
     /// Begins with what the store has. A new store gets an empty configuration with a random selection key.
@@ -102,36 +108,50 @@ impl State {
         } else {
             Model::load(site, limits, records, clock.now())?
         };
-        Ok(Self {
+        let shared = Arc::new(Shared {
             clock,
             queue: Mutex::default(),
-            core: Mutex::new(Core { store }),
+            wake: Condvar::new(),
             model: RwLock::new(Arc::new(model)),
             listeners: RwLock::default(),
-        })
+        });
+        let its = shared.clone();
+        let committer = thread::Builder::new().name("store".into()).spawn(move || its.commit_all(store))?;
+        Ok(Self { shared, committer: Some(committer) })
     }
 
     /// The configuration as it is.
     pub fn model(&self) -> Arc<Model> {
-        self.model.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.model()
     }
 
     /// The clocks.
     pub fn now(&self) -> Now {
-        self.clock.now()
+        self.shared.clock.now()
     }
 
     /// Calls `listener` after every change, on the thread that made it; it must not wait.
     pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
-        self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
+        self.shared.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
-    /// Applies a command and stores what it changed. Waits for the disk.
+    /// Applies a command and stores what it changed. The thread waits for the disk.
     ///
     /// # Errors
     /// The command breaks a rule, or cannot be stored ([`Code::ServiceUnavailable`]). Nothing was changed then.
-    pub fn change(&self, command: Command) -> Result<(Arc<Model>, Effects), Error> {
-        self.apply(command, false)
+    pub fn change(&self, command: Command) -> Outcome {
+        self.wait(command, false)
+    }
+
+    /// As [`Self::change`], for a caller that has no thread to wait with. It is carried out even if nobody waits for the end.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub async fn change_soon(&self, command: Command) -> Outcome {
+        let (tell, told) = oneshot::channel();
+        // Who asked may have gone.
+        self.shared.push(command, false, Box::new(|outcome| drop(tell.send(outcome))));
+        told.await.unwrap_or_else(|_| Err(failed()))
     }
 
     /// As [`Self::change`], for what happened and cannot be refused, such as a target's failure: it counts even when it
@@ -139,52 +159,66 @@ impl State {
     ///
     /// # Errors
     /// The command breaks a rule.
-    pub fn record(&self, command: Command) -> Result<(Arc<Model>, Effects), Error> {
-        self.apply(command, true)
+    pub fn record(&self, command: Command) -> Outcome {
+        self.wait(command, true)
     }
 
-    fn apply(&self, command: Command, even_unstored: bool) -> Result<(Arc<Model>, Effects), Error> {
-        let (caller, told) = sync_channel(1);
-        let mut queue = lock(&self.queue);
-        queue.waiting.push(Waiting { command, even_unstored, caller });
-        let is_free = !mem::replace(&mut queue.busy, true);
-        drop(queue);
-        if is_free {
-            self.commit_waiting();
+    fn wait(&self, command: Command, even_unstored: bool) -> Outcome {
+        let (tell, told) = sync_channel(1);
+        self.shared.push(command, even_unstored, Box::new(move |outcome| drop(tell.send(outcome))));
+        told.recv().unwrap_or_else(|_| Err(failed()))
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).ended = true;
+        self.shared.wake.notify_one();
+        // The last one to hold it may be a listener.
+        if let Some(thread) = self.committer.take().filter(|it| it.thread().id() != thread::current().id()) {
+            let _ = thread.join();
         }
-        self.outcome(&told)
+    }
+}
+
+/// Why a caller is not told more.
+fn failed() -> Error {
+    Error::new(Code::InternalFailure, "the change has failed; the log of leat-cp says more")
+}
+
+impl Shared {
+    fn model(&self) -> Arc<Model> {
+        self.model.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn outcome(&self, told: &Receiver<Turn>) -> Result<(Arc<Model>, Effects), Error> {
+    fn push(&self, command: Command, even_unstored: bool, tell: Tell) {
+        lock(&self.queue).waiting.push(Waiting { command, even_unstored, tell });
+        self.wake.notify_one();
+    }
+
+    /// Commits whatever waits, all of it together each time.
+    fn commit_all(&self, mut store: Box<dyn Store>) {
         loop {
-            match told.recv() {
-                Ok(Turn::Commit) => self.commit_waiting(),
-                Ok(Turn::Done(result)) => return result,
-                Err(_) => {
-                    return Err(Error::new(
-                        Code::InternalFailure,
-                        "the change has failed; the log of leat-cp says more",
-                    ));
-                }
+            let queue = lock(&self.queue);
+            let idle = |queue: &mut Queue| queue.waiting.is_empty() && !queue.ended;
+            let mut queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let waiting = mem::take(&mut queue.waiting);
+            if waiting.is_empty() {
+                return;
             }
+            drop(queue);
+            // Those that wait are told by their channels' end. The panic is in the log.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.commit(store.as_mut(), waiting)));
         }
     }
 
-    /// Commits all that waits, and gives the turn to the first of those that came meanwhile.
-    fn commit_waiting(&self) {
-        let _turn = HandOver(self);
-        let batch = mem::take(&mut lock(&self.queue).waiting);
-        self.commit(batch);
-    }
-
-    fn commit(&self, waiting: Vec<Waiting>) {
-        let mut core = lock(&self.core);
-        let (old, now) = (self.model(), self.now());
+    fn commit(&self, store: &mut dyn Store, waiting: Vec<Waiting>) {
+        let (old, now) = (self.model(), self.clock.now());
         let mut batch = Batch::new(&old, now);
         let mut results: Vec<_> = waiting.iter().map(|it| batch.apply(&it.command)).collect();
         batch.mend();
         if !batch.changed.is_empty()
-            && let Err(error) = core.store(&old, &batch.model, &batch.changed)
+            && let Err(error) = write(store, &old, &batch.model, &batch.changed)
         {
             tracing::error!("{error}");
             // What happened counts all the same; what was asked for is refused, unless it asks for nothing new.
@@ -207,29 +241,13 @@ impl State {
         if has_changed {
             *self.model.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
         }
-        drop(core);
         if has_changed {
             for listener in self.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
                 listener();
             }
         }
         for (it, result) in waiting.into_iter().zip(results) {
-            // The receiver is there until it has been told.
-            let _ = it.caller.send(Turn::Done(result.map(|effects| (new.clone(), effects))));
-        }
-    }
-}
-
-/// Ends a turn, however it ends.
-struct HandOver<'s>(&'s State);
-
-impl Drop for HandOver<'_> {
-    fn drop(&mut self) {
-        let mut queue = lock(&self.0.queue);
-        match queue.waiting.first() {
-            // Its channel is empty: it is told once that it is its turn, by this thread alone.
-            Some(next) => drop(next.caller.send(Turn::Commit)),
-            None => queue.busy = false,
+            (it.tell)(result.map(|effects| (new.clone(), effects)));
         }
     }
 }
@@ -300,14 +318,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Core {
-    fn store(&mut self, old: &Model, new: &Model, changed: &BTreeSet<RecordKey>) -> Result<(), StoreError> {
-        if self.store.has_failed() {
-            self.store.replace(&all_records(old))?;
-        }
-        let changes: Vec<_> = changed.iter().map(|key| (key.to_string(), new.record(key))).collect();
-        self.store.commit(&changes)
+/// Stores what has changed; all of it anew after a failure.
+fn write(store: &mut dyn Store, old: &Model, new: &Model, changed: &BTreeSet<RecordKey>) -> Result<(), StoreError> {
+    if store.has_failed() {
+        store.replace(&all_records(old))?;
     }
+    let changes: Vec<_> = changed.iter().map(|key| (key.to_string(), new.record(key))).collect();
+    store.commit(&changes)
 }
 
 fn all_records(model: &Model) -> Vec<Record> {
@@ -320,6 +337,7 @@ mod tests {
     use crate::store::faulty::FaultyDisk;
     use leat_model::health::{Change, Health};
     use leat_model::{Id, rest};
+    use std::sync::mpsc::Receiver;
 
     fn site() -> Site {
         Site { region: "local".into(), ..Site::default() }
@@ -398,17 +416,14 @@ mod tests {
             Command::DeleteTargetGroup { target_group: "b".into() },
         ];
         let syncs = disk.syncs();
-        let results: Vec<_> = std::thread::scope(|scope| {
-            let (_busy, mut threads) = (disk.pause(), vec![scope.spawn(|| state.change(group("z")))]);
-            wait_until(|| lock(&state.queue).busy && lock(&state.queue).waiting.is_empty());
-            for (at, command) in commands.iter().enumerate() {
-                let state = &state;
-                threads.push(scope.spawn(move || state.change(command.clone())));
-                wait_until(|| lock(&state.queue).waiting.len() == at + 1);
-            }
-            drop(_busy);
-            threads.into_iter().map(|thread| thread.join().expect("a thread")).collect()
-        });
+        let busy = disk.pause();
+        let mut told = vec![ask(&state, group("z"))];
+        while !lock(&state.shared.queue).waiting.is_empty() {
+            thread::yield_now();
+        }
+        told.extend(commands.map(|command| ask(&state, command)));
+        drop(busy);
+        let results: Vec<_> = told.iter().map(|told| told.recv().expect("an answer")).collect();
         let codes: Vec<_> = results.iter().map(|result| result.as_ref().err().map(|error| error.code)).collect();
         let refused = Some(Code::TargetGroupNotFound);
         assert_eq!(codes, [None, None, None, refused, None, None, None]);
@@ -422,10 +437,16 @@ mod tests {
         assert_eq!(begin(&disk).model(), before);
     }
 
-    fn wait_until(condition: impl Fn() -> bool) {
-        while !condition() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+    /// A command that waits, and where its outcome comes.
+    fn waiting(command: Command, even_unstored: bool) -> (Waiting, Receiver<Outcome>) {
+        let (tell, told) = sync_channel(1);
+        (Waiting { command, even_unstored, tell: Box::new(move |outcome| drop(tell.send(outcome))) }, told)
+    }
+
+    fn ask(state: &State, command: Command) -> Receiver<Outcome> {
+        let (Waiting { command, even_unstored, tell }, told) = waiting(command, false);
+        state.shared.push(command, even_unstored, tell);
+        told
     }
 
     /// Of changes that share a commit that fails, those that were asked for are refused, and what happened counts.
@@ -437,19 +458,13 @@ mod tests {
         state.change(register("a")).expect("good");
         disk.set_failing(true);
         let health = Command::Health(vec![(0, 0, Change::Health(Health::Unhealthy, None))]);
-        let (caller, told): (Vec<_>, Vec<_>) = (0..4).map(|_| sync_channel(1)).unzip();
         let commands = [(group("b"), false), (group("b"), false), (health, true), (group("a"), false)];
-        let batch = commands.into_iter().zip(caller);
-        state.commit(
-            batch.map(|((command, even_unstored), caller)| Waiting { command, even_unstored, caller }).collect(),
-        );
-        let told: Vec<_> = told
-            .iter()
-            .map(|told| match told.recv() {
-                Ok(Turn::Done(result)) => result.err().map(|error| error.code),
-                _ => panic!("no answer"),
-            })
-            .collect();
+        let (batch, told): (Vec<_>, Vec<_>) =
+            commands.map(|(command, even)| waiting(command, even)).into_iter().unzip();
+        lock(&state.shared.queue).waiting = batch;
+        state.shared.wake.notify_one();
+        let told: Vec<_> =
+            told.iter().map(|told| told.recv().expect("an answer").err().map(|error| error.code)).collect();
         let refused = Some(Code::ServiceUnavailable);
         assert_eq!(told, [refused, refused, None, None], "also one that would have done nothing after the other");
         assert_eq!(state.model().target(0).expect("it").health, Health::Unhealthy);

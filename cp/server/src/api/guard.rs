@@ -225,9 +225,7 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
         guard.untold.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     } else {
         call.unrecorded = guard.untold.swap(0, std::sync::atomic::Ordering::Relaxed);
-        let (record, log) = (call.record(&app.state.model(), &outcome), guard.audit.clone());
-        // It fails only when the process ends.
-        let _ = tokio::task::spawn_blocking(move || log.append(record)).await;
+        guard.audit.append_soon(call.record(&app.state.model(), &outcome)).await;
     }
     with_id(response, &call.request_id)
 }

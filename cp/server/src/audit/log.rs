@@ -18,6 +18,7 @@ use std::time::Duration;
 use leat_aws::sigv4::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 
 use super::Record;
 
@@ -94,6 +95,15 @@ type Opener = Box<dyn Fn(&Path) -> io::Result<Box<dyn Sink>> + Send>;
 pub struct Log {
     settings: Settings,
     inner: Mutex<Inner>,
+    queue: Mutex<Queue>,
+}
+
+/// Records of callers that have no thread to wait with; each is told when its record is written.
+#[derive(Default)]
+struct Queue {
+    records: Vec<(Record, oneshot::Sender<()>)>,
+    /// Some thread writes them.
+    busy: bool,
 }
 
 struct Inner {
@@ -145,7 +155,7 @@ impl Log {
     fn open_with(settings: Settings, open: Opener) -> Result<Arc<Self>, LogError> {
         let inner = Inner::begin(&settings, open);
         let inner = inner.map_err(|source| LogError { path: settings.path.clone(), source })?;
-        Ok(Arc::new(Self { settings, inner: Mutex::new(inner) }))
+        Ok(Arc::new(Self { settings, inner: Mutex::new(inner), queue: Mutex::default() }))
     }
 
     /// Writes a record, or keeps it for later.
@@ -157,6 +167,40 @@ impl Log {
             inner.lost += 1;
         }
         inner.write_waiting(&self.settings);
+    }
+
+    /// As [`Self::append`], for a caller that has no thread to wait with. One thread of the runtime writes for all of them.
+    pub async fn append_soon(self: &Arc<Self>, record: Record) {
+        let (tell, told) = oneshot::channel();
+        let is_free = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.records.push((record, tell));
+            !std::mem::replace(&mut queue.busy, true)
+        };
+        if is_free {
+            let log = self.clone();
+            tokio::task::spawn_blocking(move || log.append_queued());
+        }
+        // It fails only when the process ends.
+        let _ = told.await;
+    }
+
+    fn append_queued(&self) {
+        loop {
+            let records = {
+                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                queue.busy = !queue.records.is_empty();
+                std::mem::take(&mut queue.records)
+            };
+            if records.is_empty() {
+                return;
+            }
+            for (record, tell) in records {
+                self.append(record);
+                // Who waited may have gone.
+                let _ = tell.send(());
+            }
+        }
     }
 
     /// Whether everything is written; what waits is tried again.
