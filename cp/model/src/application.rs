@@ -324,6 +324,7 @@ impl Model {
             private_ipv4_address: place.address.unwrap_or(Ipv4Addr::UNSPECIFIED),
             addresses: place.addresses().collect(),
             secondary_addresses: Vec::new(),
+            health: None,
         };
         rest::LoadBalancer {
             arn: ids::application_arn(&self.site, &lb.name, lb.id),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::attributes::{AS_THE_LOAD_BALANCER, CROSS_ZONE};
 use crate::health::Health;
 use crate::ids::Id;
 use crate::maglev::Candidate;
@@ -10,6 +11,9 @@ use crate::model::Model;
 use crate::resource::{LoadBalancer, Registration, Target, TargetGroup};
 use crate::rest::{HealthCheckPort, HealthCheckProtocol, InstanceState, TargetType};
 use crate::target::ALL_ZONES;
+
+/// Nodes that a load balancer has at the most: they are bits of a word.
+pub const NODES_MAX: u8 = 64;
 
 /// Which targets of a group have new flows (S16.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub enum Treatment {
     Draining,
     /// TCP is reset, UDP chooses again (HC-20, S7.4).
     Unhealthy,
+    /// The same for flows by these nodes, a bit each by their numbers; the others' go on.
+    UnhealthyAt(u64),
     /// All flows are ended now: TCP is reset (S15.3).
     Terminate,
     /// All flows are forgotten (S15.7).
@@ -53,6 +59,8 @@ pub struct CheckPlan {
     pub slot: u16,
     /// The slot's generation.
     pub generation: u8,
+    /// The node's number among those of its load balancer.
+    pub node: u8,
     /// The node's address, which the check leaves from (HC-28).
     pub source: IpAddr,
     /// The target's address.
@@ -98,56 +106,99 @@ impl Model {
         (!enabled).then_some(Unusable::Zone)
     }
 
+    /// Whether the nodes of a load balancer use the targets of all its zones, as a group's attribute says, or as the load balancer's
+    /// does (XZ-03).
+    pub(crate) fn is_cross_zone(&self, group: &TargetGroup, lb: &LoadBalancer) -> bool {
+        match group.attribute(CROSS_ZONE) {
+            AS_THE_LOAD_BALANCER => lb.subject().value(&lb.attributes, CROSS_ZONE) == "true",
+            own => own == "true",
+        }
+    }
+
+    /// The nodes that use a target, healthy or not, a bit each by their numbers; none while its group is not in use.
+    pub(crate) fn nodes_using(&self, target: &Target) -> u64 {
+        let (group, lb) = (self.target_groups.get(&target.group), self.balancer_of(target.group));
+        let (Some(group), Some(lb)) = (group, lb) else { return 0 };
+        let all = all_nodes(lb);
+        match self.known_zone(target).filter(|zone| *zone != ALL_ZONES) {
+            Some(zone) if !self.is_cross_zone(group, lb) => bits(lb.nodes.iter().map(|node| node.zone == zone)),
+            Some(zone) if !lb.nodes.iter().any(|node| node.zone == zone) => 0,
+            _ => all,
+        }
+    }
+
+    fn balancer_of(&self, group: Id) -> Option<&LoadBalancer> {
+        self.user_of(group).and_then(|user| self.load_balancers.get(&user))
+    }
+
     /// The targets of a group that may be selected at all: registered ones whose address can be used.
     fn usable(&self, group: Id) -> impl Iterator<Item = &Target> {
-        let lb = self.user_of(group).and_then(|user| self.load_balancers.get(&user));
+        let lb = self.balancer_of(group);
         self.targets_of(group).filter(move |target| {
             target.is_registered() && !target.address.is_unspecified() && self.unusable(target, lb).is_none()
         })
     }
 
-    /// Which targets of a group have new flows. Those of a Classic load balancer never have any while they are out of service.
-    pub fn mode(&self, group: Id) -> Mode {
-        if self.target_groups.get(&group).is_some_and(|group| group.classic.is_some()) {
+    /// The same that a node uses.
+    fn usable_at(&self, group: Id, node: u8) -> impl Iterator<Item = &Target> {
+        self.usable(group).filter(move |target| self.nodes_using(target) & bit(node) != 0)
+    }
+
+    /// Which targets of a group have new flows of a node. Those of a Classic load balancer never have any while they are out of service.
+    pub fn mode(&self, group: Id, node: u8) -> Mode {
+        let Some(group) = self.target_groups.get(&group).filter(|group| group.classic.is_none()) else {
             return Mode::Healthy;
-        }
-        let healthy = self.usable(group).filter(|target| target.health == Health::Healthy).count();
-        let too_few = |group: &TargetGroup| group.fails_over(healthy, self.usable(group.id).count());
-        if healthy == 0 || self.target_groups.get(&group).is_some_and(too_few) { Mode::All } else { Mode::Healthy }
+        };
+        let (healthy, registered) = self.count(group.id, node);
+        if group.fails_over(healthy, registered) { Mode::All } else { Mode::Healthy }
     }
 
-    /// How many targets a group can have in its table in any mode: what the table's size depends on, so that health does not
+    /// How many of the targets that a node uses are healthy for it, and how many there are (TGH-06, TGH-07).
+    pub(crate) fn count(&self, group: Id, node: u8) -> (usize, usize) {
+        self.usable_at(group, node).fold((0, 0), |(healthy, all), target| {
+            (healthy + usize::from(target.health_at(node) == Health::Healthy), all + 1)
+        })
+    }
+
+    /// How many targets of a group a node can have in its table in any mode: what the table's size depends on, so that health does not
     /// change it.
-    pub fn usable_count(&self, group: Id) -> usize {
-        self.usable(group).count()
+    pub fn usable_count(&self, group: Id, node: u8) -> usize {
+        self.usable_at(group, node).count()
     }
 
-    /// The targets that the Maglev table of a group is made of (S2.7).
-    pub fn candidates(&self, group: Id) -> Vec<Candidate> {
-        let mode = self.mode(group);
-        self.usable(group)
-            .filter(|target| mode == Mode::All || target.health == Health::Healthy)
-            .map(|target| Candidate { address: target.address, port: target.port, slot: target.slot })
-            .collect()
+    /// The targets that a node's Maglev table of a group is made of (S2.7). Suspects are left out as long as others are left.
+    pub fn candidates(&self, group: Id, node: u8) -> Vec<Candidate> {
+        let mode = self.mode(group, node);
+        let good = |target: &&Target| mode == Mode::All || target.health_at(node) == Health::Healthy;
+        let targets: Vec<&Target> = self.usable_at(group, node).filter(good).collect();
+        let doubt = targets.iter().any(|target| !target.suspect);
+        let candidate = |t: &Target| Candidate { address: t.address, port: t.port, slot: t.slot };
+        targets.into_iter().filter(|target| !(doubt && target.suspect)).map(candidate).collect()
     }
 
     /// Every target, also those that are gone or left, and what becomes of its flows. Targets of a group that no listener uses
     /// are not checked: their flows go on (S15.7). One that was unhealthy when its delay ended stays so.
     pub fn treatments(&self) -> impl Iterator<Item = (&Target, Treatment)> {
-        let users = self.balancers_of_groups();
-        let groups = self.target_groups.keys();
-        let modes: BTreeMap<Id, Mode> =
-            groups.filter(|group| users.contains_key(group)).map(|group| (*group, self.mode(*group))).collect();
+        // By group: the nodes that reset flows to unhealthy targets, of all.
+        let mut resetting: BTreeMap<Id, (u64, u64)> = BTreeMap::new();
+        for (id, user) in self.balancers_of_groups() {
+            let (Some(group), Some(lb)) = (self.target_groups.get(&id), self.load_balancers.get(&user)) else {
+                continue;
+            };
+            let resets = group.resets_unhealthy();
+            let nodes = (0..lb.nodes.len() as u8).map(|node| resets && self.mode(id, node) == Mode::Healthy);
+            resetting.insert(id, (bits(nodes), all_nodes(lb)));
+        }
         self.targets.values().map(move |target| {
-            let group = self.target_groups.get(&target.group);
-            let resets = target.health == Health::Unhealthy
-                && modes.get(&target.group) == Some(&Mode::Healthy)
-                && group.is_some_and(TargetGroup::resets_unhealthy);
+            let (nodes, all) = resetting.get(&target.group).copied().unwrap_or_default();
+            let unhealthy = bits((0..NODES_MAX).map(|node| target.health_at(node) == Health::Unhealthy));
+            let lost = nodes & unhealthy;
             let treatment = match target.registration {
                 _ if target.is_withdrawn() => Treatment::Withdrawn,
                 Registration::Gone { terminate: true, .. } => Treatment::Terminate,
                 Registration::Left { .. } => Treatment::Draining,
-                _ if resets => Treatment::Unhealthy,
+                _ if lost != 0 && lost == all => Treatment::Unhealthy,
+                _ if lost != 0 => Treatment::UnhealthyAt(lost),
                 Registration::Registered => Treatment::Active,
                 Registration::Draining { .. } | Registration::Gone { .. } => Treatment::Draining,
             };
@@ -160,45 +211,62 @@ impl Model {
         self.listeners.values().map(|listener| (listener.target_group, listener.load_balancer)).collect()
     }
 
-    /// The health checks to be made: of all targets, draining ones too (HC-31), of groups that a listener uses (HC-19). Those by
-    /// requests cannot be made yet.
+    /// The health checks to be made: by each node, of all targets that it uses, draining ones too (HC-31), of groups that a listener uses
+    /// (HC-15, HC-19). Those by requests cannot be made yet.
     pub fn check_plans(&self) -> Vec<CheckPlan> {
         if self.site.without_data_plane {
             return Vec::new();
         }
-        let users = self.balancers_of_groups();
         let mut plans = Vec::new();
-        for group in self.target_groups.values().filter(|group| group.is_checked()) {
-            let Some(lb) =
-                users.get(&group.id).and_then(|user| self.load_balancers.get(user)).filter(|lb| lb.failed.is_none())
-            else {
-                continue;
-            };
-            // The first node speaks for all of them.
-            let Some(source) = lb.nodes.first().and_then(|node| node.sources(group.ip_address_type).next()) else {
-                continue;
-            };
-            let check = &group.health_check;
-            let targets = self.targets_of(group.id).filter(|target| !target.address.is_unspecified());
-            for target in
-                targets.filter(|t| t.is_draining() || t.is_registered() && self.unusable(t, Some(lb)).is_none())
-            {
-                let port = match check.port {
-                    HealthCheckPort::TrafficPort => target.port,
-                    HealthCheckPort::Port(port) => u16::try_from(port).unwrap_or(target.port),
-                };
-                plans.push(CheckPlan {
-                    slot: target.slot,
-                    generation: target.generation,
-                    source,
-                    address: target.address,
-                    port,
-                    interval_s: check.interval_seconds,
-                    timeout_s: check.timeout_seconds,
-                    proxy_protocol: group.has_proxy_protocol(),
-                });
+        for (id, user) in self.balancers_of_groups() {
+            let group = self.target_groups.get(&id).filter(|group| group.is_checked());
+            let lb = self.load_balancers.get(&user).filter(|lb| lb.failed.is_none());
+            let (Some(group), Some(lb)) = (group, lb) else { continue };
+            let sources: Vec<Option<IpAddr>> =
+                lb.nodes.iter().map(|node| node.sources(group.ip_address_type).next()).collect();
+            let targets = self.targets_of(id).filter(|target| !target.address.is_unspecified());
+            let checked = |t: &&Target| t.is_draining() || t.is_registered() && self.unusable(t, Some(lb)).is_none();
+            for target in targets.filter(checked) {
+                let nodes = self.nodes_using(target);
+                for (node, source) in (0..NODES_MAX).zip(&sources) {
+                    if let Some(source) = source.filter(|_| nodes & bit(node) != 0) {
+                        plans.push(check_plan(group, target, node, source));
+                    }
+                }
             }
         }
         plans
     }
+}
+
+fn check_plan(group: &TargetGroup, target: &Target, node: u8, source: IpAddr) -> CheckPlan {
+    let check = &group.health_check;
+    CheckPlan {
+        slot: target.slot,
+        generation: target.generation,
+        node,
+        source,
+        address: target.address,
+        port: match check.port {
+            HealthCheckPort::TrafficPort => target.port,
+            HealthCheckPort::Port(port) => u16::try_from(port).unwrap_or(target.port),
+        },
+        interval_s: check.interval_seconds,
+        timeout_s: check.timeout_seconds,
+        proxy_protocol: group.has_proxy_protocol(),
+    }
+}
+
+/// A node's bit.
+fn bit(node: u8) -> u64 {
+    1u64.checked_shl(node.into()).unwrap_or(0)
+}
+
+/// The bits of the nodes for which it is so, in their order.
+fn bits(nodes: impl Iterator<Item = bool>) -> u64 {
+    (0..NODES_MAX).zip(nodes).fold(0, |all, (node, is_so)| if is_so { all | bit(node) } else { all })
+}
+
+fn all_nodes(lb: &LoadBalancer) -> u64 {
+    bits(lb.nodes.iter().map(|_| true))
 }

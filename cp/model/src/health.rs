@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::Verdict;
+
 /// What checks have found out about a target that is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,17 +125,50 @@ impl Run {
     }
 }
 
-/// The runs of all targets. Not stored: after a restart a healthy target stays healthy until its checks say otherwise.
+/// What a node's check of a target has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The target's slot.
+    pub slot: u16,
+    /// The slot's generation.
+    pub generation: u8,
+    /// The node's number among those of its load balancer.
+    pub node: u8,
+    /// What has changed.
+    pub change: Change,
+}
+
+/// What several nodes' verdicts say together: what most of them say, the worse where they are as many (S16.5).
+pub fn consensus<'v>(verdicts: impl Iterator<Item = &'v Verdict>) -> (Health, Option<Cause>) {
+    let (mut healthy, mut worst) = (0, None::<&Verdict>);
+    let mut others = 0;
+    for verdict in verdicts {
+        match verdict.health {
+            Health::Healthy => healthy += 1,
+            Health::Initial | Health::Unhealthy => {
+                others += 1;
+                worst = worst.filter(|worst| worst.health == Health::Unhealthy).or(Some(verdict));
+            }
+        }
+    }
+    match worst {
+        Some(worst) if healthy <= others => (worst.health, worst.cause),
+        _ if healthy > 0 => (Health::Healthy, None),
+        _ => (Health::Initial, None),
+    }
+}
+
+/// The runs of all checks. Not stored: after a restart a healthy target stays healthy until its checks say otherwise.
 #[derive(Debug, Default)]
 pub struct Runs {
-    /// By slot: (generation of the slot, epoch since which the target is checked, run).
-    runs: HashMap<u16, (u8, u64, Run)>,
+    /// By slot and node: (generation of the slot, epoch since which the target is checked, run).
+    runs: HashMap<(u16, u8), (u8, u64, Run)>,
 }
 
 impl Runs {
-    /// The run of a target; a new one for a new target, or one that was registered again.
-    pub fn of(&mut self, slot: u16, generation: u8, since_epoch: u64) -> &mut Run {
-        let entry = self.runs.entry(slot).or_insert((generation, since_epoch, Run::default()));
+    /// The run of a node's checks of a target; a new one for a new target, or one that was registered again.
+    pub fn of(&mut self, slot: u16, node: u8, generation: u8, since_epoch: u64) -> &mut Run {
+        let entry = self.runs.entry((slot, node)).or_insert((generation, since_epoch, Run::default()));
         if (entry.0, entry.1) != (generation, since_epoch) {
             *entry = (generation, since_epoch, Run::default());
         }
@@ -142,7 +177,7 @@ impl Runs {
 
     /// Forgets the runs of all slots but these.
     pub fn keep(&mut self, keep: impl Fn(u16) -> bool) {
-        self.runs.retain(|slot, _| keep(*slot));
+        self.runs.retain(|(slot, _), _| keep(*slot));
     }
 }
 
@@ -209,14 +244,32 @@ mod tests {
         assert_eq!(observe(FAIL), [Change::Health(Health::Unhealthy, Some(Cause::Timeout))]);
     }
 
+    /// req: HC-15
+    #[test]
+    fn most_nodes_decide_and_the_worse_of_as_many() {
+        use Health::{Healthy, Initial, Unhealthy};
+        let verdict = |(node, health): (usize, &Health)| Verdict { node: node as u8, health: *health, cause: None };
+        let decide = |all: &[Health]| {
+            let verdicts: Vec<Verdict> = all.iter().enumerate().map(verdict).collect();
+            consensus(verdicts.iter()).0
+        };
+        assert_eq!(decide(&[]), Initial);
+        assert_eq!(decide(&[Healthy]), Healthy);
+        assert_eq!(decide(&[Healthy, Unhealthy]), Unhealthy);
+        assert_eq!(decide(&[Healthy, Unhealthy, Healthy]), Healthy);
+        assert_eq!(decide(&[Initial, Unhealthy, Healthy]), Unhealthy);
+        assert_eq!(decide(&[Initial, Healthy]), Initial);
+    }
+
     #[test]
     fn a_target_registered_again_starts_anew() {
         let mut runs = Runs::default();
-        runs.of(3, 0, 7).observe(Health::Healthy, FAIL, DEFAULT);
-        assert_ne!(*runs.of(3, 0, 7), Run::default());
-        assert_eq!(*runs.of(3, 0, 8), Run::default());
-        runs.of(3, 0, 8).observe(Health::Healthy, FAIL, DEFAULT);
-        assert_eq!(*runs.of(3, 1, 8), Run::default());
+        runs.of(3, 1, 0, 7).observe(Health::Healthy, FAIL, DEFAULT);
+        assert_ne!(*runs.of(3, 1, 0, 7), Run::default());
+        assert_eq!(*runs.of(3, 0, 0, 7), Run::default(), "each node counts for itself");
+        assert_eq!(*runs.of(3, 1, 0, 8), Run::default());
+        runs.of(3, 1, 0, 8).observe(Health::Healthy, FAIL, DEFAULT);
+        assert_eq!(*runs.of(3, 1, 1, 8), Run::default());
         runs.keep(|slot| slot != 3);
         assert!(runs.runs.is_empty());
     }

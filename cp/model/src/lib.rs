@@ -13,6 +13,7 @@
 //! | [`attributes`], [`limits`], [`error`], [`ssl_policy`] | tables: attributes, quotas, error codes, security policies |
 //! | [`health`] | what a run of check results makes of a target |
 //! | [`forward`], [`maglev`] | what the configuration means for packets |
+//! | [`zones`] | which zones of a load balancer serve, and are named by DNS |
 //! | [`slots`] | the numbers that flows refer to |
 #![forbid(unsafe_code)]
 
@@ -50,6 +51,7 @@ mod target_group;
 mod tests;
 pub mod view;
 mod warnings;
+pub mod zones;
 
 pub use error::{Code, Error};
 pub use ids::Id;

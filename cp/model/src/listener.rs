@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::attributes;
 use crate::check;
 use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
@@ -351,13 +350,7 @@ impl Model {
 
     /// How many targets an application load balancer counts as: 50, or 100 across zones (ALBT-06).
     fn application_counts_as(&self, lb: &LoadBalancer, group: &TargetGroup) -> usize {
-        let own = group.attribute(attributes::CROSS_ZONE);
-        let cross_zone = if own == attributes::AS_THE_LOAD_BALANCER {
-            lb.subject().value(&lb.attributes, attributes::CROSS_ZONE)
-        } else {
-            own
-        };
-        if cross_zone == "true" { 100 } else { 50 }
+        if self.is_cross_zone(group, lb) { 100 } else { 50 }
     }
 
     pub(crate) fn remove_listener(&mut self, fx: &mut Effects, lb: Id, port: u16) {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::attributes::Subject;
 use crate::check;
 use crate::error::{Code, Error, Shown};
+use crate::forward::NODES_MAX;
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
 use crate::resource::{Chosen, LoadBalancer, Node};
@@ -149,13 +150,20 @@ impl Model {
         let others: usize = others.map(|lb| lb.nodes.len()).sum();
         self.limits.nodes(others + lb.nodes.len())?;
         let id = lb.id;
+        let zones = |lb: &LoadBalancer| lb.nodes.iter().map(|node| node.zone.clone()).collect::<Vec<_>>();
+        let have_moved = self.load_balancers.get(&id).is_some_and(|old| !zones(&lb).starts_with(&zones(old)));
         self.by_address.retain(|_, owner| *owner != id);
         self.by_address.extend(lb.nodes.iter().flat_map(Node::all_addresses).map(|address| (address, id)));
         self.load_balancers.insert(id, lb);
         fx.touch(RecordKey::LoadBalancer(id));
         fx.id = Some(id);
         let ports: Vec<u16> = self.listeners_of(id).map(|listener| listener.port).collect();
-        ports.into_iter().try_for_each(|port| self.place_listener(fx, id, port))
+        ports.into_iter().try_for_each(|port| self.place_listener(fx, id, port))?;
+        if have_moved {
+            self.forget_verdicts(fx, id);
+        }
+        self.agree_on_targets(fx, id);
+        Ok(())
     }
 
     /// Zones and addresses of a new or changed load balancer.
@@ -165,6 +173,10 @@ impl Model {
         if dualstack && !subnets.is_empty() && !subnets.iter().any(|(_, net)| net.addr().is_ipv6()) {
             let message = "no port has an IPv6 address; give one to a port before a load balancer becomes dualstack";
             return Err(Error::at(Code::InvalidSubnet, "ipAddressType", message));
+        }
+        if lb.nodes.len() > usize::from(NODES_MAX) {
+            let message = format!("{} nodes are too many; a load balancer has up to {NODES_MAX}", lb.nodes.len());
+            return Err(Error::invalid("nodes", message));
         }
         let mut zones = BTreeSet::new();
         let mut addresses = BTreeSet::new();

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Shown};
-use crate::health::Change;
+use crate::health::Report;
 use crate::ids::{self, Id};
 use crate::limits::Limits;
 use crate::resource::{Listener, LoadBalancer, Node, Registration, RetiredListener, Target, TargetGroup};
@@ -140,8 +140,12 @@ pub enum Command {
     AsTenant { tenant: String, command: Box<Command> },
     /// The configuration of a backup: its records ([`Model::backup`]).
     Restore(Vec<(String, Vec<u8>)>),
-    /// What health checks have changed: slot, generation, change.
-    Health(Vec<(u16, u8, Change)>),
+    /// What health checks have changed.
+    Health(Vec<Report>),
+    /// Targets that get no new flows for a moment because of how they answer clients, or do again: slot, generation, whether.
+    Suspect(Vec<(u16, u8, bool)>),
+    /// These ports have no link at the moment, and no others.
+    PortsDown(BTreeSet<String>),
     /// Ends the delays that are over.
     Expire,
     /// The data plane works with this load balancer.
@@ -347,6 +351,8 @@ pub struct Model {
     pub(crate) shifts: BTreeMap<String, shift::Shift>,
     pub(crate) applications: application::State,
     pub(crate) classics: BTreeMap<String, classic::Balancer>,
+    /// Ports without a link; not stored.
+    pub(crate) ports_down: BTreeSet<String>,
 }
 
 /// What a command has changed.
@@ -386,6 +392,7 @@ impl Model {
             shifts: BTreeMap::new(),
             applications: application::State::default(),
             classics: BTreeMap::new(),
+            ports_down: BTreeSet::new(),
         }
     }
 
@@ -448,7 +455,14 @@ impl Model {
             Command::DeregisterTargets { target_group, targets } => {
                 self.deregister_targets(fx, &target_group, &targets, now)?;
             }
-            Command::Health(changes) => self.change_health(fx, changes),
+            Command::Health(reports) => self.change_health(fx, reports),
+            Command::Suspect(changes) => self.suspect(fx, changes),
+            Command::PortsDown(ports) => {
+                if self.ports_down != ports {
+                    self.ports_down = ports;
+                    fx.touch(RecordKey::Meta);
+                }
+            }
             Command::Expire => self.expire(fx, now),
             Command::Activate(ids) => self.activate(fx, &ids),
             Command::Fail(failures) => self.fail(fx, failures),

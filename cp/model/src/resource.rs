@@ -271,11 +271,22 @@ impl TargetGroup {
         self.is_on(attributes::CONNECTION_TERMINATION)
     }
 
-    /// Whether so many healthy targets of so many registered ones are too few to have all the flows (TGH-03, TGH-04, TGH-17).
+    /// Whether so many healthy targets of so many registered ones are too few to have all the flows (TGH-03).
     pub fn fails_over(&self, healthy: usize, registered: usize) -> bool {
+        self.are_too_few(attributes::HEALTHY_COUNT, attributes::HEALTHY_PERCENTAGE, healthy, registered)
+    }
+
+    /// Whether they are too few for DNS to name their zone (TGH-02). One must be healthy always.
+    pub fn leaves_dns(&self, healthy: usize, registered: usize) -> bool {
+        self.are_too_few(attributes::DNS_COUNT, attributes::DNS_PERCENTAGE, healthy, registered)
+    }
+
+    /// Below the number or below the share, if they are set; or none at all (TGH-04, TGH-17).
+    fn are_too_few(&self, count: &str, share: &str, healthy: usize, registered: usize) -> bool {
         let number = |key| self.attribute(key).parse::<usize>().ok();
-        number(attributes::HEALTHY_COUNT).is_some_and(|count| healthy < count)
-            || number(attributes::HEALTHY_PERCENTAGE).is_some_and(|share| healthy * 100 < share * registered)
+        healthy == 0
+            || number(count).is_some_and(|count| healthy < count)
+            || number(share).is_some_and(|share| healthy * 100 < share * registered)
     }
 
     /// How long a deregistered target drains.
@@ -361,21 +372,50 @@ pub struct Target {
     /// Whose flows may refer to the slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// Health, as far as it is in use.
+    /// Health, as far as it is in use: what most of the nodes that check it have found, the worse where they are as many (S16.5).
     pub health: Health,
     /// Why it is unhealthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// What each node has found, by the node's number; those that have found nothing yet go by `health`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<Verdict>,
     /// When it became `initial`, in milliseconds since 1970.
     pub initial_since_ms: u64,
     /// The epoch in which it became `initial`.
     pub initial_since_epoch: u64,
-    /// Health checks cannot be made.
+    /// The nodes whose health checks cannot be made, a bit each.
     #[serde(skip)]
-    pub unavailable: bool,
+    pub unavailable: u64,
+    /// Its answers to clients are such that it has no new flows for a moment (HC-17).
+    #[serde(skip)]
+    pub suspect: bool,
+}
+
+/// What a node has found out about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Verdict {
+    /// The node's number: its place in [`LoadBalancer::nodes`].
+    pub node: u8,
+    /// Its health.
+    pub health: Health,
+    /// Why it is unhealthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 impl Target {
+    /// What a node has found out for itself.
+    pub fn verdict(&self, node: u8) -> Option<&Verdict> {
+        self.verdicts.iter().find(|verdict| verdict.node == node)
+    }
+
+    /// The health that counts for a node.
+    pub fn health_at(&self, node: u8) -> Health {
+        self.verdict(node).map_or(self.health, |verdict| verdict.health)
+    }
+
     /// Whether it is registered.
     pub fn is_registered(&self) -> bool {
         self.registration == Registration::Registered

@@ -489,6 +489,20 @@ pub struct AvailabilityZone {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub secondary_addresses: Vec<IpAddr>,
+    /// Whether the zone serves; none of application load balancers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<ZoneHealth>,
+}
+
+/// Whether a load balancer serves in a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ZoneHealth {
+    /// It does. DNS leaves out the addresses of zones that do not, unless none does.
+    pub healthy: bool,
+    /// Why it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 fn unspecified() -> std::net::Ipv4Addr {

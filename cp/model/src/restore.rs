@@ -86,7 +86,9 @@ impl Model {
             cause: None,
             initial_since_ms: now.wall_ms,
             initial_since_epoch: epoch,
-            unavailable: false,
+            verdicts: Vec::new(),
+            unavailable: 0,
+            suspect: false,
             ..target
         };
         let same =

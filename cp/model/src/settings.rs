@@ -47,6 +47,7 @@ impl Model {
             self.check_shift_goes_on(id)?;
             // Across zones an application load balancer counts as more targets (ALBT-06).
             self.check_load_balancer_targets(id)?;
+            self.agree_on_targets(fx, id);
         }
         Ok(())
     }

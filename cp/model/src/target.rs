@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Code, Error, Shown};
-use crate::health::{Change, Health};
+use crate::health::{Change, Health, Report, consensus};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
-use crate::resource::{Owner, Registration, Target, TargetGroup};
+use crate::resource::{Owner, Registration, Target, TargetGroup, Verdict};
 use crate::rest::{TargetSpec, TargetType};
 
 mod spec;
@@ -75,7 +75,9 @@ impl Model {
                 cause: None,
                 initial_since_ms: now.wall_ms,
                 initial_since_epoch: epoch,
-                unavailable: false,
+                verdicts: Vec::new(),
+                unavailable: 0,
+                suspect: false,
             };
             self.targets.insert(slot, target);
             self.by_socket.insert((group, address, port), slot);
@@ -176,17 +178,90 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn change_health(&mut self, fx: &mut Effects, changes: Vec<(u16, u8, Change)>) {
-        for (slot, generation, change) in changes {
+    pub(crate) fn change_health(&mut self, fx: &mut Effects, reports: Vec<Report>) {
+        for Report { slot, generation, node, change } in reports {
             let Some(target) = self.targets.get_mut(&slot).filter(|target| target.generation == generation) else {
                 continue;
             };
-            let before = (target.health, target.cause, target.unavailable);
             match change {
-                Change::Health(health, cause) => (target.health, target.cause) = (health, cause),
-                Change::Unavailable(unavailable) => target.unavailable = unavailable,
+                Change::Health(health, cause) => {
+                    let verdict = Verdict { node, health, cause };
+                    match target.verdicts.iter_mut().find(|known| known.node == node) {
+                        Some(known) if *known == verdict => continue,
+                        Some(known) => *known = verdict,
+                        None => target.verdicts.push(verdict),
+                    }
+                }
+                Change::Unavailable(unavailable) => {
+                    let bit = 1u64.checked_shl(node.into()).unwrap_or(0);
+                    let before = target.unavailable;
+                    target.unavailable = if unavailable { before | bit } else { before & !bit };
+                    if target.unavailable == before {
+                        continue;
+                    }
+                }
             }
-            if before != (target.health, target.cause, target.unavailable) {
+            fx.touch(RecordKey::Target(slot));
+            self.agree(slot);
+        }
+    }
+
+    /// Makes a target's health that of the nodes which use it.
+    fn agree(&mut self, slot: u16) {
+        let Some(target) = self.targets.get(&slot) else { return };
+        // One that is not in use is not checked; what is known of it is of before.
+        let nodes = Some(self.nodes_using(target)).filter(|nodes| *nodes != 0).unwrap_or(u64::MAX);
+        let (health, cause) = consensus(target.verdicts.iter().filter(|verdict| nodes & 1 << verdict.node != 0));
+        if let Some(target) = self.targets.get_mut(&slot) {
+            target.verdicts.retain(|verdict| nodes & 1 << verdict.node != 0);
+            target.unavailable &= nodes;
+            (target.health, target.cause) = (health, cause);
+        }
+    }
+
+    /// The same for all groups of a load balancer.
+    pub(crate) fn agree_on_targets(&mut self, fx: &mut Effects, lb: Id) {
+        for group in self.groups_of(lb) {
+            self.agree_on_group(fx, group);
+        }
+    }
+
+    /// A load balancer's nodes have other numbers now. What they have found out together stays.
+    pub(crate) fn forget_verdicts(&mut self, fx: &mut Effects, lb: Id) {
+        let groups = self.groups_of(lb);
+        for target in self.targets.values_mut().filter(|target| groups.contains(&target.group)) {
+            target.verdicts.clear();
+            target.unavailable = 0;
+            fx.touch(RecordKey::Target(target.slot));
+        }
+    }
+
+    fn groups_of(&self, lb: Id) -> BTreeSet<Id> {
+        self.listeners_of(lb).map(|listener| listener.target_group).collect()
+    }
+
+    /// The nodes of a group's load balancer, or which of them use which targets, may have changed.
+    pub(crate) fn agree_on_group(&mut self, fx: &mut Effects, group: Id) {
+        let slots: Vec<u16> = self.targets_of(group).map(|target| target.slot).collect();
+        for slot in slots {
+            let before = self.targets.get(&slot).cloned();
+            // Without a verdict nothing is known better than what they have agreed on before.
+            if before.as_ref().is_some_and(|target| target.verdicts.is_empty()) {
+                continue;
+            }
+            self.agree(slot);
+            if self.targets.get(&slot) != before.as_ref() {
+                fx.touch(RecordKey::Target(slot));
+            }
+        }
+    }
+
+    /// Targets that have no new flows for a moment, because of how they answer clients, and those that have again: slot, generation.
+    pub(crate) fn suspect(&mut self, fx: &mut Effects, changes: Vec<(u16, u8, bool)>) {
+        for (slot, generation, suspect) in changes {
+            let target = self.targets.get_mut(&slot).filter(|target| target.generation == generation);
+            if let Some(target) = target.filter(|target| target.suspect != suspect) {
+                target.suspect = suspect;
                 fx.touch(RecordKey::Target(slot));
             }
         }
@@ -252,7 +327,9 @@ fn refuse_selected(group: &TargetGroup) -> Result<(), Error> {
 pub(crate) fn become_initial(target: &mut Target, epoch: u64, now: Now) {
     target.health = Health::Initial;
     target.cause = None;
-    target.unavailable = false;
+    target.verdicts.clear();
+    target.unavailable = 0;
+    target.suspect = false;
     target.initial_since_ms = now.wall_ms;
     target.initial_since_epoch = epoch;
 }

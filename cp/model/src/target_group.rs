@@ -141,6 +141,7 @@ impl Model {
         if let Some(group) = self.target_groups.get_mut(&id).filter(|group| group.attributes != attributes) {
             group.attributes = attributes;
             fx.touch(RecordKey::TargetGroup(id));
+            self.agree_on_group(fx, id);
         }
         self.user_of(id).map_or(Ok(()), |lb| self.check_shift_goes_on(lb))
     }

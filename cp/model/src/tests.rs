@@ -18,7 +18,7 @@ mod tags;
 mod targets;
 
 use crate::error::{Code, Error};
-use crate::health::{Change, Health};
+use crate::health::{Change, Health, Report};
 use crate::ids::Id;
 use crate::model::{Command, Effects, Model, Now, Site};
 use crate::rest::{self, Attributes, IpAddressType, Protocol, TargetSpec, TargetState};
@@ -152,8 +152,11 @@ impl Bench {
 
     fn set_health(&mut self, group: &str, target: &str, health: Health) {
         let slot = self.slot(group, target);
-        let generation = self.model.target(slot).expect("a target").generation;
-        self.ok(Command::Health(vec![(slot, generation, Change::Health(health, None))]));
+        let target = self.model.target(slot).expect("a target");
+        let (generation, nodes, change) =
+            (target.generation, self.model.nodes_using(target), Change::Health(health, None));
+        let found = (0..64).filter(|node| *node == 0 || nodes & 1 << node != 0);
+        self.ok(Command::Health(found.map(|node| Report { slot, generation, node, change }).collect()));
     }
 
     /// (state, reason) of a target.
@@ -167,7 +170,7 @@ impl Bench {
     /// The addresses that new flows of a group go to.
     fn selected(&self, group: &str) -> Vec<String> {
         let group = self.model.find_target_group(group).expect("the group").id;
-        self.model.candidates(group).iter().map(|c| c.address.to_string()).collect()
+        self.model.candidates(group, 0).iter().map(|c| c.address.to_string()).collect()
     }
 }
 

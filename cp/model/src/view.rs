@@ -6,8 +6,9 @@ use time::format_description::well_known::Rfc3339;
 use crate::attributes;
 use crate::ids::{self, Id};
 use crate::model::Model;
-use crate::resource::{Listener, LoadBalancer, Node, TargetGroup};
+use crate::resource::{Listener, LoadBalancer, TargetGroup};
 use crate::rest;
+use crate::zones::Zone;
 
 mod targets;
 pub use targets::not_registered;
@@ -39,7 +40,7 @@ impl Model {
             ip_address_type: lb.ip_address_type,
             network: lb.network.clone(),
             canonical_hosted_zone_id: HOSTED_ZONE_ID.into(),
-            availability_zones: lb.nodes.iter().map(show_node).collect(),
+            availability_zones: self.zones_of(lb).map(|zone| self.show_node(&zone)).collect(),
             tags: lb.tags.clone(),
         }
     }
@@ -122,15 +123,17 @@ impl Model {
         target_groups.sort_by(|a, b| a.name.cmp(&b.name));
         rest::TargetGroups { target_groups, next_cursor: None }
     }
-}
 
-fn show_node(node: &Node) -> rest::AvailabilityZone {
-    rest::AvailabilityZone {
-        zone_name: node.zone.clone(),
-        subnet: node.subnet.clone(),
-        allocation_id: node.static_address.as_ref().map(|it| it.allocation_id.clone()),
-        private_ipv4_address: node.address,
-        addresses: node.addresses().collect(),
-        secondary_addresses: node.secondary_addresses.clone(),
+    fn show_node(&self, zone: &Zone<'_>) -> rest::AvailabilityZone {
+        let node = zone.node;
+        rest::AvailabilityZone {
+            zone_name: node.zone.clone(),
+            subnet: node.subnet.clone(),
+            allocation_id: node.static_address.as_ref().map(|it| it.allocation_id.clone()),
+            private_ipv4_address: node.address,
+            addresses: node.addresses().collect(),
+            secondary_addresses: node.secondary_addresses.clone(),
+            health: Some(self.show_zone(zone)),
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use leat_abi::counters::{ListenerCounter, TargetCounter};
 use leat_model::forward::CheckPlan;
-use leat_model::health::{Cause, Change, Outcome, Runs};
+use leat_model::health::{Cause, Change, Health, Outcome, Report, Runs};
 use leat_model::resource::{LoadBalancer, Node, Target};
 use leat_model::{Command, Error, Id, Model};
 
@@ -106,8 +106,8 @@ struct Worker {
     /// The epoch for which checks and netlink configuration were set last.
     planned: Option<u64>,
     planned_at: Instant,
-    /// By slot: how often its check could not be made. Part of the check's name.
-    retries: HashMap<u16, u8>,
+    /// By slot and node: how often a check could not be made. Part of the check's name.
+    retries: HashMap<(u16, u8), u8>,
     /// Some check is to be made again.
     retry: bool,
     /// The epoch in which each inactive load balancer was first seen.
@@ -128,6 +128,7 @@ struct Outside {
 impl Worker {
     fn run(&mut self, results: &Receiver<ProbeResult>, nudges: &Receiver<()>, stopped: &Receiver<()>) {
         loop {
+            self.look_at_ports();
             self.plan();
             self.expire();
             self.activate();
@@ -166,9 +167,9 @@ impl Worker {
             return;
         }
         (self.planned, self.planned_at, self.retry) = (Some(model.epoch()), Instant::now(), false);
-        self.retries.retain(|slot, _| model.target(*slot).is_some());
-        let retries = |slot| self.retries.get(&slot).copied().unwrap_or(0);
-        let checks = model.check_plans().iter().map(|plan| check(&model, plan, retries(plan.slot))).collect();
+        self.retries.retain(|(slot, _), _| model.target(*slot).is_some());
+        let retries = |plan: &CheckPlan| self.retries.get(&(plan.slot, plan.node)).copied().unwrap_or(0);
+        let checks = model.check_plans().iter().map(|plan| check(&model, plan, retries(plan))).collect();
         prober.set_checks(checks, reserved_ports(&model));
         self.runs.keep(|slot| model.target(slot).is_some());
         let (sure, asked): (Vec<_>, Vec<_>) = model
@@ -188,12 +189,12 @@ impl Worker {
 
     fn observe(&mut self, results: &[ProbeResult]) {
         let model = self.state.model();
-        let mut changes: Vec<(u16, u8, Change)> = Vec::new();
+        let mut reports: Vec<Report> = Vec::new();
         for result in results {
-            let (slot, generation) = slot_of(result.id);
-            tracing::debug!(slot, late = ?result.at.elapsed(), outcome = ?result.outcome, "checked");
-            let retries = self.retries.entry(slot).or_default();
-            let target = model.target(slot).filter(|target| check_id(target, *retries) == result.id);
+            let CheckName { slot, generation, node, .. } = CheckName::of(result.id);
+            tracing::debug!(slot, node, late = ?result.at.elapsed(), outcome = ?result.outcome, "checked");
+            let retries = self.retries.entry((slot, node)).or_default();
+            let target = model.target(slot).filter(|target| CheckName::new(target, node, *retries).id() == result.id);
             let Some(target) = target else { continue };
             let Some(group) = model.target_group(target.group) else { continue };
             let outcome = outcome(&result.outcome);
@@ -201,17 +202,29 @@ impl Worker {
                 *retries = retries.wrapping_add(1);
                 self.retry = true;
             }
-            let run = self.runs.of(slot, generation, target.initial_since_epoch);
-            for change in run.observe(target.health, outcome, group.thresholds()) {
+            let run = self.runs.of(slot, node, generation, target.initial_since_epoch);
+            let health = target.verdict(node).map_or(Health::Initial, |verdict| verdict.health);
+            for change in run.observe(health, outcome, group.thresholds()) {
                 if let Change::Health(health, _) = change {
                     let socket = SocketAddr::new(target.address, target.port);
-                    tracing::info!("target {socket} of {} is {}", group.name, health.name());
+                    tracing::info!("target {socket} of {} is {} for node {node}", group.name, health.name());
                 }
-                changes.push((slot, generation, change));
+                reports.push(Report { slot, generation, node, change });
             }
         }
-        if !changes.is_empty() {
-            self.record(Command::Health(changes));
+        if !reports.is_empty() {
+            self.record(Command::Health(reports));
+        }
+    }
+
+    /// Notes which ports have no link.
+    fn look_at_ports(&self) {
+        let Some(plane) = self.publisher.plane().filter(|plane| plane.is_alive()) else { return };
+        let down: BTreeSet<String> = plane.ports_without_link().collect();
+        let model = self.state.model();
+        if *model.ports_down() != down {
+            tracing::warn!("ports without a link: {}", if down.is_empty() { "none".into() } else { join(&down) });
+            self.record(Command::PortsDown(down));
         }
     }
 
@@ -334,18 +347,47 @@ fn free_listeners(model: &Model, plane: &Plane, progress: Progress) -> Vec<(u16,
 }
 
 /// A check's name: new whenever its target becomes `initial`, and when it could not be made, so that the next probe comes at once.
-fn check_id(target: &Target, retries: u8) -> CheckId {
-    let epoch = target.initial_since_epoch << 32;
-    epoch | u64::from(retries) << 24 | u64::from(target.slot) << 8 | u64::from(target.generation)
+struct CheckName {
+    slot: u16,
+    generation: u8,
+    node: u8,
+    /// Low bits of the epoch in which the target became `initial`.
+    since: u32,
+    retries: u8,
 }
 
-fn slot_of(id: CheckId) -> (u16, u8) {
-    ((id >> 8) as u16, id as u8)
+impl CheckName {
+    fn new(target: &Target, node: u8, retries: u8) -> Self {
+        let since = target.initial_since_epoch as u32 & 0xff_ffff;
+        Self { slot: target.slot, generation: target.generation, node, since, retries }
+    }
+
+    fn id(&self) -> CheckId {
+        u64::from(self.slot)
+            | u64::from(self.generation) << 16
+            | u64::from(self.node) << 24
+            | u64::from(self.retries) << 32
+            | u64::from(self.since) << 40
+    }
+
+    fn of(id: CheckId) -> Self {
+        Self {
+            slot: id as u16,
+            generation: (id >> 16) as u8,
+            node: (id >> 24) as u8,
+            retries: (id >> 32) as u8,
+            since: (id >> 40) as u32,
+        }
+    }
+}
+
+fn join(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn check(model: &Model, plan: &CheckPlan, retries: u8) -> Check {
     Check {
-        id: model.target(plan.slot).map_or(0, |target| check_id(target, retries)),
+        id: model.target(plan.slot).map_or(0, |target| CheckName::new(target, plan.node, retries).id()),
         source: plan.source,
         target: SocketAddr::new(plan.address, plan.port),
         interval: Duration::from_secs(plan.interval_s.into()),

@@ -6,7 +6,6 @@ mod api;
 mod audit;
 mod backup;
 mod certificates;
-mod compile;
 mod events;
 mod keeper;
 mod keys;

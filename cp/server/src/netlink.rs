@@ -32,12 +32,12 @@ mod prefix;
 mod tests;
 mod view;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use leat_compile::view::NetView;
 use tokio::sync::Notify;
 
 pub use prefix::{Prefix, PrefixError};
@@ -79,29 +79,6 @@ pub struct NetConfig {
     /// Load balancer node addresses, each with the one that tells its port: it is a /32 (IPv6: a /128) on the TAP of the port whose
     /// subnet contains that one (longest match), of the first port when none does.
     pub node_addresses: Vec<(IpAddr, IpAddr)>,
-}
-
-/// Where packets for a destination leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NextHop {
-    /// Index into [`NetConfig::ports`].
-    pub port: usize,
-    /// Destination MAC address.
-    pub mac: [u8; 6],
-}
-
-/// What is known of the network at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NetView {
-    /// Grows with every view.
-    pub version: u64,
-    /// By wanted destination; one without a usable next hop is missing. A next hop stays while its TAP is gone and while
-    /// a forgotten neighbour is being asked for again, and goes when the neighbour fails to answer or the route goes.
-    pub next_hops: HashMap<IpAddr, NextHop>,
-    /// (port, address) of what is configured on the TAPs and is not a node address, sorted.
-    pub host_addresses: Vec<(usize, IpAddr)>,
-    /// By port: the TAP exists, is up and has a carrier.
-    pub taps_up: Vec<bool>,
 }
 
 /// The netlink thread; it ends when this is dropped and leaves Linux as it is.

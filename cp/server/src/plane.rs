@@ -98,6 +98,11 @@ impl Plane {
         self.ports().iter().map(|port| text(&port.name)).collect()
     }
 
+    /// The names of the ports whose link is down.
+    pub fn ports_without_link(&self) -> impl Iterator<Item = String> {
+        self.ports().iter().filter(|port| read(&port.link_up) != 1).map(|port| text(&port.name))
+    }
+
     /// A target slot's counter over all lcores.
     pub fn target(&self, slot: u16, counter: TargetCounter) -> u64 {
         self.lcores.iter().fold(0, |sum, lcore| sum.wrapping_add(lcore.counters.get_target(slot, counter)))

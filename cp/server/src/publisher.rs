@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use leat_abi::segment::{PublishError, SegmentError, monotonic_ms};
 use leat_abi::{ControlSegment, Snapshot};
+use leat_compile::view::NetView;
+use leat_compile::{Compiled, Shape, TableCache};
 use leat_model::Model;
 use leat_model::view::NO_DATA_PLANE;
 use tokio::sync::watch;
 
-use crate::compile::{self, Compiled, Shape, TableCache};
 use crate::events::{Exchange, Request};
-use crate::netlink::NetView;
 use crate::plane::Plane;
 use crate::state::State;
 
@@ -344,7 +344,7 @@ impl Worker {
         };
         let last = self.compiled.take().filter(same).unwrap_or_else(|| {
             let begin = Instant::now();
-            let result = compile::compile(&model, &self.view, &self.ports, &shape, announced + 1, &mut self.cache);
+            let result = leat_compile::compile(&model, &self.view, &self.ports, &shape, announced + 1, &mut self.cache);
             self.compiling = begin.elapsed();
             LastCompiled { model, view: self.view.clone(), shape, result }
         });

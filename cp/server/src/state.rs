@@ -335,7 +335,7 @@ fn all_records(model: &Model) -> Vec<Record> {
 mod tests {
     use super::*;
     use crate::store::faulty::FaultyDisk;
-    use leat_model::health::{Change, Health};
+    use leat_model::health::{Change, Health, Report};
     use leat_model::{Id, rest};
     use std::sync::mpsc::Receiver;
 
@@ -365,7 +365,14 @@ mod tests {
         let state = begin(&disk);
         state.change(group("a")).expect("good");
         state.change(register("a")).expect("good");
-        state.record(Command::Health(vec![(0, 0, Change::Health(Health::Healthy, None))])).expect("good");
+        state
+            .record(Command::Health(vec![Report {
+                slot: 0,
+                generation: 0,
+                node: 0,
+                change: Change::Health(Health::Healthy, None),
+            }]))
+            .expect("good");
         let before = state.model();
         drop(state);
         let after = begin(&disk).model();
@@ -457,7 +464,12 @@ mod tests {
         state.change(group("a")).expect("good");
         state.change(register("a")).expect("good");
         disk.set_failing(true);
-        let health = Command::Health(vec![(0, 0, Change::Health(Health::Unhealthy, None))]);
+        let health = Command::Health(vec![Report {
+            slot: 0,
+            generation: 0,
+            node: 0,
+            change: Change::Health(Health::Unhealthy, None),
+        }]);
         let commands = [(group("b"), false), (group("b"), false), (health, true), (group("a"), false)];
         let (batch, told): (Vec<_>, Vec<_>) =
             commands.map(|(command, even)| waiting(command, even)).into_iter().unzip();
@@ -478,7 +490,14 @@ mod tests {
         state.change(group("a")).expect("good");
         state.change(register("a")).expect("good");
         disk.set_failing(true);
-        state.record(Command::Health(vec![(0, 0, Change::Health(Health::Unhealthy, None))])).expect("counts");
+        state
+            .record(Command::Health(vec![Report {
+                slot: 0,
+                generation: 0,
+                node: 0,
+                change: Change::Health(Health::Unhealthy, None),
+            }]))
+            .expect("counts");
         assert_eq!(state.model().target(0).expect("it").health, Health::Unhealthy);
         disk.set_failing(false);
         state.change(group("b")).expect("writable again");

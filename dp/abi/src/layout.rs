@@ -14,7 +14,7 @@ use crate::{arena, message, snapshot};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"LEATSEG\0");
 
 /// Grows with every change of the layout or of a field's meaning. `layout_is_recorded` fails when it was forgotten.
-pub const ABI_VERSION: u64 = 4;
+pub const ABI_VERSION: u64 = 5;
 
 /// Ports at the most.
 pub const PORTS_MAX: usize = 16;

@@ -13,13 +13,15 @@ const MAGIC: u64 = u64::from_le_bytes(*b"LEATSNAP");
 const HEADER_WORDS: usize = 12;
 /// Addresses of full NAT that a listener has at the most.
 pub const SOURCES_MAX: usize = 8;
+/// Nodes that a load balancer has at the most.
+pub const NODES_MAX: u8 = 64;
 /// Bytes of an endpoint's id at the most.
 pub const ENDPOINT_ID_MAX: usize = 58;
 /// Which word of a snapshot is its length in words.
 pub(crate) const LENGTH_WORD: usize = 2;
 /// Checksum of an example's words: names the encoding in the layout's hash. `the_encoding_is_recorded` fails when it is wrong.
 #[cfg(not(loom))]
-pub(crate) const ENCODING: u64 = 0xadcf_29bf_9d08_0cfe;
+pub(crate) const ENCODING: u64 = 0xdfa6_061d_a708_07c1;
 
 /// What the indices of a snapshot may be at the most; from the segment's geometry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,8 @@ pub struct Listener {
     pub port: u16,
     /// [`protocol::TCP`] or [`protocol::UDP`].
     pub protocol: u8,
+    /// The node's number among those of its load balancer, below [`NODES_MAX`]; bits of [`Target::unhealthy_at`].
+    pub node: u8,
     /// Index of the target group in [`Snapshot::groups`].
     pub group: u16,
     /// Source addresses of full NAT: the node's addresses of the kind that the group's targets have, 1 to [`SOURCES_MAX`].
@@ -121,6 +125,8 @@ pub enum TargetState {
     Active,
     /// Deregistered: flows go on, no new ones come.
     Draining,
+    /// [`TargetState::Unhealthy`] for the nodes of [`Target::unhealthy_at`], and for no other.
+    UnhealthyInPart,
     /// TCP flows are reset on their next packet; UDP flows choose again.
     Unhealthy,
     /// Its time to drain is over: TCP flows are reset at both ends, UDP flows end, whether they see packets or not.
@@ -131,7 +137,8 @@ pub enum TargetState {
 
 impl TargetState {
     /// Every state, by its number.
-    pub const ALL: [Self; 5] = [Self::Active, Self::Draining, Self::Unhealthy, Self::Terminate, Self::Withdrawn];
+    pub const ALL: [Self; 6] =
+        [Self::Active, Self::Draining, Self::UnhealthyInPart, Self::Unhealthy, Self::Terminate, Self::Withdrawn];
 }
 
 /// Where frames for a target go.
@@ -158,6 +165,8 @@ pub struct Target {
     pub port: u16,
     /// The way there; none while it is not resolved.
     pub next_hop: Option<NextHop>,
+    /// The nodes for which it is [`TargetState::UnhealthyInPart`], a bit each; 0 in other states.
+    pub unhealthy_at: u64,
 }
 
 /// A port whose clients come through an endpoint: full NAT always, and PROXY headers name the endpoint.
@@ -247,7 +256,7 @@ impl Snapshot {
             words.push(
                 u64::from(l.port) | u64::from(l.slot) << 16 | u64::from(l.group) << 32 | u64::from(l.protocol) << 48,
             );
-            words.push(l.sources.len() as u64);
+            words.push(l.sources.len() as u64 | u64::from(l.node) << 8);
             l.sources.iter().for_each(|source| words.extend(address_words(*source)));
         }
         for group in &self.groups {
@@ -271,6 +280,7 @@ impl Snapshot {
                     | u64::from(t.next_hop.is_some()) << 48,
             );
             words.push(t.next_hop.map_or(0, |hop| mac_word(hop.mac) | u64::from(hop.port) << 48));
+            words.push(t.unhealthy_at);
         }
         for endpoint in &self.endpoints {
             words.push(u64::from(endpoint.port) | (endpoint.id.len() as u64) << 8);
@@ -322,7 +332,8 @@ impl Snapshot {
             snapshot.locals.push(Local { address, kind, port });
         }
         for _ in 0..header[7] {
-            let (vip, word, count) = (reader.address()?, reader.next()?, reader.next()?);
+            let (vip, word, counts) = (reader.address()?, reader.next()?, reader.next()?);
+            let count = counts & 0xff;
             let protocol = (word >> 48) as u8;
             if ![protocol::TCP, protocol::UDP].contains(&protocol) {
                 return Err(SnapshotError::Range { field: "listener.protocol", value: word >> 48 });
@@ -339,6 +350,7 @@ impl Snapshot {
                 vip,
                 port: port("listener.port", word)?,
                 protocol,
+                node: below("listener.node", counts >> 8, NODES_MAX.into())? as u8,
                 group: below("listener.group", word >> 32 & 0xffff, header[8])? as u16,
                 sources,
             });
@@ -353,6 +365,7 @@ impl Snapshot {
         }
         for _ in 0..header[9] {
             let (address, word, hop) = (reader.address()?, reader.next()?, reader.next()?);
+            let unhealthy_at = reader.next()?;
             let state = word >> 40 & 0xff;
             let next_hop = if word >> 48 & 1 == 1 {
                 let port = below("target.next_hop.port", hop >> 48, limits.ports.into())? as u8;
@@ -370,6 +383,7 @@ impl Snapshot {
                 address,
                 port: port("target.port", word)?,
                 next_hop,
+                unhealthy_at,
             });
         }
         for _ in 0..header[10] {
@@ -514,6 +528,7 @@ mod tests {
                         address: address(n, v4),
                         port,
                         next_hop: hop.map(|(mac, p)| NextHop { port: p.into(), mac }),
+                        unhealthy_at: u64::from(n) << port % 32,
                     })
                     .collect();
                 let groups: Vec<Group> = groups
@@ -534,6 +549,7 @@ mod tests {
                         vip: address(vip & !0xff | i as u32, vip_v4),
                         port,
                         protocol: if tcp { 6 } else { 17 },
+                        node: (port % u16::from(NODES_MAX)) as u8,
                         group: group % groups.len() as u16,
                         sources: (0..sources).map(|n| address(vip ^ n, v4)).collect(),
                     })
@@ -617,12 +633,14 @@ mod tests {
             address: Ipv4Addr::new(10, 2, 0, 11).into(),
             port: 8080,
             next_hop,
+            unhealthy_at: 0,
         };
         let listener = Listener {
             slot: 7,
             vip: Ipv4Addr::new(10, 1, 0, 10).into(),
             port: 443,
             protocol: protocol::TCP,
+            node: 3,
             group: 1,
             sources: vec![Ipv4Addr::new(10, 1, 0, 12).into(), Ipv4Addr::new(10, 1, 0, 13).into()],
         };
@@ -647,6 +665,7 @@ mod tests {
                 Target { slot: 11, state: TargetState::Unhealthy, next_hop: None, ..target },
                 Target { slot: 12, state: TargetState::Terminate, address: v6, ..target },
                 Target { slot: 13, state: TargetState::Withdrawn, ..target },
+                Target { slot: 14, state: TargetState::UnhealthyInPart, unhealthy_at: 5, ..target },
             ],
             endpoints: vec![Endpoint { port: 1, id: "vpce-08d2bf15fac5001c9".into() }],
             hairpin_next_target: true,
@@ -665,6 +684,7 @@ mod tests {
             address: Ipv4Addr::new(10, 2, 0, 11).into(),
             port: 80,
             next_hop: None,
+            unhealthy_at: 0,
         };
         let decode = |snapshot: Snapshot| Snapshot::decode(&snapshot.encode(), snapshot.generation, LIMITS);
         let dangling = Snapshot { groups: vec![Group { table: vec![1], ..Group::default() }], ..Snapshot::default() };

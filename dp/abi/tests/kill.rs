@@ -40,6 +40,7 @@ fn snapshot(generation: u64) -> Snapshot {
         address: Ipv4Addr::from((generation as u32).wrapping_add(slot.into())).into(),
         port: 1 + (generation % 60_000) as u16,
         next_hop: None,
+        unhealthy_at: 0,
     };
     Snapshot {
         generation,

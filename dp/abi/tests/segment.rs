@@ -409,6 +409,7 @@ fn snapshot(generation: u64, ports: u8) -> Snapshot {
         address: [10, 2, 0, slot as u8].into(),
         port: 80,
         next_hop: None,
+        unhealthy_at: 0,
     };
     Snapshot {
         generation,

@@ -41,6 +41,7 @@ fn snapshot() -> Snapshot {
             vip: NODE.into(),
             port: 53,
             protocol: protocol::UDP,
+            node: 0,
             group: 0,
             sources: vec![NODE.into()],
         }],
@@ -52,6 +53,7 @@ fn snapshot() -> Snapshot {
             address: HOST.into(),
             port: 5353,
             next_hop: Some(NextHop { port: 0, mac: PEER_MAC }),
+            unhealthy_at: 0,
         }],
         ..Snapshot::default()
     }

@@ -56,12 +56,14 @@ fn snapshot() -> Snapshot {
         address: ip(address),
         port,
         next_hop: Some(NextHop { port: 0, mac: PEER_MAC }),
+        unhealthy_at: 0,
     };
     let listener = |slot: u16| Listener {
         slot,
         vip: ip(if slot & 1 == 0 { NODE } else { NODE_6 }),
         port: 1 + (slot >> 1 & 1),
         protocol: if slot & 4 == 0 { protocol::TCP } else { protocol::UDP },
+        node: 0,
         group: slot >> 1 & 1,
         sources: vec![ip(if slot & 2 == 0 { NODE } else { NODE_6 })],
     };

@@ -52,6 +52,7 @@ fn snapshot(generation: u64, next_hop_port: u8) -> Snapshot {
             vip: NODE.into(),
             port: 53,
             protocol: protocol::UDP,
+            node: 0,
             group: 0,
             sources: vec![NODE.into()],
         }],
@@ -63,6 +64,7 @@ fn snapshot(generation: u64, next_hop_port: u8) -> Snapshot {
             address: TARGET.into(),
             port: 5353,
             next_hop: Some(NextHop { port: next_hop_port, mac: [2, 0, 0, 0, 0, 20] }),
+            unhealthy_at: 0,
         }],
         ..Snapshot::default()
     }

@@ -44,6 +44,8 @@ pub struct Listener {
 pub struct Target {
     /// State.
     pub state: TargetState,
+    /// The nodes for which it is unhealthy in part.
+    pub unhealthy_at: u64,
     /// Generation of the slot.
     pub generation: u8,
     /// Port as loaded.
@@ -113,6 +115,8 @@ pub struct Forwarding {
     locals: HashMap<Address, LocalKind, FixedState>,
     listeners: HashMap<(Address, u16, u8), Listener, FixedState>,
     groups: Vec<Group>,
+    /// By listener slot: the bit of its node.
+    node_bits: Vec<u64>,
     targets: Vec<Option<Target>>,
     /// The slots whose flows end by themselves.
     ending: Box<[u16]>,
@@ -129,11 +133,18 @@ impl Forwarding {
         for t in &snapshot.targets {
             targets[usize::from(t.slot)] = Some(Target {
                 state: t.state,
+                unhealthy_at: t.unhealthy_at,
                 generation: t.generation,
                 port: t.port.to_be(),
                 next_hop: t.next_hop,
                 address: t.address.into(),
             });
+        }
+        let mut node_bits = Vec::new();
+        for l in &snapshot.listeners {
+            let slot = usize::from(l.slot);
+            node_bits.resize(node_bits.len().max(slot + 1), 0);
+            node_bits[slot] = 1 << l.node;
         }
         let on_nat_ports: HashSet<(IpAddr, u8)> =
             snapshot.listeners.iter().filter(|l| NAT_PORTS.contains(&l.port)).map(|l| (l.vip, l.protocol)).collect();
@@ -168,6 +179,7 @@ impl Forwarding {
                 })
                 .collect(),
             groups: snapshot.groups.iter().map(Group::new).collect(),
+            node_bits,
             targets,
             ending: snapshot.targets.iter().filter(ends).map(|t| t.slot).collect(),
             target_sockets: sockets(false),
@@ -235,6 +247,20 @@ impl Forwarding {
     #[inline(always)]
     pub fn target(&self, slot: u16, generation: u8) -> Option<&Target> {
         self.target_in(slot).filter(|t| t.generation == generation)
+    }
+
+    /// Whether a flow's client may not have its target any more: it is gone, unhealthy for the node of the flow's listener, or its flows
+    /// end. A flow whose listener is gone has no node, and goes on as long as some node has its target.
+    #[inline(always)]
+    pub fn is_lost(&self, slot: u16, generation: u8, listener_slot: u16) -> bool {
+        match self.target(slot, generation) {
+            Some(target) if target.state < TargetState::UnhealthyInPart => false,
+            Some(target) if target.state == TargetState::UnhealthyInPart => {
+                let node = self.node_bits.get(usize::from(listener_slot)).copied().unwrap_or(0);
+                target.unhealthy_at & node != 0
+            }
+            _ => true,
+        }
     }
 
     /// The target in a slot.

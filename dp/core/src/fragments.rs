@@ -184,8 +184,7 @@ impl Pipeline<'_> {
         let found = self.find(frame, &meta);
         let Some(found) = found else { return self.first_packet(frame, &meta, arrival, now) };
         let entry = self.flows.table.entry(found.entry);
-        let target = self.forwarding.target(entry.target_slot, entry.target_generation);
-        let is_lost = target.is_none_or(|target| target.state >= TargetState::Unhealthy);
+        let is_lost = self.forwarding.is_lost(entry.target_slot, entry.target_generation, entry.listener_slot);
         if track::is_over(entry, now)
             || entry.state >= FlowState::Resting as u8
             || (found.side == Side::Client && is_lost)

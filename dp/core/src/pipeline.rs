@@ -281,10 +281,7 @@ impl<'m> Pipeline<'m> {
         }
         let slot = entry.target_slot;
         let is_lost = match side {
-            Side::Client => {
-                let target = self.forwarding.target(slot, entry.target_generation);
-                target.is_none_or(|target| target.state >= TargetState::Unhealthy)
-            }
+            Side::Client => self.forwarding.is_lost(slot, entry.target_generation, entry.listener_slot),
             // What an unhealthy target still sends reaches the client (HC-20).
             Side::Target => {
                 !self.forwarding.ending().is_empty() && {

@@ -99,7 +99,7 @@ impl Pipeline<'_> {
             TargetState::Terminate if !state.is_active() => None,
             TargetState::Terminate if entry.is_tcp() => Some(End::Reset),
             TargetState::Terminate => Some(End::Silent),
-            TargetState::Active | TargetState::Draining | TargetState::Unhealthy => None,
+            TargetState::Active | TargetState::Draining | TargetState::UnhealthyInPart | TargetState::Unhealthy => None,
         }
     }
 

@@ -122,6 +122,7 @@ pub fn snapshot(generation: u64) -> Snapshot {
         vip: mode.vip().into(),
         port: node(mode).port,
         protocol: transport.number(),
+        node: 0,
         group: mode as u16,
         sources: vec![mode.vip().into()],
     };
@@ -145,6 +146,7 @@ pub fn snapshot(generation: u64) -> Snapshot {
                 address: target(slot).ip.into(),
                 port: target(slot).port,
                 next_hop: Some(NextHop { port: 0, mac: TARGET_MAC }),
+                unhealthy_at: 0,
             })
             .collect(),
         ..Snapshot::default()

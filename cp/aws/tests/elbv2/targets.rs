@@ -1,6 +1,6 @@
 //! The life of targets as clients and their waiters see it.
 
-use leat_model::health::{Cause, Change, Health};
+use leat_model::health::{Cause, Change, Health, Report};
 use leat_model::{Command, Id};
 
 use crate::bench::{Bench, Said, forward, group, lb, value};
@@ -99,7 +99,10 @@ fn states_lead_waiters_to_their_end() {
     let target = bench.model.targets().next().expect("it");
     let (slot, generation) = (target.slot, target.generation);
     let becomes = |bench: &mut Bench, health, cause| {
-        apply(bench, Command::Health(vec![(slot, generation, Change::Health(health, cause))]));
+        apply(
+            bench,
+            Command::Health(vec![Report { slot, generation, node: 0, change: Change::Health(health, cause) }]),
+        );
     };
     becomes(&mut bench, Health::Healthy, None);
     assert_eq!(state(&mut bench, ""), ("healthy".into(), String::new()));

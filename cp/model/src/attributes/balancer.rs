@@ -81,9 +81,9 @@ pub const LOAD_BALANCERS: &[Attribute] = &[
         default: |_| Some("false"),
         default_doc: "`false`",
         refusal: ANY,
-        done: Some("true"),
-        doc: "Whether a node uses the targets of all zones or those of its own, where a target group does not say. For now each node \
-              uses all targets of the enabled zones, whatever it says.",
+        done: None,
+        doc: "Whether a node uses the targets of all enabled zones or those of its own zone, where a target group does not say. A \
+              change counts for new flows.",
     },
     Attribute {
         key: CLIENT_ROUTING,

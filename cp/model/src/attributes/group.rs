@@ -81,9 +81,9 @@ pub const TARGET_GROUPS: &[Attribute] = &[
                 "cross-zone load balancing of an application load balancer's group is off or as the load balancer says",
             )
         },
-        done: Some("true"),
-        doc: "Whether a node uses the targets of all zones or those of its own. For now each node uses all targets of the enabled \
-              zones, whatever it says.",
+        done: None,
+        doc: "Whether a node uses the targets of all enabled zones or those of its own zone. Targets whose zone is not known, or \
+              `all`, are used by every node. A change counts for new flows.",
     },
     Attribute {
         key: PRESERVE_CLIENT_IP,
@@ -144,9 +144,9 @@ pub const TARGET_GROUPS: &[Attribute] = &[
         default: OFF,
         default_doc: "`off`",
         refusal: ANY,
-        done: Some("off"),
-        doc: "With fewer healthy targets than this, a zone's address is to be left out of DNS. Not less than the number below. There is \
-              no DNS here yet.",
+        done: None,
+        doc: "With fewer healthy targets than this, of those that a zone's node uses, DNS leaves out the zone's addresses, unless that is \
+              so in all zones. It always does without any healthy target. Not less than the number below.",
     },
     Attribute {
         key: DNS_PERCENTAGE,
@@ -154,7 +154,7 @@ pub const TARGET_GROUPS: &[Attribute] = &[
         default: OFF,
         default_doc: "`off`",
         refusal: ANY,
-        done: Some("off"),
+        done: None,
         doc: "As above, when the healthy targets are less than this share of those registered. Not less than the share below.",
     },
     Attribute {
@@ -164,7 +164,8 @@ pub const TARGET_GROUPS: &[Attribute] = &[
         default_doc: "1",
         refusal: ANY,
         done: None,
-        doc: "With fewer healthy targets than this, new flows go to all registered targets, and flows of unhealthy ones go on.",
+        doc: "With fewer healthy targets than this, of those that a node uses, the node's new flows go to all of them that are \
+              registered, and flows of unhealthy ones go on.",
     },
     Attribute {
         key: HEALTHY_PERCENTAGE,

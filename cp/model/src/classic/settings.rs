@@ -289,6 +289,7 @@ impl Model {
                 fx.touch(RecordKey::LoadBalancer(lb.id));
             }
         }
+        self.agree_on_targets(fx, lb.id);
         self.put_classic(fx, lb, now)
     }
 }

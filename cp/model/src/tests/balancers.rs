@@ -207,7 +207,7 @@ fn clients_connect_to_a_static_address_and_targets_see_the_nodes_own() {
     for command in [
         group_in(&mut bench, "web", "vpc-1"),
         bench.listener("web", Protocol::Tcp, 80, "web"),
-        register("web", &["10.1.1.91"]),
+        register("web", &["10.1.0.91"]),
     ] {
         bench.ok(command);
     }
@@ -245,17 +245,17 @@ fn zones_are_added_and_never_taken_away() {
         create(&mut bench, json!({"name": "by-address", "nodes": [{"zone": "zone-a", "address": "10.1.0.60"}]})),
         group_in(&mut bench, "web", "vpc-1"),
         bench.listener("web", Protocol::Tcp, 80, "web"),
-        register("web", &["10.1.1.91"]),
+        register("web", &["10.1.0.91"]),
     ] {
         bench.ok(command);
     }
-    bench.set_health("web", "10.1.1.91", Health::Healthy);
+    bench.set_health("web", "10.1.0.91", Health::Healthy);
     assert!(bench.ok(modify("web", json!({"subnets": ["subnet-a"]}))).changed.is_empty());
     bench.ok(modify("web", json!({"subnets": ["subnet-b", "subnet-a"]})));
     assert_eq!(nodes(&bench, "web"), ["zone-a 10.1.0.10 203.0.113.1", "zone-b 10.1.1.1 10.1.1.1"]);
     let listener = bench.model.listeners().next().expect("it");
     assert_eq!(listener.slots.len(), 2, "the listener stands in the new zone");
-    assert_eq!(bench.state("web", "10.1.1.91").0, TargetState::Healthy, "nothing happens to the targets");
+    assert_eq!(bench.state("web", "10.1.0.91").0, TargetState::Healthy, "nothing happens to the targets");
     let same =
         json!({"subnetMappings": [{"subnet": "subnet-a", "allocationId": "eipalloc-1"}, {"subnet": "subnet-b"}]});
     assert!(bench.ok(modify("web", same)).changed.is_empty());

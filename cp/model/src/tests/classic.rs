@@ -62,14 +62,21 @@ impl Bench {
 
     /// The addresses that new flows of the hidden group of a port go to.
     fn served(&self, port: u16) -> Vec<String> {
-        self.model.candidates(self.hidden(port)).iter().map(|it| it.address.to_string()).collect()
+        let group = self.hidden(port);
+        let nodes = self.model.load_balancers().next().map_or(0, |lb| lb.nodes.len() as u8);
+        let all = (0..nodes).flat_map(|node| self.model.candidates(group, node));
+        all.map(|it| it.address.to_string()).collect()
     }
 
     fn pass_checks(&mut self, health: Health) {
-        let slots: Vec<_> =
-            self.model.targets().filter(|it| it.is_registered()).map(|it| (it.slot, it.generation)).collect();
-        let changes = slots.into_iter().map(|(slot, generation)| (slot, generation, Change::Health(health, None)));
-        self.ok(Command::Health(changes.collect()));
+        let change = Change::Health(health, None);
+        let mut reports = Vec::new();
+        for target in self.model.targets().filter(|it| it.is_registered()) {
+            let (slot, generation, nodes) = (target.slot, target.generation, self.model.nodes_using(target));
+            let nodes = (0..64).filter(|node| nodes & 1 << node != 0);
+            reports.extend(nodes.map(|node| Report { slot, generation, node, change }));
+        }
+        self.ok(Command::Health(reports));
     }
 
     fn instance_health(&self, id: &str) -> InstanceHealth {

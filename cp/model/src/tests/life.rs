@@ -21,14 +21,20 @@ fn a_target_goes_from_initial_to_healthy_to_unhealthy() {
     bench.set_health("web", "10.2.0.12", Health::Healthy);
     assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Healthy, String::new()));
     let slot = bench.slot("web", "10.2.0.11");
-    bench.ok(Command::Health(vec![(slot, 0, Change::Health(Health::Unhealthy, Some(Cause::Refused)))]));
+    bench.ok(Command::Health(vec![Report {
+        slot,
+        generation: 0,
+        node: 0,
+        change: Change::Health(Health::Unhealthy, Some(Cause::Refused)),
+    }]));
     let shown = bench.model.show_health(bench.model.target(slot).expect("it"), bench.now);
     assert_eq!(shown.reason.as_deref(), Some("Target.FailedHealthChecks"));
     assert_eq!(shown.description.as_deref(), Some("Health checks failed: the target refused the connection"));
     // The result of a check that was made for an earlier holder of the number says nothing.
-    let late = Command::Health(vec![(slot, 1, Change::Health(Health::Healthy, None))]);
+    let late =
+        Command::Health(vec![Report { slot, generation: 1, node: 0, change: Change::Health(Health::Healthy, None) }]);
     assert!(bench.ok(late).changed.is_empty());
-    bench.ok(Command::Health(vec![(slot, 0, Change::Unavailable(true))]));
+    bench.ok(Command::Health(vec![Report { slot, generation: 0, node: 0, change: Change::Unavailable(true) }]));
     assert_eq!(bench.state("web", "10.2.0.11"), (TargetState::Unavailable, "Elb.InternalError".into()));
 }
 

@@ -210,7 +210,7 @@ fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
                 1 => Change::Health(Health::Unhealthy, Some(Cause::Timeout)),
                 _ => Change::Unavailable(to == 2),
             };
-            Command::Health(vec![(slot, generation, change)])
+            Command::Health(vec![Report { slot, generation, node: to % 3, change }])
         }
         Step::TlsListener(at, group) => match bench.tls_listener(port(at), &name(group), "cert-0") {
             Command::CreateListener { request, id, .. } => {
@@ -279,7 +279,7 @@ fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
             let loaded = Model::load(site(), Limits::default(), records, bench.now).expect("it can be read");
             // What is not stored is only whether checks could be made.
             let mut expected = bench.model.clone();
-            expected.targets.values_mut().for_each(|target| target.unavailable = false);
+            expected.targets.values_mut().for_each(|target| target.unavailable = 0);
             assert_eq!(loaded, expected);
             bench.model = loaded;
             return Ok(Effects::default());
@@ -332,7 +332,7 @@ proptest! {
                 }
             }
             for group in bench.model.target_groups() {
-                let candidates = bench.model.candidates(group.id);
+                let candidates = bench.model.candidates(group.id, 0);
                 for candidate in &candidates {
                     let target = bench.model.target(candidate.slot).expect("a target");
                     prop_assert!(target.is_registered() && target.group == group.id);

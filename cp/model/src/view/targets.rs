@@ -119,7 +119,7 @@ impl Model {
                 "Health checks by {protocol} are not made yet: the target is used as if none were"
             ));
         }
-        if target.unavailable {
+        if target.unavailable != 0 && target.unavailable == self.nodes_using(target) {
             return unavailable("Health checks failed due to an internal error");
         }
         match target.health {

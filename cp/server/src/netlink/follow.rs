@@ -12,10 +12,12 @@ use rtnetlink::sys::AsyncSocket;
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::time::Instant;
 
+use leat_compile::view::NetView;
+
 use super::kernel::{self, Added, Event};
 use super::plan::{self, Change, Observed};
 use super::view::{self, Neighbours, Unresolved};
-use super::{Inputs, NetConfig, NetView, Shared};
+use super::{Inputs, NetConfig, Shared};
 
 /// How often everything is read again although nothing happened.
 const RESYNC: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use leat_compile::view::NextHop;
 
 use super::*;
 

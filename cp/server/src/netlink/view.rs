@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use leat_compile::view::{NetView, NextHop};
+
+use super::Prefix;
 use super::plan::{Observed, TapRoute};
-use super::{NetView, NextHop, Prefix};
 
 /// What Linux knows of a neighbour. One that is unknown or just being asked for is not in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

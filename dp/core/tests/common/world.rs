@@ -95,6 +95,7 @@ pub fn snapshot() -> Snapshot {
         vip: socket.ip(),
         port: socket.port(),
         protocol,
+        node: 0,
         group,
         sources: vec![source],
     };
@@ -148,6 +149,7 @@ pub fn snapshot() -> Snapshot {
                 address: target(slot).ip(),
                 port: target(slot).port(),
                 next_hop: Some(NextHop { port: TARGET_SIDE, mac: target_mac(slot) }),
+                unhealthy_at: 0,
             })
             .collect(),
         ..Snapshot::default()

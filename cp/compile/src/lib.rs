@@ -1,6 +1,9 @@
 //! Model, routes and the data plane's ports → snapshot. A pure function but for a cache of Maglev tables.
+#![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+pub mod view;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,7 +17,7 @@ use leat_model::resource::{Node, TargetGroup};
 use leat_model::rest::{Protocol, TargetAddressType};
 use leat_model::{Id, Model};
 
-use crate::netlink::NetView;
+use crate::view::NetView;
 
 /// What the data plane can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,8 @@ const PLACES_MAX: usize = 4 << 20;
 /// good as a new one.
 #[derive(Debug, Default)]
 pub struct TableCache {
-    tables: HashMap<Id, Table>,
+    /// By group and node.
+    tables: HashMap<(Id, u8), Table>,
 }
 
 #[derive(Debug)]
@@ -45,7 +49,7 @@ struct Table {
 }
 
 impl TableCache {
-    fn table(&mut self, group: Id, key: [u64; 2], candidates: Vec<Candidate>, size: usize) -> Arc<Vec<u16>> {
+    fn table(&mut self, group: (Id, u8), key: [u64; 2], candidates: Vec<Candidate>, size: usize) -> Arc<Vec<u16>> {
         let wanted = (key, size, &candidates);
         let known = self.tables.get(&group).filter(|table| (table.key, table.size, &table.candidates) == wanted);
         if let Some(table) = known {
@@ -55,6 +59,14 @@ impl TableCache {
         self.tables.insert(group, Table { key, size, candidates, slots: slots.clone() });
         slots
     }
+}
+
+/// What a node may choose from.
+#[derive(Debug, Default, PartialEq)]
+struct Choice {
+    candidates: Vec<Candidate>,
+    /// How many there can be in any mode.
+    count: usize,
 }
 
 /// A snapshot and what could not be put into it.
@@ -120,19 +132,39 @@ pub fn compile(
     }
 
     let fits = |slot: u16| slot < shape.limits.targets_max;
-    let used: BTreeSet<Id> = model.listeners().map(|listener| listener.target_group).collect();
-    let places = used.iter().map(|group| maglev::size(model.usable_count(*group), false)).sum::<usize>();
+    // Nodes that may choose the same targets share a table: across zones all do.
+    let mut tables: BTreeMap<(Id, u8), Choice> = BTreeMap::new();
+    for listener in model.listeners() {
+        let nodes = model.load_balancer(listener.load_balancer).map_or(0, |lb| lb.nodes.len() as u8);
+        for node in 0..nodes {
+            tables.entry((listener.target_group, node)).or_insert_with(|| {
+                let mut candidates = model.candidates(listener.target_group, node);
+                candidates.retain(|candidate| fits(candidate.slot));
+                Choice { candidates, count: model.usable_count(listener.target_group, node) }
+            });
+        }
+    }
+    let numbers: BTreeMap<(Id, u8), u8> = tables
+        .iter()
+        .map(|((group, node), choice)| {
+            let first = tables.range((*group, 0)..).find(|((_, other), same)| other == node || *same == choice);
+            ((*group, *node), first.map_or(*node, |((_, first), _)| *first))
+        })
+        .collect();
+    let distinct = tables.iter().filter(|(key, _)| numbers.get(key) == Some(&key.1));
+    let places = distinct.map(|(_, choice)| maglev::size(choice.count, false)).sum::<usize>();
     let compact = places > PLACES_MAX;
     let mut groups = Vec::new();
-    let mut group_numbers: BTreeMap<Id, u16> = BTreeMap::new();
+    let mut group_numbers: BTreeMap<(Id, u8), u16> = BTreeMap::new();
     let mut listeners = Vec::new();
     for listener in model.listeners() {
         let Some(lb) = model.load_balancer(listener.load_balancer) else { continue };
         let group = model.target_group(listener.target_group);
         let kind = group.map_or(TargetAddressType::Ipv4, |group| group.ip_address_type);
         for place in &listener.slots {
-            let node = lb.nodes.iter().find(|node| node.addresses().any(|address| address == place.address));
-            let sources = node.into_iter().flat_map(|node| node.sources(kind)).filter(|source| nodes.contains(source));
+            let node = (0u8..).zip(&lb.nodes).find(|(_, node)| node.addresses().any(|it| it == place.address));
+            let Some((number, node)) = node else { continue };
+            let sources = node.sources(kind).filter(|source| nodes.contains(source));
             let sources: Vec<IpAddr> = sources.take(SOURCES_MAX).collect();
             if sources.is_empty() || !nodes.contains(&place.address) {
                 continue;
@@ -145,11 +177,11 @@ pub fn compile(
                 ));
                 continue;
             }
-            let group = *group_numbers.entry(listener.target_group).or_insert_with(|| {
-                let mut candidates = model.candidates(listener.target_group);
-                candidates.retain(|candidate| fits(candidate.slot));
-                let size = maglev::size(model.usable_count(listener.target_group), compact);
-                let table = cache.table(listener.target_group, model.selection_key(), candidates, size);
+            let key = (listener.target_group, numbers.get(&(listener.target_group, number)).copied().unwrap_or(number));
+            let group = *group_numbers.entry(key).or_insert_with(|| {
+                let choice = tables.remove(&key).unwrap_or_default();
+                let size = maglev::size(choice.count, compact);
+                let table = cache.table(key, model.selection_key(), choice.candidates, size);
                 groups.push(Group {
                     preserve_client_ip: group.is_some_and(TargetGroup::preserves_client_ip),
                     sticky: group.is_some_and(TargetGroup::is_sticky),
@@ -164,12 +196,13 @@ pub fn compile(
                 vip: place.address,
                 port: listener.port,
                 protocol: if place.protocol == Protocol::Tcp { protocol::TCP } else { protocol::UDP },
+                node: number,
                 group,
                 sources,
             });
         }
     }
-    cache.tables.retain(|group, _| group_numbers.contains_key(group));
+    cache.tables.retain(|key, _| group_numbers.contains_key(key));
 
     let mut left_out = 0;
     let mut targets = Vec::new();
@@ -186,6 +219,7 @@ pub fn compile(
             state: match treatment {
                 Treatment::Active => TargetState::Active,
                 Treatment::Draining => TargetState::Draining,
+                Treatment::UnhealthyAt(_) => TargetState::UnhealthyInPart,
                 Treatment::Unhealthy => TargetState::Unhealthy,
                 Treatment::Terminate => TargetState::Terminate,
                 Treatment::Withdrawn => TargetState::Withdrawn,
@@ -193,6 +227,7 @@ pub fn compile(
             address: target.address,
             port: target.port,
             next_hop: next_hop.and_then(|hop| Some(NextHop { port: port_at(hop.port)?, mac: hop.mac })),
+            unhealthy_at: if let Treatment::UnhealthyAt(nodes) = treatment { nodes } else { 0 },
         });
     }
     if left_out > 0 {

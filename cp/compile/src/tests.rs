@@ -1,6 +1,5 @@
 use super::*;
-use crate::netlink;
-use leat_model::health::{Change, Health};
+use leat_model::health::{Change, Health, Report};
 use leat_model::{Command, Limits as Quotas, Now, Site};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -46,7 +45,7 @@ fn deregister(model: &mut Model, target: &str) {
 }
 
 fn view() -> NetView {
-    let hop = |port, last| netlink::NextHop { port, mac: [2, 0, 0, 0, 0, last] };
+    let hop = |port, last| view::NextHop { port, mac: [2, 0, 0, 0, 0, last] };
     NetView {
         version: 1,
         next_hops: [([10, 2, 0, 11].into(), hop(1, 11)), ([10, 9, 0, 13].into(), hop(0, 1))].into(),
@@ -94,7 +93,10 @@ fn a_configuration_becomes_a_snapshot() {
 fn health_and_draining_show_in_states_and_tables() {
     let mut model = serving();
     let set = |model: &mut Model, slot, health| {
-        apply(model, Command::Health(vec![(slot, 0, Change::Health(health, None))]));
+        apply(
+            model,
+            Command::Health(vec![Report { slot, generation: 0, node: 0, change: Change::Health(health, None) }]),
+        );
     };
     let states = |model: &Model| compiled(model).snapshot.targets.iter().map(|t| t.state).collect::<Vec<_>>();
     let selected = |model: &Model| {
@@ -161,7 +163,7 @@ fn listeners_stand_on_every_address_and_speak_to_targets_from_addresses_of_their
     apply(&mut model, target("four", "10.2.0.11"));
     apply(&mut model, target("six", "fd00:2::11"));
     let mut view = view();
-    view.next_hops.insert("fd00:2::11".parse().expect("an address"), netlink::NextHop { port: 1, mac: [2; 6] });
+    view.next_hops.insert("fd00:2::11".parse().expect("an address"), view::NextHop { port: 1, mac: [2; 6] });
     let compiled = compile(&model, &view, &ports(), &shape(), 5, &mut TableCache::default());
     assert_eq!(compiled.problems, [""; 0]);
     let snapshot = compiled.snapshot;
@@ -267,7 +269,7 @@ fn an_unchanged_group_keeps_its_table() {
     let mut cache = TableCache::default();
     let mut build = |model: &Model| {
         compile(model, &view(), &ports(), &shape(), 1, &mut cache);
-        cache.tables[&Id(2)].slots.clone()
+        cache.tables[&(Id(2), 0)].slots.clone()
     };
     let first = build(&model);
     assert!(Arc::ptr_eq(&first, &build(&model)));
@@ -296,7 +298,7 @@ proptest! {
         }
         for (slot, good) in health {
             let health = if good { Health::Healthy } else { Health::Unhealthy };
-            apply(&mut model, Command::Health(vec![(slot, 0, Change::Health(health, None))]));
+            apply(&mut model, Command::Health(vec![Report { slot, generation: 0, node: 0, change: Change::Health(health, None) }]));
         }
         let limits = Limits { targets_max, listeners_max, ports: known_ports as u8 };
         let shape = Shape { ports: ports()[..known_ports].to_vec(), limits };
