@@ -126,6 +126,7 @@ async fn resources_are_created_shown_changed_and_deleted() {
         lb["availabilityZones"],
         json!([{
             "zoneName": "zone-a",
+            "health": {"healthy": false, "reason": "too few targets of web are healthy"},
             "privateIpv4Address": "10.1.0.10",
             "addresses": ["10.1.0.10"],
             "secondaryAddresses": []
