@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 const RATE: u64 = 1000;
 /// Connections to the API that ask for them.
 const CONNECTIONS: u64 = 32;
-/// What the control plane's memory may grow by: what is small against anything kept for each of 10,000 changes.
-const GROWTH_KIB_MAX: u64 = 8 << 10;
+/// What the control plane's memory may grow by, once the storm goes on: less than the caches of a thread for each connection take.
+const GROWTH_KIB_MAX: u64 = 2 << 10;
 
 /// The n-th change. Each connection has a group, a target and a listener of its own.
 fn change(connection: u64, number: u64) -> (&'static str, String, Value) {
