@@ -245,6 +245,70 @@ fn choices_of_the_site_are_in_every_snapshot() {
     assert!(problems[0].contains("no port p7"), "{problems:?}");
 }
 
+/// Nodes that choose from the same targets share a table, others have their own; each listener says which node it is of.
+///
+/// req: XZ-01, XZ-02, TGH-11, TGH-12, HC-20, HC-21, S2.2
+#[test]
+fn nodes_with_the_same_choice_share_a_table() {
+    let mut model = model(&[("p0", "10.1.0.2/24"), ("p1", "10.2.0.2/24")]);
+    let nodes = json!([{"zone": "a", "address": "10.1.0.10"}, {"zone": "b", "address": "10.2.0.10"}]);
+    let lb = json!({"name": "web", "nodes": nodes});
+    apply(&mut model, Command::CreateLoadBalancer { request: request(lb), id: Id(1) });
+    let group = json!({"name": "web", "protocol": "TCP", "port": 8080});
+    apply(&mut model, Command::CreateTargetGroup { request: request(group), id: Id(2) });
+    let listener = request(json!({"protocol": "TCP", "port": 80, "targetGroup": "web"}));
+    apply(&mut model, Command::CreateListener { load_balancer: "web".into(), request: listener, id: Id(3) });
+    let targets = [("10.1.0.11", "a"), ("10.1.0.12", "a"), ("10.2.0.11", "b"), ("10.2.0.12", "b")];
+    let targets = targets.map(|(id, zone)| request(json!({"id": id, "zone": zone}))).to_vec();
+    apply(&mut model, Command::RegisterTargets { target_group: "web".into(), targets });
+    let find = |model: &mut Model, slot, node, health| {
+        let change = Change::Health(health, None);
+        apply(model, Command::Health(vec![Report { slot, generation: 0, node, change }]));
+    };
+    let cross = |model: &mut Model, value: &str| {
+        let attributes = request(json!({"load_balancing.cross_zone.enabled": value}));
+        apply(model, Command::ModifyAttributes { target_group: "web".into(), attributes });
+    };
+    // Of each listener: its node, and the targets in its table; then how many tables there are.
+    let tables = |model: &Model| {
+        let snapshot = compiled(model).snapshot;
+        assert_eq!(Snapshot::decode(&snapshot.encode(), 5, shape().limits), Ok(snapshot.clone()));
+        let choices = snapshot.listeners.iter().map(|listener| {
+            let mut slots = snapshot.groups[usize::from(listener.group)].table.clone();
+            slots.sort_unstable();
+            slots.dedup();
+            (listener.vip.to_string(), listener.node, slots)
+        });
+        (choices.collect::<Vec<_>>(), snapshot.groups.len())
+    };
+    let expected = |at_a: &[u16], at_b: &[u16], count: usize| {
+        (vec![("10.1.0.10".to_owned(), 0, at_a.to_vec()), ("10.2.0.10".to_owned(), 1, at_b.to_vec())], count)
+    };
+    let lost = |model: &Model| {
+        let targets = compiled(model).snapshot.targets;
+        targets.iter().map(|target| (target.state, target.unhealthy_at)).collect::<Vec<_>>()
+    };
+    use TargetState::{Active, Unhealthy, UnhealthyInPart};
+
+    (0..2).for_each(|slot| find(&mut model, slot, 0, Health::Healthy));
+    (2..4).for_each(|slot| find(&mut model, slot, 1, Health::Healthy));
+    assert_eq!(tables(&model), expected(&[0, 1], &[2, 3], 2));
+    cross(&mut model, "true");
+    assert_eq!(tables(&model), expected(&[0, 1, 2, 3], &[0, 1, 2, 3], 1));
+    find(&mut model, 0, 1, Health::Unhealthy);
+    assert_eq!(tables(&model), expected(&[0, 1, 2, 3], &[1, 2, 3], 2), "node 0 has found nothing wrong");
+    assert_eq!(lost(&model)[0], (UnhealthyInPart, 0b10));
+    find(&mut model, 0, 0, Health::Unhealthy);
+    assert_eq!(tables(&model), expected(&[1, 2, 3], &[1, 2, 3], 1));
+    assert_eq!(lost(&model)[0], (Unhealthy, 0));
+    cross(&mut model, "false");
+    assert_eq!(tables(&model), expected(&[1], &[2, 3], 2));
+    find(&mut model, 1, 0, Health::Unhealthy);
+    assert_eq!(tables(&model), expected(&[0, 1], &[2, 3], 2), "zone a fails open");
+    assert_eq!(lost(&model)[2..], [(Active, 0); 2]);
+    assert!(lost(&model)[..2].iter().all(|(_, nodes)| nodes & 0b01 == 0), "node 0 resets nothing");
+}
+
 #[test]
 fn what_does_not_fit_is_said_and_left_out() {
     let model = serving();

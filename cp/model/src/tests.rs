@@ -16,6 +16,7 @@ mod settings;
 mod shifts;
 mod tags;
 mod targets;
+mod zones;
 
 use crate::error::{Code, Error};
 use crate::health::{Change, Health, Report};
