@@ -19,7 +19,7 @@ use leat_abi::DropReason;
 use leat_abi::counters::Counter;
 use leat_abi::flow::{FlowState, flag};
 use leat_abi::message::{Made, Step};
-use leat_abi::snapshot::{LocalKind, TargetState};
+use leat_abi::snapshot::LocalKind;
 use siphasher::sip::SipHasher13;
 
 use crate::frame::{Answer, Frame, Now, Verdict};
