@@ -126,7 +126,7 @@ fn load_balancers() {
     let (printed, seen) = command("lb create front --node zone-a=10.1.0.10", vec![(201, balancer())]);
     let body = json!({"name": "front", "type": "network", "nodes": [{"zone": "zone-a", "address": "10.1.0.10"}]});
     assert_eq!(seen, [("POST".to_owned(), "/v1/load-balancers".to_owned(), body)]);
-    assert!(printed.expect("created").contains("nodes:        zone-a=10.1.0.10"));
+    assert!(printed.expect("created").contains("nodes:          zone-a=10.1.0.10"));
 
     let line = "lb create front --node zone-a=10.1.0.10,2001:db8::10 --node zone-b=10.1.0.20,2001:db8::20 --secondary zone-a=10.1.0.11";
     let (_, seen) = command(line, vec![(201, balancer())]);
@@ -145,6 +145,12 @@ fn load_balancers() {
     let lines: Vec<&str> = printed.lines().collect();
     assert!(lines[0].starts_with("NAME   ID                STATE"), "{printed}");
     assert!(lines[1].starts_with("front  0123456789abcdef  active  zone-a=10.1.0.10"), "{printed}");
+
+    let mut failing = balancer();
+    failing["availabilityZones"][0]["health"] = json!({"healthy": false, "reason": "port p0 has no link"});
+    let (printed, _) = command("lb describe front", vec![(200, failing)]);
+    let printed = printed.expect("described");
+    assert!(printed.contains("out of service: zone-a (port p0 has no link)"), "{printed}");
 
     let (printed, seen) = command("lb delete a/b --confirm", vec![(200, balancer()), (200, Value::Null)]);
     assert_eq!((seen[1].0.as_str(), seen[1].1.as_str()), ("DELETE", "/v1/load-balancers/a%2Fb"));

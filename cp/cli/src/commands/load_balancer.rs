@@ -276,6 +276,15 @@ fn addresses(balancer: &LoadBalancer) -> String {
     addresses.join(" ")
 }
 
+/// The zones that do not serve, and why.
+fn out_of_service(balancer: &LoadBalancer) -> String {
+    let zones = balancer.availability_zones.iter();
+    let out = zones.filter_map(|zone| Some((&zone.zone_name, zone.health.as_ref().filter(|health| !health.healthy)?)));
+    let out: Vec<String> =
+        out.map(|(name, health)| format!("{name} ({})", health.reason.as_deref().unwrap_or("not known why"))).collect();
+    if out.is_empty() { "none".into() } else { out.join(", ") }
+}
+
 fn secondary_addresses(balancer: &LoadBalancer) -> String {
     let zones = balancer.availability_zones.iter();
     let addresses: Vec<String> = zones
@@ -303,6 +312,7 @@ fn describe(balancer: &LoadBalancer) -> String {
         ("address type", word(&balancer.ip_address_type)),
         ("nodes", addresses(balancer)),
         ("secondary", secondary_addresses(balancer)),
+        ("out of service", out_of_service(balancer)),
         ("dns name", balancer.dns_name.clone()),
         ("created", balancer.created_time.clone()),
         ("tags", words(&balancer.tags)),
