@@ -133,8 +133,16 @@ impl Bed {
     /// # Errors
     /// When they do not connect.
     pub fn start_transfers(&self, name: &str, connections: usize) -> Result<Process> {
+        self.start_transfers_to(name, SocketAddrV4::new(VIP, STREAM_PORT), connections)
+    }
+
+    /// Like [`Bed::start_transfers`], to another place than [`VIP`].
+    ///
+    /// # Errors
+    /// When they do not connect.
+    pub fn start_transfers_to(&self, name: &str, to: SocketAddrV4, connections: usize) -> Result<Process> {
         let mut command = self.cli().command(own_program("leat-transfer")?);
-        command.args(["--to", &SocketAddrV4::new(VIP, STREAM_PORT).to_string()]);
+        command.args(["--to", &to.to_string()]);
         command.args(["--connections", &connections.to_string()]);
         let mut transfers = Process::spawn(&self.run, &format!("transfer-{name}"), &mut command)?;
         transfers.wait_log(&format!("connected {connections}\n"), Duration::from_secs(60))?;

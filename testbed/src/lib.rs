@@ -32,6 +32,7 @@ pub mod sockets;
 mod stats;
 mod topology;
 pub mod transfer;
+mod zones;
 
 pub use api_connection::ApiConnection;
 pub use appliance::{Appliance, ApplianceOptions};
@@ -55,6 +56,7 @@ pub use topology::{
     CLIENT_ADDRESS, CLIENT_ADDRESSES, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, client_address,
     client_ipv6, target_address, target_ipv6, veth,
 };
+pub use zones::{Zone, ZoneBed, ZoneOptions, servers};
 
 use std::time::{Duration, Instant};
 
