@@ -401,6 +401,10 @@ fn json(value: &impl Serialize) -> Value {
 
 /// All settings of health checks, so that nothing of the old ones stays.
 fn explicit(check: &rest::HealthCheck) -> rest::ModifyHealthCheck {
+    // An empty text takes away what was there.
+    let option = |has_it: bool, value: &Option<String>| has_it.then(|| value.clone().unwrap_or_default());
+    let has_requests = check.protocol != rest::HealthCheckProtocol::Tcp;
+    let has_tls = check.protocol == rest::HealthCheckProtocol::Https;
     rest::ModifyHealthCheck {
         protocol: Some(check.protocol),
         port: Some(check.port),
@@ -410,6 +414,9 @@ fn explicit(check: &rest::HealthCheck) -> rest::ModifyHealthCheck {
         unhealthy_threshold_count: Some(check.unhealthy_threshold_count.into()),
         path: check.path.clone(),
         matcher: check.matcher.clone(),
+        host: option(has_requests, &check.host),
+        server_name: option(has_tls, &check.server_name),
+        body_contains: option(has_requests, &check.body_contains),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::attributes::{AS_THE_LOAD_BALANCER, CROSS_ZONE};
-use crate::health::Health;
+use crate::health::{CheckRequest, Health};
 use crate::ids::Id;
 use crate::maglev::Candidate;
 use crate::model::Model;
 use crate::resource::{LoadBalancer, Registration, Target, TargetGroup};
-use crate::rest::{HealthCheckPort, HealthCheckProtocol, InstanceState, TargetType};
+use crate::rest::{HealthCheckPort, InstanceState, TargetType};
 use crate::target::ALL_ZONES;
 
 /// Nodes that a load balancer has at the most: they are bits of a word.
@@ -53,7 +54,7 @@ pub(crate) enum Unusable {
 }
 
 /// A health check to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckPlan {
     /// The target's slot.
     pub slot: u16,
@@ -73,13 +74,8 @@ pub struct CheckPlan {
     pub timeout_s: u32,
     /// It begins with a PROXY header, as the group's connections do (PP2-05).
     pub proxy_protocol: bool,
-}
-
-impl TargetGroup {
-    /// Whether its targets can be checked: by TCP.
-    pub fn is_checked(&self) -> bool {
-        self.health_check.protocol == HealthCheckProtocol::Tcp
-    }
+    /// What is asked for, of checks by HTTP and HTTPS; none: the connection is all.
+    pub request: Option<Arc<CheckRequest>>,
 }
 
 impl Model {
@@ -211,26 +207,36 @@ impl Model {
         self.listeners.values().map(|listener| (listener.target_group, listener.load_balancer)).collect()
     }
 
+    /// Whether no health check is made at the moment, because what makes them has stopped (HC-32).
+    pub fn checks_stopped(&self) -> bool {
+        self.checks_stopped
+    }
+
     /// The health checks to be made: by each node, of all targets that it uses, draining ones too (HC-31), of groups that a listener uses
-    /// (HC-15, HC-19). Those by requests cannot be made yet.
+    /// (HC-15, HC-19).
     pub fn check_plans(&self) -> Vec<CheckPlan> {
         if self.site.without_data_plane {
             return Vec::new();
         }
         let mut plans = Vec::new();
         for (id, user) in self.balancers_of_groups() {
-            let group = self.target_groups.get(&id).filter(|group| group.is_checked());
+            let group = self.target_groups.get(&id);
             let lb = self.load_balancers.get(&user).filter(|lb| lb.failed.is_none());
             let (Some(group), Some(lb)) = (group, lb) else { continue };
-            let sources: Vec<Option<IpAddr>> =
-                lb.nodes.iter().map(|node| node.sources(group.ip_address_type).next()).collect();
+            let ports = self.listeners.values().filter(|listener| listener.target_group == id).map(|it| it.port);
+            let port = ports.min().unwrap_or_default();
+            let sources = lb.nodes.iter().map(|node| {
+                let source = node.sources(group.ip_address_type).next()?;
+                Some((source, CheckRequest::of(&group.health_check, source, port).map(Arc::new)))
+            });
+            let sources: Vec<_> = sources.collect();
             let targets = self.targets_of(id).filter(|target| !target.address.is_unspecified());
             let checked = |t: &&Target| t.is_draining() || t.is_registered() && self.unusable(t, Some(lb)).is_none();
             for target in targets.filter(checked) {
                 let nodes = self.nodes_using(target);
                 for (node, source) in (0..NODES_MAX).zip(&sources) {
-                    if let Some(source) = source.filter(|_| nodes & bit(node) != 0) {
-                        plans.push(check_plan(group, target, node, source));
+                    if let Some((source, request)) = source.as_ref().filter(|_| nodes & bit(node) != 0) {
+                        plans.push(check_plan(group, target, node, *source, request.clone()));
                     }
                 }
             }
@@ -239,7 +245,13 @@ impl Model {
     }
 }
 
-fn check_plan(group: &TargetGroup, target: &Target, node: u8, source: IpAddr) -> CheckPlan {
+fn check_plan(
+    group: &TargetGroup,
+    target: &Target,
+    node: u8,
+    source: IpAddr,
+    request: Option<Arc<CheckRequest>>,
+) -> CheckPlan {
     let check = &group.health_check;
     CheckPlan {
         slot: target.slot,
@@ -254,6 +266,7 @@ fn check_plan(group: &TargetGroup, target: &Target, node: u8, source: IpAddr) ->
         interval_s: check.interval_seconds,
         timeout_s: check.timeout_seconds,
         proxy_protocol: group.has_proxy_protocol(),
+        request,
     }
 }
 

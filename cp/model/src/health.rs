@@ -1,10 +1,14 @@
 //! Health of targets: what a run of check results makes of a state (HC-09 to HC-14).
 
+mod request;
+
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::resource::Verdict;
+pub use request::{CheckRequest, Matcher, NotAMatcher};
 
 /// What checks have found out about a target that is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,15 +44,36 @@ pub enum Cause {
     Timeout,
     /// It cannot be reached.
     Unreachable,
+    /// It answered with this status, which does not pass.
+    Status(u16),
+    /// What it answered is not HTTP/1.
+    NotHttp,
+    /// Status line and headers of its answer did not end within what is read of it.
+    HeadTooLarge,
+    /// It closed the connection before its answer was complete.
+    ClosedEarly,
+    /// The body of its answer lacks the text.
+    BodyLacksText,
+    /// It refused the handshake of TLS with this alert (RFC 8446, section 6).
+    TlsAlert(u8),
+    /// There was no handshake of TLS: it does not speak it, or no version or cipher that is known here.
+    TlsFailed,
 }
 
-impl Cause {
-    /// In words, to follow "Health checks failed: ".
-    pub const fn text(self) -> &'static str {
+/// In words, to follow "Health checks failed: ".
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused => "the target refused the connection",
-            Self::Timeout => "the target did not answer in time",
-            Self::Unreachable => "the target cannot be reached",
+            Self::Refused => f.write_str("the target refused the connection"),
+            Self::Timeout => f.write_str("the target did not answer in time"),
+            Self::Unreachable => f.write_str("the target cannot be reached"),
+            Self::Status(status) => write!(f, "the target answered with status {status}"),
+            Self::NotHttp => f.write_str("the target's answer is not HTTP/1"),
+            Self::HeadTooLarge => f.write_str("the head of the target's answer is too large"),
+            Self::ClosedEarly => f.write_str("the target closed the connection before its answer was complete"),
+            Self::BodyLacksText => f.write_str("the body of the target's answer lacks the text that is looked for"),
+            Self::TlsAlert(alert) => write!(f, "the target refused the TLS handshake with alert {alert}"),
+            Self::TlsFailed => f.write_str("the TLS handshake with the target failed"),
         }
     }
 }

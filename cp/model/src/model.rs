@@ -146,6 +146,8 @@ pub enum Command {
     Suspect(Vec<(u16, u8, bool)>),
     /// These ports have no link at the moment, and no others.
     PortsDown(BTreeSet<String>),
+    /// Whether no health check is made at the moment, because what makes them has stopped (HC-32).
+    ChecksStopped(bool),
     /// Ends the delays that are over.
     Expire,
     /// The data plane works with this load balancer.
@@ -353,6 +355,8 @@ pub struct Model {
     pub(crate) classics: BTreeMap<String, classic::Balancer>,
     /// Ports without a link; not stored.
     pub(crate) ports_down: BTreeSet<String>,
+    /// What makes the health checks has stopped; not stored.
+    pub(crate) checks_stopped: bool,
 }
 
 /// What a command has changed.
@@ -393,6 +397,7 @@ impl Model {
             applications: application::State::default(),
             classics: BTreeMap::new(),
             ports_down: BTreeSet::new(),
+            checks_stopped: false,
         }
     }
 
@@ -460,6 +465,12 @@ impl Model {
             Command::PortsDown(ports) => {
                 if self.ports_down != ports {
                     self.ports_down = ports;
+                    fx.touch(RecordKey::Meta);
+                }
+            }
+            Command::ChecksStopped(stopped) => {
+                if self.checks_stopped != stopped {
+                    self.checks_stopped = stopped;
                     fx.touch(RecordKey::Meta);
                 }
             }

@@ -743,6 +743,20 @@ pub struct ModifyHealthCheck {
     /// Statuses that pass, of HTTP and HTTPS: numbers and ranges such as `200-299,302`; default `200-399`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matcher: Option<String>,
+    /// The Host header, of HTTP and HTTPS, rather than the node's address and the listener's port: 1–255 letters, digits and any of
+    /// `.-_:[]`. Empty: as it is by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255, example = "www.example.com")]
+    pub host: Option<String>,
+    /// The name that HTTPS checks ask for in the handshake of TLS (SNI), which has none by default: a DNS name. Empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 253, example = "www.example.com")]
+    pub server_name: Option<String>,
+    /// What the body of the answer has to contain, of HTTP and HTTPS, within the first 8 KiB of head and body as they are sent: 1–255
+    /// bytes. Empty: nothing, and the body is not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255, example = "ready")]
+    pub body_contains: Option<String>,
 }
 
 /// Settings of health checks as they are.
@@ -767,6 +781,15 @@ pub struct HealthCheck {
     /// Statuses that pass, of HTTP and HTTPS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matcher: Option<String>,
+    /// The Host header, of HTTP and HTTPS, where it is not the node's address and the listener's port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The name that HTTPS checks ask for in the handshake of TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// What the body of the answer has to contain, of HTTP and HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_contains: Option<String>,
 }
 
 /// `PATCH /v1/target-groups/{tg}`.

@@ -3,6 +3,7 @@
 use crate::attributes::{self, Subject};
 use crate::check;
 use crate::error::{Code, Error, Shown};
+use crate::health::Matcher;
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now, RecordKey};
 use crate::resource::{Registration, TargetGroup};
@@ -246,6 +247,12 @@ fn check_selector(target_type: TargetType, selector: &rest::Labels) -> Result<()
 
 /// Longest path of health checks (HC-03).
 const PATH_CHARS_MAX: usize = 1024;
+/// Longest Host header of theirs.
+const HOST_CHARS_MAX: usize = 255;
+/// Longest name of DNS.
+const SERVER_NAME_CHARS_MAX: usize = 253;
+/// Longest text that is looked for in answers.
+const TEXT_BYTES_MAX: usize = 255;
 
 /// The settings of health checks after a change; without old ones the defaults count.
 fn merged(
@@ -273,14 +280,23 @@ fn merged(
         let message = format!("targets of {kind} groups are checked by HTTP or HTTPS, not by TCP");
         return Err(Error::at(Code::InvalidConfigurationRequest, "healthCheck.protocol", message));
     }
-    for (field, value) in [("path", &change.path), ("matcher", &change.matcher)] {
-        if value.is_some() && !has_requests {
-            let message = format!("health checks by TCP have no {field}; give protocol HTTP or HTTPS, or leave it out");
+    let has_tls = protocol == HealthCheckProtocol::Https;
+    for (field, value, has_it, check) in [
+        ("path", &change.path, has_requests, check_path as fn(&str) -> Result<(), Error>),
+        ("matcher", &change.matcher, has_requests, check_matcher),
+        ("host", &change.host, has_requests, check_host),
+        ("serverName", &change.server_name, has_tls, check_server_name),
+        ("bodyContains", &change.body_contains, has_requests, check_text),
+    ] {
+        let Some(value) = value else { continue };
+        if !has_it {
+            let those = if has_requests { "HTTPS" } else { "HTTP or HTTPS" };
+            let message =
+                format!("health checks by {} have no {field}; give protocol {those}, or leave it out", protocol.name());
             return Err(Error::at(Code::InvalidConfigurationRequest, format!("healthCheck.{field}"), message));
         }
+        check(value)?;
     }
-    change.path.as_deref().map_or(Ok(()), check_path)?;
-    change.matcher.as_deref().map_or(Ok(()), check_matcher)?;
 
     let interval_seconds = interval.or(old.map(|old| old.interval_seconds)).unwrap_or(30);
     let default = match protocol {
@@ -312,7 +328,15 @@ fn merged(
             old.and_then(|old| old.matcher.as_ref()),
             if group.is_application() { "200" } else { "200-399" },
         ),
+        host: option(has_requests, &change.host, old.and_then(|old| old.host.as_ref())),
+        server_name: option(has_tls, &change.server_name, old.and_then(|old| old.server_name.as_ref())),
+        body_contains: option(has_requests, &change.body_contains, old.and_then(|old| old.body_contains.as_ref())),
     })
+}
+
+/// A setting that need not be there; an empty text takes it away.
+fn option(has_it: bool, change: &Option<String>, old: Option<&String>) -> Option<String> {
+    change.as_ref().or(old).filter(|text| has_it && !text.is_empty()).cloned()
 }
 
 fn check_path(path: &str) -> Result<(), Error> {
@@ -329,15 +353,7 @@ fn check_path(path: &str) -> Result<(), Error> {
 
 /// Numbers and ranges of statuses, 200 to 599 (HC-08).
 fn check_matcher(matcher: &str) -> Result<(), Error> {
-    let status = |text: &str| {
-        let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse::<u16>().ok().filter(|status| digits && (200..=599).contains(status))
-    };
-    let good = matcher.split(',').all(|part| match part.split_once('-') {
-        None => status(part).is_some(),
-        Some((first, last)) => matches!((status(first), status(last)), (Some(first), Some(last)) if first <= last),
-    });
-    if good {
+    if matcher.parse::<Matcher>().is_ok() {
         return Ok(());
     }
     let message = format!(
@@ -345,4 +361,37 @@ fn check_matcher(matcher: &str) -> Result<(), Error> {
         Shown(matcher)
     );
     Err(Error::invalid("healthCheck.matcher", message))
+}
+
+/// A Host header, or nothing.
+fn check_host(host: &str) -> Result<(), Error> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
+    if host.len() <= HOST_CHARS_MAX && host.bytes().all(good) {
+        return Ok(());
+    }
+    let allowed = format!("1 to {HOST_CHARS_MAX} letters, digits and any of .-_:[]");
+    Err(Error::invalid("healthCheck.host", format!("{} is not a Host header; allowed are {allowed}", Shown(host))))
+}
+
+/// A name of DNS, or nothing.
+fn check_server_name(name: &str) -> Result<(), Error> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(good) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    // What ends in a number is an address, which TLS does not ask for.
+    let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    if name.is_empty() || name.len() <= SERVER_NAME_CHARS_MAX && name.split('.').all(label) && !is_number {
+        return Ok(());
+    }
+    let message = format!("{} is not a DNS name; write it like www.example.com", Shown(name));
+    Err(Error::invalid("healthCheck.serverName", message))
+}
+
+fn check_text(text: &str) -> Result<(), Error> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the text has {} bytes; at most {TEXT_BYTES_MAX} are looked for", text.len());
+    Err(Error::invalid("healthCheck.bodyContains", message))
 }

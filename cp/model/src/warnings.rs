@@ -29,7 +29,6 @@ impl Model {
             warnings.extend(without_data_plane(&what, group.protocol));
             warnings.extend(idle(&what, group.subject(), &group.attributes));
             warnings.extend(delay_warning(group).filter(|_| group.classic.is_none()));
-            warnings.extend(self.check_warning(group));
             warnings.extend(self.zone_warning(group));
             warnings.extend(self.target_warnings(group));
         }
@@ -65,18 +64,6 @@ impl Model {
             format!(
                 "target group {name}: {address} is outside network {}; its answers to UDP may not find their way back",
                 network.id
-            )
-        })
-    }
-
-    /// Checks that cannot be made yet.
-    fn check_warning(&self, group: &TargetGroup) -> Option<String> {
-        let wanted = !group.is_checked() && !group.protocol.is_application() && self.user_of(group.id).is_some();
-        wanted.then(|| {
-            let protocol = group.health_check.protocol.name();
-            format!(
-                "target group {}: health checks by {protocol} are not made yet; all its targets are used",
-                group.name
             )
         })
     }

@@ -4,6 +4,8 @@
 //! All it knows can be made anew from the model, so nothing of it is stored. Where no data plane is expected, deadlines and numbers are
 //! all that is left of it.
 
+mod watchdog;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use leat_abi::counters::{ListenerCounter, TargetCounter};
 use leat_model::forward::CheckPlan;
-use leat_model::health::{Cause, Change, Health, Outcome, Report, Runs};
+use leat_model::health::{Change, Health, Outcome, Report, Runs};
 use leat_model::resource::{LoadBalancer, Node, Target};
 use leat_model::{Command, Error, Id, Model};
 
@@ -23,6 +25,7 @@ use crate::prober::{Check, CheckId, ProbeFailure, ProbeResult, Prober};
 use crate::publisher::{Progress, Publisher};
 use crate::state::State;
 use crate::stats;
+use watchdog::Watchdog;
 
 /// Checks and network configuration follow a change within this time: many changes share one look at all targets.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -44,11 +47,16 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread, and with it prober and netlink if a data plane is expected.
+    /// Starts the thread, and with it prober and netlink if a data plane is expected. `strict_parity`: see [`Prober::start`].
     ///
     /// # Errors
     /// There can be no more threads or sockets.
-    pub fn start(state: Arc<State>, publisher: Arc<Publisher>, ports: Vec<PortConfig>) -> std::io::Result<Self> {
+    pub fn start(
+        state: Arc<State>,
+        publisher: Arc<Publisher>,
+        ports: Vec<PortConfig>,
+        strict_parity: bool,
+    ) -> std::io::Result<Self> {
         let (result_sender, results) = unbounded();
         let (nudge_sender, nudges) = bounded(1);
         let (stop, stopped) = bounded(0);
@@ -57,7 +65,8 @@ impl Keeper {
         } else {
             let views = publisher.clone();
             let network = Network::start(move |view| views.set_view(view))?;
-            Some(Outside { network, prober: Prober::start(result_sender.clone())? })
+            let prober = Prober::start(result_sender.clone(), strict_parity)?;
+            Some(Outside { network, prober, watchdog: Watchdog::new(Instant::now()) })
         };
         // A nudge that is there already is enough.
         state.on_change(move || {
@@ -123,12 +132,14 @@ struct Worker {
 struct Outside {
     network: Network,
     prober: Prober,
+    watchdog: Watchdog,
 }
 
 impl Worker {
     fn run(&mut self, results: &Receiver<ProbeResult>, nudges: &Receiver<()>, stopped: &Receiver<()>) {
         loop {
             self.look_at_ports();
+            self.look_at_prober();
             self.plan();
             self.expire();
             self.activate();
@@ -158,7 +169,7 @@ impl Worker {
 
     /// Sets checks and network configuration for the model as it is.
     fn plan(&mut self) {
-        let Some(Outside { network, prober }) = &self.outside else { return };
+        let Some(Outside { network, prober, .. }) = &self.outside else { return };
         let model = self.state.model();
         let since = self.planned_at.elapsed();
         let retry = self.retry && since >= RETRY;
@@ -225,6 +236,20 @@ impl Worker {
         if *model.ports_down() != down {
             tracing::warn!("ports without a link: {}", if down.is_empty() { "none".into() } else { join(&down) });
             self.record(Command::PortsDown(down));
+        }
+    }
+
+    /// Notes whether health checks are made at all (HC-32).
+    fn look_at_prober(&mut self) {
+        let Some(Outside { prober, watchdog, .. }) = &mut self.outside else { return };
+        let stopped = !watchdog.look(prober.beats(), Instant::now());
+        if stopped != self.state.model().checks_stopped() {
+            if stopped {
+                tracing::error!("the health checks have stopped: targets are unavailable, and used as before");
+            } else {
+                tracing::info!("health checks are made again");
+            }
+            self.record(Command::ChecksStopped(stopped));
         }
     }
 
@@ -393,6 +418,7 @@ fn check(model: &Model, plan: &CheckPlan, retries: u8) -> Check {
         interval: Duration::from_secs(plan.interval_s.into()),
         timeout: Duration::from_secs(plan.timeout_s.into()),
         proxy_protocol: plan.proxy_protocol,
+        request: plan.request.clone(),
     }
 }
 
@@ -417,9 +443,7 @@ fn neighbours<'l>(model: &'l Model, lb: &'l LoadBalancer) -> impl Iterator<Item 
 fn outcome(outcome: &Result<(), ProbeFailure>) -> Outcome {
     match outcome {
         Ok(()) => Outcome::Passed,
-        Err(ProbeFailure::Refused) => Outcome::Failed(Cause::Refused),
-        Err(ProbeFailure::Timeout) => Outcome::Failed(Cause::Timeout),
-        Err(ProbeFailure::Unreachable) => Outcome::Failed(Cause::Unreachable),
+        Err(ProbeFailure::Target(cause)) => Outcome::Failed(*cause),
         Err(ProbeFailure::Local(_)) => Outcome::NotMade,
     }
 }

@@ -119,7 +119,7 @@ fn run(options: &Options) -> Result<(), AnyError> {
                 publisher.changed();
             }
         });
-        let keeper = Keeper::start(state.clone(), publisher.clone(), ports)?;
+        let keeper = Keeper::start(state.clone(), publisher.clone(), ports, options.strict_parity)?;
         let app = App { state: state.clone(), publisher, keys, traces: Arc::new(Traces::default()), guard };
         let router = api::router(app);
 

@@ -81,6 +81,11 @@ pub struct Options {
     #[arg(long)]
     pub without_data_plane: bool,
 
+    /// Reproduce limits of the load balancer that this one behaves as, where it does better otherwise: health checks by HTTPS speak
+    /// TLS 1.2 only, so that targets with TLS 1.3 alone fail them
+    #[arg(long)]
+    pub strict_parity: bool,
+
     /// A quota other than its default, such as network-load-balancers=100; repeat for more. docs/api.md lists the names
     #[arg(long = "quota", value_name = "NAME=VALUE", value_parser = quota)]
     pub quotas: Vec<(String, usize)>,

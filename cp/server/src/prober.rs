@@ -1,34 +1,43 @@
-//! Active TCP health checks: one thread, one mio event loop, any number of targets.
+//! Active health checks by TCP, HTTP and HTTPS: one thread, one mio event loop, any number of targets.
 //!
 //! A check opens a TCP connection from the node address to the target through the kernel and thus over the TAP twin, the
-//! way that data takes. It passes when the handshake completes before the timeout, counted from the first SYN. The
-//! connection is closed with FIN (S16.6): what the target says first is read and dropped, so that closing does not turn
-//! into a reset. Where the target expects PROXY headers, the connection begins with one that names nobody (PP2-05).
+//! way that data takes ([`connect`]). It passes when the handshake completes before the timeout, counted from the first SYN; by HTTP
+//! and HTTPS, when the head of an answer that passes has come by then ([`exchange`], [`answer`], [`tls`]). The connection is closed
+//! with FIN (S16.6): what the target still says is read and dropped, so that closing does not turn into a reset. Where the target
+//! expects PROXY headers, the connection begins with one that names nobody (PP2-05).
 //!
-//! Work per turn of the loop is bounded: at most [`STARTS_MAX`] probes start, then sockets are looked after again.
-//! Every running probe holds one file descriptor, so [`Prober::start`] raises the soft limit to the hard one.
+//! Work per turn of the loop is bounded: at most [`STARTS_MAX`] probes start, then sockets are looked after again. So is what a
+//! target can make of it: a probe ends with its timeout, and reads and keeps a few KiB at the most. Every running probe holds one file
+//! descriptor, so [`Prober::start`] raises the soft limit to the hard one. Each turn is a beat that others can watch ([`Prober::beats`]).
 //!
-//! Requirements: HC-02, HC-04, HC-05, HC-16, HC-28, HC-33, PP2-05; semantics S9.1, S16.5, S16.6.
+//! Requirements: HC-02, HC-04, HC-05, HC-08, HC-16, HC-23, HC-24, HC-26, HC-28, HC-32, HC-33, PP2-05; semantics S9.1, S16.5–S16.7.
 
+mod answer;
+mod connect;
+mod exchange;
 mod ports;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use leat_model::health::{Cause, CheckRequest};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use rustix::io::Errno;
-use socket2::{Domain, Socket, Type};
+use rustls::ClientConfig;
 
+use connect::{ConnectError, connect, handshake};
+use exchange::Exchange;
 use ports::SourcePorts;
 use schedule::Schedule;
 
@@ -37,13 +46,13 @@ const WAKE: Token = Token(0);
 const STARTS_MAX: usize = 64;
 /// Source ports tried for one probe before it fails.
 const PORT_TRIES_MAX: usize = 16;
-/// How long a passed check waits for the target's FIN before its socket is dropped.
+/// How long a check that is over waits for the target's FIN before its socket is dropped.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// What is read from a target while its connection closes, in chunks of [`READ_BYTES`].
 const READS_MAX: usize = 16;
 const READ_BYTES: usize = 4096;
-/// A PROXY protocol v2 header of a connection that is the proxy's own: version 2, command LOCAL, no addresses.
-const PROXY_LOCAL: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+/// The loop turns at least this often.
+const BEAT: Duration = Duration::from_millis(500);
 
 /// Names a check; chosen by the caller, the same for a target as long as the target is registered.
 pub type CheckId = u64;
@@ -63,17 +72,15 @@ pub struct Check {
     pub timeout: Duration,
     /// The connection begins with a PROXY protocol v2 header.
     pub proxy_protocol: bool,
+    /// What is asked for by HTTP or HTTPS; none: the connection is all.
+    pub request: Option<Arc<CheckRequest>>,
 }
 
 /// Why a probe failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeFailure {
-    /// The target answered with RST.
-    Refused,
-    /// No answer in time.
-    Timeout,
-    /// No route, or no neighbour answers on the way.
-    Unreachable,
+    /// It is the target's.
+    Target(Cause),
     /// The check could not be made: says nothing about the target. `AddrNotAvailable`: the node address is not on
     /// a TAP yet. `AddrInUse`: all source ports are taken.
     Local(io::ErrorKind),
@@ -94,6 +101,7 @@ pub struct ProbeResult {
 pub struct Prober {
     mailbox: Arc<Mutex<Mailbox>>,
     waker: Arc<Waker>,
+    beats: Arc<AtomicU64>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -108,16 +116,19 @@ struct Mailbox {
 
 impl Prober {
     /// Starts the thread. Each finished probe is sent to `results`; a full bounded channel stops probing until there is
-    /// room, so give an unbounded one or a reader that never waits for the prober.
-    pub fn start(results: Sender<ProbeResult>) -> io::Result<Self> {
+    /// room, so give an unbounded one or a reader that never waits for the prober. `strict_parity`: HTTPS by TLS 1.2 alone (HC-24).
+    pub fn start(results: Sender<ProbeResult>, strict_parity: bool) -> io::Result<Self> {
         raise_file_limit();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let mailbox = Arc::new(Mutex::new(Mailbox::default()));
+        let beats = Arc::new(AtomicU64::new(0));
         let engine = Engine {
             poll,
             mailbox: mailbox.clone(),
             results,
+            beats: beats.clone(),
+            tls: tls::config(strict_parity).map_err(io::Error::other)?,
             schedule: Schedule::default(),
             ports: SourcePorts::default(),
             probes: HashMap::new(),
@@ -125,7 +136,7 @@ impl Prober {
             next_token: WAKE.0 + 1,
         };
         let thread = thread::Builder::new().name("prober".into()).spawn(move || engine.run())?;
-        Ok(Self { mailbox, waker, thread: Some(thread) })
+        Ok(Self { mailbox, waker, beats, thread: Some(thread) })
     }
 
     /// Makes `checks` the whole set of checks. New ones are probed within a second; known ones (same id, source and
@@ -134,6 +145,11 @@ impl Prober {
     pub fn set_checks(&self, checks: Vec<Check>, reserved_ports: ReservedPorts) {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).checks = Some((checks, reserved_ports));
         self.wake();
+    }
+
+    /// How often the thread has turned: goes up twice a second at least while it lives.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     fn wake(&self) {
@@ -157,6 +173,8 @@ struct Engine {
     poll: Poll,
     mailbox: Arc<Mutex<Mailbox>>,
     results: Sender<ProbeResult>,
+    beats: Arc<AtomicU64>,
+    tls: Arc<ClientConfig>,
     schedule: Schedule,
     ports: SourcePorts,
     probes: HashMap<Token, Probe>,
@@ -166,19 +184,18 @@ struct Engine {
 }
 
 struct Probe {
-    id: CheckId,
+    check: Check,
     stream: TcpStream,
-    source: IpAddr,
     port: u16,
     state: State,
     deadline: Instant,
-    proxy_protocol: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Connecting,
-    /// The check passed and our FIN is out; only the target's is missing.
+    /// The connection is established.
+    Talking(Exchange),
+    /// There is a verdict and our FIN is out; only the target's is missing.
     Closing,
 }
 
@@ -186,8 +203,9 @@ impl Engine {
     fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         loop {
-            let timeout = self.next_wake().map(|at| at.saturating_duration_since(Instant::now()));
-            if let Err(error) = self.poll.poll(&mut events, timeout) {
+            self.beats.fetch_add(1, Ordering::Relaxed);
+            let timeout = self.next_wake().map_or(BEAT, |at| at.saturating_duration_since(Instant::now()).min(BEAT));
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout)) {
                 if error.kind() != io::ErrorKind::Interrupted {
                     tracing::error!(%error, "the prober's poll failed; health checks stop");
                     return;
@@ -230,7 +248,7 @@ impl Engine {
                 let tokens: Vec<Token> = self
                     .probes
                     .iter()
-                    .filter(|(_, probe)| probe.state == State::Connecting && abandoned.contains(&probe.id))
+                    .filter(|(_, probe)| !matches!(probe.state, State::Closing) && abandoned.contains(&probe.check.id))
                     .map(|(token, _)| *token)
                     .collect();
                 tokens.into_iter().for_each(|token| self.discard(token));
@@ -244,14 +262,15 @@ impl Engine {
         for _ in 0..STARTS_MAX {
             let now = Instant::now();
             let Some(check) = self.schedule.start_next(now, &mut rng) else { return };
-            if let Err(failure) = self.start(&check, now) {
-                self.report(check.id, Err(failure));
+            let id = check.id;
+            if let Err(failure) = self.start(check, now) {
+                self.report(id, Err(failure));
             }
         }
     }
 
     /// Sends the SYN of a check.
-    fn start(&mut self, check: &Check, now: Instant) -> Result<(), ProbeFailure> {
+    fn start(&mut self, check: Check, now: Instant) -> Result<(), ProbeFailure> {
         for _ in 0..PORT_TRIES_MAX {
             let Some(port) = self.ports.take(check.source, &mut rand::rng()) else { break };
             match connect(SocketAddr::new(check.source, port), check.target) {
@@ -268,7 +287,7 @@ impl Engine {
         Err(ProbeFailure::Local(io::ErrorKind::AddrInUse))
     }
 
-    fn watch(&mut self, check: &Check, mut stream: TcpStream, port: u16, now: Instant) -> Result<(), ProbeFailure> {
+    fn watch(&mut self, check: Check, mut stream: TcpStream, port: u16, now: Instant) -> Result<(), ProbeFailure> {
         let token = Token(self.next_token);
         self.next_token += 1;
         if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
@@ -276,8 +295,7 @@ impl Engine {
             return Err(ProbeFailure::Local(error.kind()));
         }
         let deadline = now + check.timeout;
-        let (source, proxy_protocol) = (check.source, check.proxy_protocol);
-        let probe = Probe { id: check.id, stream, source, port, state: State::Connecting, deadline, proxy_protocol };
+        let probe = Probe { check, stream, port, state: State::Connecting, deadline };
         self.probes.insert(token, probe);
         self.deadlines.push(Reverse((deadline, token)));
         Ok(())
@@ -286,14 +304,25 @@ impl Engine {
     /// Something happened on a probe's socket.
     fn look_after(&mut self, token: Token) {
         let Some(probe) = self.probes.get_mut(&token) else { return };
-        if probe.state == State::Connecting {
-            let Some(outcome) = handshake(&probe.stream) else { return };
-            let id = probe.id;
-            if outcome.is_ok() && probe.proxy_protocol {
-                // Fits into the empty send buffer, or the target has hung up and does not want it.
-                let _ = probe.stream.write_all(&PROXY_LOCAL);
+        if matches!(probe.state, State::Connecting) {
+            let connected = match handshake(&probe.stream) {
+                None => return,
+                Some(outcome) => outcome.and_then(|()| Exchange::new(&probe.check, &self.tls)),
+            };
+            match connected {
+                Ok(exchange) => probe.state = State::Talking(exchange),
+                Err(failure) => {
+                    let id = probe.check.id;
+                    self.discard(token);
+                    return self.report(id, Err(failure));
+                }
             }
-            if outcome.is_ok() && probe.stream.shutdown(Shutdown::Write).is_ok() {
+        }
+        if let State::Talking(exchange) = &mut probe.state {
+            let Some(outcome) = exchange.advance(&mut probe.stream) else { return };
+            exchange.finish(&mut probe.stream);
+            let id = probe.check.id;
+            if probe.stream.shutdown(Shutdown::Write).is_ok() {
                 probe.state = State::Closing;
                 probe.deadline = Instant::now() + CLOSE_WAIT_MAX;
                 self.deadlines.push(Reverse((probe.deadline, token)));
@@ -302,10 +331,7 @@ impl Engine {
             }
             self.report(id, outcome);
         }
-        if let Some(probe) = self.probes.get_mut(&token)
-            && probe.state == State::Closing
-            && drained(&mut probe.stream)
-        {
+        if self.probes.get_mut(&token).is_some_and(|probe| drained(&mut probe.stream)) {
             self.discard(token);
         }
     }
@@ -321,11 +347,14 @@ impl Engine {
             if !current {
                 continue;
             }
-            let connecting = self.probes.get(&token).filter(|probe| probe.state == State::Connecting);
-            let timed_out = connecting.map(|probe| probe.id);
+            let late = self.probes.get(&token).and_then(|probe| match &probe.state {
+                State::Connecting => Some((probe.check.id, Cause::Timeout)),
+                State::Talking(exchange) => Some((probe.check.id, exchange.at_timeout())),
+                State::Closing => None,
+            });
             self.discard(token);
-            if let Some(id) = timed_out {
-                self.report(id, Err(ProbeFailure::Timeout));
+            if let Some((id, cause)) = late {
+                self.report(id, Err(ProbeFailure::Target(cause)));
             }
         }
     }
@@ -341,59 +370,8 @@ impl Engine {
     fn discard(&mut self, token: Token) {
         if let Some(mut probe) = self.probes.remove(&token) {
             let _ = self.poll.registry().deregister(&mut probe.stream);
-            self.ports.release(probe.source, probe.port);
+            self.ports.release(probe.check.source, probe.port);
         }
-    }
-}
-
-enum ConnectError {
-    /// This source port cannot be used now (held by someone else, or its connection to this target is in TIME_WAIT).
-    PortBusy,
-    Failed(ProbeFailure),
-}
-
-/// Begins a handshake without waiting for it.
-fn connect(source: SocketAddr, target: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let local = |error: io::Error| ConnectError::Failed(ProbeFailure::Local(error.kind()));
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), None).map_err(local)?;
-    // Without it a port whose last connection, to whichever target, is in TIME_WAIT could not be bound.
-    socket.set_reuse_address(true).map_err(local)?;
-    match socket.bind(&source.into()) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(ConnectError::PortBusy),
-        result => result.map_err(local)?,
-    }
-    match socket.connect(&target.into()) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
-        Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable) => {
-            return Err(ConnectError::PortBusy);
-        }
-        Err(error) => return Err(ConnectError::Failed(classify(&error))),
-    }
-    Ok(TcpStream::from_std(socket.into()))
-}
-
-/// How a handshake ended; `None` while it is under way.
-fn handshake(stream: &TcpStream) -> Option<Result<(), ProbeFailure>> {
-    match stream.take_error() {
-        // Only an established connection is reset; a refused one says ECONNREFUSED. A target that accepts and hangs up
-        // passes a TCP check.
-        Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionReset => Some(Ok(())),
-        Ok(Some(error)) | Err(error) => Some(Err(classify(&error))),
-        Ok(None) => match stream.peer_addr() {
-            Ok(_) => Some(Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
-            Err(error) => Some(Err(classify(&error))),
-        },
-    }
-}
-
-fn classify(error: &io::Error) -> ProbeFailure {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ProbeFailure::Refused,
-        io::ErrorKind::TimedOut => ProbeFailure::Timeout,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ProbeFailure::Unreachable,
-        kind => ProbeFailure::Local(kind),
     }
 }
 

@@ -169,6 +169,7 @@ fn health_check(params: &Params, target_type: TargetType) -> Result<ModifyHealth
         unhealthy_threshold_count: number(params, "UnhealthyThresholdCount", 2, 10)?,
         path: text(params.get("HealthCheckPath")),
         matcher: text(matcher.as_ref().and_then(|matcher| matcher.get("HttpCode"))),
+        ..ModifyHealthCheck::default()
     })
 }
 

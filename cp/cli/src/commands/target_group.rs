@@ -150,6 +150,7 @@ impl HealthCheckArgs {
             unhealthy_threshold_count: self.unhealthy_threshold,
             path: self.health_check_path.clone(),
             matcher: self.health_check_matcher.clone(),
+            ..ModifyHealthCheck::default()
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Shown};
 use crate::ids::Id;
 use crate::model::{Effects, Model, Now};
 use crate::resource::Target;
-use crate::rest::{HealthCheckProtocol, InstanceSpec, InstanceState, TargetState};
+use crate::rest::{InstanceSpec, InstanceState, TargetState};
 use crate::target::{Wanted, of_instance};
 use crate::target_group::is_shared_with;
 use crate::view::NO_DATA_PLANE;
@@ -224,10 +224,10 @@ impl Model {
                     "Instance",
                     "Instance has failed at least the UnhealthyThreshold number of health checks consecutively.",
                 ),
-                TargetState::Unavailable if lb.health_check.target.protocol() == HealthCheckProtocol::Tcp => {
+                TargetState::Unavailable => {
                     says("Unknown", "ELB", "A transient error occurred. Please try again later.")
                 }
-                TargetState::Unavailable | TargetState::Unused | TargetState::Draining => {
+                TargetState::Unused | TargetState::Draining => {
                     out("ELB", health.description.as_deref().unwrap_or_default())
                 }
             },

@@ -134,6 +134,9 @@ impl HealthCheck {
             unhealthy_threshold_count: self.unhealthy_threshold,
             path: self.target.path.clone(),
             matcher: self.target.path.is_some().then(|| "200".into()),
+            host: None,
+            server_name: None,
+            body_contains: None,
         }
     }
 }

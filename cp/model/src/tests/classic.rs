@@ -350,9 +350,11 @@ fn health_checks_have_classics_ranges() {
     let plan = bench.model.check_plans().remove(0);
     assert_eq!((plan.port, plan.interval_s, plan.timeout_s), (22, 6, 5));
     assert_eq!(bench.model.find_classic("old").expect("it").health_check.target.to_string(), "TCP:22");
-    // Requests are not made yet: nobody is in service.
+    // Checks by requests pass with status 200 alone; what those by TCP have found counts no more.
     bench.ok(configure(check("HTTP:80/ping", 30, 5, 2, 2)));
-    assert!(bench.model.check_plans().is_empty());
+    let request = bench.model.check_plans().remove(0).request.expect("a request");
+    assert_eq!((request.path.as_str(), request.tls), ("/ping", false));
+    assert!(request.matcher.allows(200) && !request.matcher.allows(204));
     assert_eq!((bench.instance_health("i-1").state, bench.served(8080)), ("OutOfService", vec![]));
 }
 

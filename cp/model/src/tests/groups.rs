@@ -1,7 +1,8 @@
 //! Target groups: kinds, networks, health checks.
 
 use super::*;
-use crate::rest::{HealthCheckProtocol, ModifyHealthCheck, TargetAddressType, TargetType};
+use crate::forward::CheckPlan;
+use crate::rest::{HealthCheckPort, HealthCheckProtocol, ModifyHealthCheck, TargetAddressType, TargetType};
 
 /// req: TG-01, TG-03, IPT-09, IPT-11, IPT-15
 #[test]
@@ -199,23 +200,20 @@ fn application_load_balancers_are_asked_by_requests() {
     assert!(serde_json::from_str::<ModifyHealthCheck>(r#"{"protocol":"UDP"}"#).is_err());
 }
 
-/// What a check of another kind has found counts no more; checks by requests are not made yet, and the API says so.
+/// What a check of another kind has found counts no more.
 ///
 /// req: HC-14
 #[test]
-fn checks_by_requests_are_not_made_yet() {
+fn another_protocol_checks_anew() {
     let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
     bench.set_health("web", "10.2.0.11", Health::Unhealthy);
     bench.set_health("web", "10.2.0.12", Health::Healthy);
     assert_eq!(bench.model.check_plans().len(), 2);
     let change = |protocol| modify(ModifyHealthCheck { protocol: Some(protocol), ..Default::default() });
     bench.ok(change(HealthCheckProtocol::Https));
-    assert!(bench.model.check_plans().is_empty());
-    let (state, reason, description) = bench.health("web", "10.2.0.11");
-    assert_eq!((state, reason.as_str()), (TargetState::Unavailable, "Elb.InternalError"));
-    assert!(description.contains("HTTPS are not made yet"), "{description}");
-    assert_eq!(bench.selected("web"), ["10.2.0.11", "10.2.0.12"]);
-    assert!(bench.model.warnings().iter().any(|it| it.contains("target group web: health checks by HTTPS")));
+    assert_eq!(bench.model.check_plans().len(), 2);
+    assert_eq!(bench.state("web", "10.2.0.11").0, TargetState::Initial);
+    assert_eq!(bench.model.warnings(), Vec::<String>::new());
     bench.ok(change(HealthCheckProtocol::Tcp));
     assert_eq!(bench.state("web", "10.2.0.12").0, TargetState::Initial);
     assert_eq!(bench.model.check_plans().len(), 2);
@@ -229,4 +227,118 @@ fn without_a_data_plane_health_cannot_be_told() {
     let expected = (TargetState::Unavailable, "Elb.InternalError".into(), crate::view::NO_DATA_PLANE.into());
     assert_eq!(bench.health("web", "10.2.0.11"), expected);
     assert!(bench.model.check_plans().is_empty());
+}
+
+/// The Host header names the node and the lowest listener port, not the target's; nothing is asked for by TCP.
+///
+/// req: HC-01, HC-02, HC-03, HC-04, HC-08, HC-23, HC-25, HC-26, GEN-05
+#[test]
+fn requests_name_node_and_listener() {
+    let mut bench = Bench::serving(&["10.2.0.11"]);
+    assert_eq!(bench.model.check_plans()[0].request, None);
+    let command = bench.group("dns", Protocol::Udp);
+    bench.ok(command);
+    for port in [5353, 53] {
+        let command = bench.listener("web", Protocol::Udp, port, "dns");
+        bench.ok(command);
+    }
+    bench.ok(register("dns", &["10.2.0.12"]));
+    let modify = |health_check| Command::ModifyTargetGroup {
+        target_group: "dns".into(),
+        request: rest::ModifyTargetGroup { health_check, ..Default::default() },
+    };
+    let http = ModifyHealthCheck { protocol: Some(HealthCheckProtocol::Http), ..Default::default() };
+    bench.ok(modify(ModifyHealthCheck { port: Some(HealthCheckPort::Port(8081)), ..http.clone() }));
+    let plan = |bench: &Bench| {
+        let slot = bench.slot("dns", "10.2.0.12");
+        bench.model.check_plans().into_iter().find(|plan| plan.slot == slot).expect("a plan")
+    };
+    let (first, request) = (plan(&bench), |plan: &CheckPlan| plan.request.clone().expect("a request"));
+    assert_eq!((first.port, first.source.to_string().as_str()), (8081, "10.1.0.10"));
+    let asked = request(&first);
+    assert_eq!((asked.host.as_str(), asked.path.as_str(), asked.tls), ("10.1.0.10:53", "/", false));
+    assert!(asked.matcher.allows(399) && !asked.matcher.allows(400));
+    assert_eq!((&asked.server_name, &asked.body_contains), (&None, &None));
+
+    let text = |text: &str| Some(text.to_owned());
+    bench.ok(modify(ModifyHealthCheck {
+        protocol: Some(HealthCheckProtocol::Https),
+        host: text("www.example.com"),
+        server_name: text("tls.example.com"),
+        body_contains: text("ready"),
+        path: text("/health"),
+        matcher: text("204"),
+        ..Default::default()
+    }));
+    let asked = request(&plan(&bench));
+    assert_eq!((asked.host.as_str(), asked.path.as_str(), asked.tls), ("www.example.com", "/health", true));
+    assert_eq!((asked.server_name.clone(), asked.body_contains.clone()), (text("tls.example.com"), text("ready")));
+    assert!(asked.matcher.allows(204) && !asked.matcher.allows(200));
+    // HTTP has no name of TLS; what is empty is as by default.
+    bench.ok(modify(ModifyHealthCheck { host: text(""), body_contains: text(""), ..http }));
+    let asked = request(&plan(&bench));
+    assert_eq!((asked.host.as_str(), &asked.server_name, &asked.body_contains), ("10.1.0.10:53", &None, &None));
+}
+
+#[test]
+fn options_of_requests_are_checked() {
+    let mut bench = Bench::serving(&["10.2.0.11"]);
+    let none = ModifyHealthCheck::default;
+    let host = |host: &str| ModifyHealthCheck { host: Some(host.into()), ..none() };
+    let name = |name: &str| ModifyHealthCheck { server_name: Some(name.into()), ..none() };
+    let body = |text: &str| ModifyHealthCheck { body_contains: Some(text.into()), ..none() };
+    let field = |bench: &mut Bench, change| bench.refused(modify(change)).1.expect("a field");
+    for (field_name, change) in [("host", host("x")), ("serverName", name("x")), ("bodyContains", body("x"))] {
+        assert_eq!(field(&mut bench, change), format!("healthCheck.{field_name}"), "checks by TCP have none");
+    }
+    bench.ok(modify(ModifyHealthCheck { protocol: Some(HealthCheckProtocol::Http), ..none() }));
+    assert_eq!(field(&mut bench, name("x")), "healthCheck.serverName", "checks by HTTP have none");
+    bench.ok(modify(ModifyHealthCheck { protocol: Some(HealthCheckProtocol::Https), ..none() }));
+    for good in ["www.example.com:8443", "[fd00::1]:80", "a_b"] {
+        bench.ok(modify(host(good)));
+    }
+    for bad in ["a b", "a\r\nX: y", "a/b", "ü", &"x".repeat(256)] {
+        assert_eq!(field(&mut bench, host(bad)), "healthCheck.host");
+    }
+    for good in ["localhost", "xn--bcher-kva.example", "10.example"] {
+        bench.ok(modify(name(good)));
+    }
+    for bad in ["10.1.0.1", "a..b", "-a.b", "a_b", ".", &format!("{}.example", "x".repeat(64))] {
+        assert_eq!(field(&mut bench, name(bad)), "healthCheck.serverName");
+    }
+    bench.ok(modify(body("schön")));
+    assert_eq!(field(&mut bench, body(&"x".repeat(256))), "healthCheck.bodyContains");
+}
+
+/// What makes the checks has stopped: nobody's health is known, and traffic goes on as it was.
+///
+/// req: HC-32, HC-13, HC-14
+#[test]
+fn without_checks_targets_are_unavailable_and_used_as_before() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    bench.set_health("web", "10.2.0.11", Health::Unhealthy);
+    bench.set_health("web", "10.2.0.12", Health::Healthy);
+    bench.ok(Command::ChecksStopped(true));
+    for target in ["10.2.0.11", "10.2.0.12"] {
+        let (state, reason, description) = bench.health("web", target);
+        assert_eq!((state, reason.as_str()), (TargetState::Unavailable, "Elb.InternalError"));
+        assert_eq!(description, "Health checks failed due to an internal error");
+    }
+    assert_eq!(bench.selected("web"), ["10.2.0.12"]);
+    assert!(bench.ok(Command::ChecksStopped(true)).changed.is_empty());
+    bench.ok(Command::ChecksStopped(false));
+    assert_eq!(bench.state("web", "10.2.0.11").0, TargetState::Unhealthy);
+    assert_eq!(bench.state("web", "10.2.0.12").0, TargetState::Healthy);
+}
+
+/// req: HC-14, TRB-01
+#[test]
+fn the_cause_is_told() {
+    use crate::health::{Cause, Change, Report};
+    let mut bench = Bench::serving(&["10.2.0.11"]);
+    let change = Change::Health(Health::Unhealthy, Some(Cause::Status(503)));
+    bench.ok(Command::Health(vec![Report { slot: 0, generation: 0, node: 0, change }]));
+    let (_, reason, description) = bench.health("web", "10.2.0.11");
+    assert_eq!(reason, "Target.FailedHealthChecks");
+    assert_eq!(description, "Health checks failed: the target answered with status 503");
 }

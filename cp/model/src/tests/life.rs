@@ -153,7 +153,7 @@ fn one_address_may_serve_on_several_ports() {
 #[test]
 fn only_groups_in_use_are_checked() {
     let mut bench = Bench::serving(&["10.2.0.11"]);
-    let plan = bench.model.check_plans()[0];
+    let plan = bench.model.check_plans().remove(0);
     assert_eq!((plan.source.to_string(), plan.interval_s, plan.timeout_s), ("10.1.0.10".to_owned(), 30, 10));
     bench.set_health("web", "10.2.0.11", Health::Healthy);
     bench.ok(Command::DeleteListener { load_balancer: "web".into(), port: 80 });

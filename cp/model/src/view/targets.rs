@@ -113,19 +113,13 @@ impl Model {
         if self.site.without_data_plane {
             return unavailable(NO_DATA_PLANE);
         }
-        if let Some(group) = self.target_groups.get(&target.group).filter(|group| !group.is_checked()) {
-            let protocol = group.health_check.protocol.name();
-            return unavailable(&format!(
-                "Health checks by {protocol} are not made yet: the target is used as if none were"
-            ));
-        }
-        if target.unavailable != 0 && target.unavailable == self.nodes_using(target) {
+        if self.checks_stopped || target.unavailable != 0 && target.unavailable == self.nodes_using(target) {
             return unavailable("Health checks failed due to an internal error");
         }
         match target.health {
             Health::Healthy => TargetHealth { state: TargetState::Healthy, reason: None, description: None },
             Health::Unhealthy => {
-                let cause = target.cause.map(|cause| format!(": {}", cause.text())).unwrap_or_default();
+                let cause = target.cause.map(|cause| format!(": {cause}")).unwrap_or_default();
                 let description = format!("Health checks failed{cause}");
                 with(TargetState::Unhealthy, "Target.FailedHealthChecks", &description)
             }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::publisher::tests::{Bench, FakePlane};
+use leat_model::health::Cause;
 use leat_model::rest::TargetSpec;
 
 fn change(bench: &Bench, command: Command) {
@@ -101,7 +102,7 @@ fn checks_follow_the_targets() {
 fn failures_of_our_own_say_nothing_about_the_target() {
     let local = ProbeFailure::Local(std::io::ErrorKind::AddrNotAvailable);
     assert_eq!(outcome(&Err(local)), Outcome::NotMade);
-    assert_eq!(outcome(&Err(ProbeFailure::Refused)), Outcome::Failed(Cause::Refused));
+    assert_eq!(outcome(&Err(ProbeFailure::Target(Cause::Refused))), Outcome::Failed(Cause::Refused));
     assert_eq!(outcome(&Ok(())), Outcome::Passed);
 }
 
@@ -115,7 +116,7 @@ fn without_a_data_plane_promises_are_kept() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     assert!(runtime.block_on(publisher.applied(99, Duration::from_secs(60), true)), "nobody waits");
     assert_eq!(publisher.problems(), [leat_model::view::NO_DATA_PLANE]);
-    let keeper = Keeper::start(state.clone(), publisher, Vec::new()).expect("a keeper");
+    let keeper = Keeper::start(state.clone(), publisher, Vec::new(), false).expect("a keeper");
     let request = |value| serde_json::from_value::<leat_model::rest::CreateTargetGroup>(value).expect("a request");
     let attributes = serde_json::json!({"deregistration_delay.timeout_seconds": "1"});
     let group = serde_json::json!({"name": "a", "protocol": "TCP", "port": 80, "attributes": attributes});

@@ -152,6 +152,7 @@ mod tests {
             interval: INTERVAL,
             timeout: Duration::from_secs(10),
             proxy_protocol: false,
+            request: None,
         }
     }
 
@@ -183,6 +184,21 @@ mod tests {
                 assert!(gap >= INTERVAL.mul_f64(0.9) && gap <= INTERVAL.mul_f64(1.1), "req: HC-05: {gap:?}");
             }
         }
+    }
+
+    /// Checks that all began together spread over the interval, and stay spread.
+    #[test]
+    fn thousands_do_not_burst() {
+        let (mut schedule, mut rng, begin) = (Schedule::default(), rng(), Instant::now());
+        schedule.apply((0..10_000).map(check).collect(), begin, &mut rng);
+        let starts = run(&mut schedule, begin + INTERVAL * 110, &mut rng);
+        // By tenths of an interval, after many of them: none has twice its share.
+        let mut counts = [0; 100];
+        for at in starts.values().flatten().filter_map(|at| at.checked_duration_since(begin + INTERVAL * 100)) {
+            let tenth = (at.as_secs_f64() / INTERVAL.as_secs_f64() * 10.0) as usize;
+            counts[tenth.min(99)] += 1;
+        }
+        assert!(counts.iter().all(|count| (500..2000).contains(count)), "{counts:?}");
     }
 
     #[test]

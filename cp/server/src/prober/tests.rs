@@ -1,8 +1,14 @@
+mod requests;
+mod scale;
+
 use super::*;
 
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 
+use connect::classify;
 use crossbeam_channel::Receiver;
+use socket2::{Domain, Socket, Type};
 
 /// Only there so that a broken test ends.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -11,12 +17,12 @@ const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
 
 fn start() -> (Prober, Receiver<ProbeResult>) {
     let (sender, receiver) = crossbeam_channel::unbounded();
-    (Prober::start(sender).expect("the prober starts"), receiver)
+    (Prober::start(sender, false).expect("the prober starts"), receiver)
 }
 
 fn check(id: CheckId, target: SocketAddr) -> Check {
     let (interval, timeout) = (Duration::from_millis(50), Duration::from_secs(10));
-    Check { id, source: NODE, target, interval, timeout, proxy_protocol: false }
+    Check { id, source: NODE, target, interval, timeout, proxy_protocol: false, request: None }
 }
 
 fn listen(address: impl Into<IpAddr>) -> (TcpListener, SocketAddr) {
@@ -79,7 +85,7 @@ fn ipv6_targets_are_checked_over_ipv6() {
     assert!(peer.is_ipv6() && (ports::FIRST..=ports::LAST).contains(&peer.port()), "{peer}");
     assert_eq!(next(&results).outcome, Ok(()));
     drop(listener);
-    assert_eq!(next(&results).outcome, Err(ProbeFailure::Refused));
+    assert_eq!(next(&results).outcome, Err(ProbeFailure::Target(Cause::Refused)));
 }
 
 #[test]
@@ -88,8 +94,8 @@ fn a_closed_port_is_refused() {
     drop(listener);
     let (prober, results) = start();
     prober.set_checks(vec![check(2, target)], HashMap::new());
-    assert_eq!(next(&results).outcome, Err(ProbeFailure::Refused));
-    assert_eq!(next(&results).outcome, Err(ProbeFailure::Refused), "and again after the interval");
+    assert_eq!(next(&results).outcome, Err(ProbeFailure::Target(Cause::Refused)));
+    assert_eq!(next(&results).outcome, Err(ProbeFailure::Target(Cause::Refused)), "and again after the interval");
 }
 
 #[test]
@@ -103,7 +109,7 @@ fn a_target_that_does_not_answer_times_out() {
     let (prober, results) = start();
     let hole = Check { timeout: Duration::from_millis(200), ..check(3, target) };
     prober.set_checks(vec![hole], HashMap::new());
-    assert_eq!(next(&results).outcome, Err(ProbeFailure::Timeout));
+    assert_eq!(next(&results).outcome, Err(ProbeFailure::Target(Cause::Timeout)));
 }
 
 #[test]
@@ -149,7 +155,7 @@ fn many_targets_at_once_and_none_after_removal() {
     let mut seen = HashSet::new();
     while seen.len() < 1000 {
         let result = next(&results);
-        let expected = if result.id.is_multiple_of(2) { Ok(()) } else { Err(ProbeFailure::Refused) };
+        let expected = if result.id.is_multiple_of(2) { Ok(()) } else { Err(ProbeFailure::Target(Cause::Refused)) };
         assert_eq!(result.outcome, expected, "check {}", result.id);
         assert!(seen.insert(result.id), "once each");
     }
@@ -170,7 +176,7 @@ fn a_new_target_address_under_the_same_id_is_looked_at_anew() {
     let (_listener, up) = listen([127, 0, 1, 10]);
     let (prober, results) = start();
     prober.set_checks(vec![Check { interval: PATIENCE, ..check(9, down) }], HashMap::new());
-    assert_eq!(next(&results).outcome, Err(ProbeFailure::Refused));
+    assert_eq!(next(&results).outcome, Err(ProbeFailure::Target(Cause::Refused)));
     prober.set_checks(vec![Check { interval: PATIENCE, ..check(9, up) }], HashMap::new());
     assert_eq!(next(&results).outcome, Ok(()));
 }
@@ -179,9 +185,9 @@ fn a_new_target_address_under_the_same_id_is_looked_at_anew() {
 fn errors_are_told_apart() {
     use rustix::io::Errno;
     let kind = |errno: Errno| classify(&io::Error::from_raw_os_error(errno.raw_os_error()));
-    assert_eq!(kind(Errno::CONNREFUSED), ProbeFailure::Refused);
-    assert_eq!(kind(Errno::TIMEDOUT), ProbeFailure::Timeout);
-    assert_eq!(kind(Errno::HOSTUNREACH), ProbeFailure::Unreachable);
-    assert_eq!(kind(Errno::NETUNREACH), ProbeFailure::Unreachable);
+    assert_eq!(kind(Errno::CONNREFUSED), ProbeFailure::Target(Cause::Refused));
+    assert_eq!(kind(Errno::TIMEDOUT), ProbeFailure::Target(Cause::Timeout));
+    assert_eq!(kind(Errno::HOSTUNREACH), ProbeFailure::Target(Cause::Unreachable));
+    assert_eq!(kind(Errno::NETUNREACH), ProbeFailure::Target(Cause::Unreachable));
     assert!(matches!(kind(Errno::MFILE), ProbeFailure::Local(_)));
 }
