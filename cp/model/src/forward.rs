@@ -42,6 +42,14 @@ pub enum Treatment {
     Withdrawn,
 }
 
+/// Whose targets the nodes of a group's load balancer use.
+#[derive(Clone, Copy, Debug)]
+struct Scope<'m> {
+    lb: &'m LoadBalancer,
+    /// All nodes those of all enabled zones; else each node those of its own.
+    is_cross_zone: bool,
+}
+
 /// Why a registered target gets no traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
@@ -113,13 +121,22 @@ impl Model {
 
     /// The nodes that use a target, healthy or not, a bit each by their numbers; none while its group is not in use.
     pub(crate) fn nodes_using(&self, target: &Target) -> u64 {
-        let (group, lb) = (self.target_groups.get(&target.group), self.balancer_of(target.group));
-        let (Some(group), Some(lb)) = (group, lb) else { return 0 };
-        let all = all_nodes(lb);
+        self.scope_of(target.group).map_or(0, |scope| self.nodes_in(&scope, target))
+    }
+
+    /// None while the group is not in use.
+    fn scope_of(&self, group: Id) -> Option<Scope<'_>> {
+        let (group, lb) = (self.target_groups.get(&group)?, self.balancer_of(group)?);
+        Some(Scope { lb, is_cross_zone: self.is_cross_zone(group, lb) })
+    }
+
+    /// The same for a target of the group that the scope is of.
+    fn nodes_in(&self, scope: &Scope<'_>, target: &Target) -> u64 {
+        let nodes = &scope.lb.nodes;
         match self.known_zone(target).filter(|zone| *zone != ALL_ZONES) {
-            Some(zone) if !self.is_cross_zone(group, lb) => bits(lb.nodes.iter().map(|node| node.zone == zone)),
-            Some(zone) if !lb.nodes.iter().any(|node| node.zone == zone) => 0,
-            _ => all,
+            Some(zone) if !scope.is_cross_zone => bits(nodes.iter().map(|node| node.zone == zone)),
+            Some(zone) if !nodes.iter().any(|node| node.zone == zone) => 0,
+            _ => all_nodes(scope.lb),
         }
     }
 
@@ -137,7 +154,9 @@ impl Model {
 
     /// The same that a node uses.
     fn usable_at(&self, group: Id, node: u8) -> impl Iterator<Item = &Target> {
-        self.usable(group).filter(move |target| self.nodes_using(target) & bit(node) != 0)
+        let scope = self.scope_of(group);
+        let uses = move |target: &&Target| scope.as_ref().is_some_and(|it| self.nodes_in(it, target) & bit(node) != 0);
+        self.usable(group).filter(uses)
     }
 
     /// Which targets of a group have new flows of a node. Those of a Classic load balancer never have any while they are out of service.
@@ -187,7 +206,8 @@ impl Model {
         }
         self.targets.values().map(move |target| {
             let (nodes, all) = resetting.get(&target.group).copied().unwrap_or_default();
-            let unhealthy = bits((0..NODES_MAX).map(|node| target.health_at(node) == Health::Unhealthy));
+            let count = (u64::BITS - all.leading_zeros()) as u8;
+            let unhealthy = bits((0..count).map(|node| target.health_at(node) == Health::Unhealthy));
             let lost = nodes & unhealthy;
             let treatment = match target.registration {
                 _ if target.is_withdrawn() => Treatment::Withdrawn,
@@ -223,6 +243,7 @@ impl Model {
             let group = self.target_groups.get(&id);
             let lb = self.load_balancers.get(&user).filter(|lb| lb.failed.is_none());
             let (Some(group), Some(lb)) = (group, lb) else { continue };
+            let scope = Scope { lb, is_cross_zone: self.is_cross_zone(group, lb) };
             let ports = self.listeners.values().filter(|listener| listener.target_group == id).map(|it| it.port);
             let port = ports.min().unwrap_or_default();
             let sources = lb.nodes.iter().map(|node| {
@@ -233,7 +254,7 @@ impl Model {
             let targets = self.targets_of(id).filter(|target| !target.address.is_unspecified());
             let checked = |t: &&Target| t.is_draining() || t.is_registered() && self.unusable(t, Some(lb)).is_none();
             for target in targets.filter(checked) {
-                let nodes = self.nodes_using(target);
+                let nodes = self.nodes_in(&scope, target);
                 for (node, source) in (0..NODES_MAX).zip(&sources) {
                     if let Some((source, request)) = source.as_ref().filter(|_| nodes & bit(node) != 0) {
                         plans.push(check_plan(group, target, node, *source, request.clone()));
