@@ -20,6 +20,7 @@ mod ipv6;
 mod lcores;
 mod linux;
 mod mtu;
+mod nodes;
 mod observe;
 mod pressure;
 mod proxy;
