@@ -47,7 +47,7 @@ pub use peers::{
 };
 pub use process::Process;
 pub use programs::{own_program, program};
-pub use ptrace::Traced;
+pub use ptrace::{StoppedThread, Traced};
 pub use raw::{RawSegment, echo_request_packet, send_ipv4};
 pub use rest_client::{Reply, Rest};
 pub use run::{Run, sweep};

@@ -1,4 +1,4 @@
-//! A program that is killed at one of its system calls.
+//! A program that is killed at one of its system calls, and a thread that stands still.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -77,6 +77,38 @@ impl Traced {
                 _ => {}
             }
         }
+    }
+}
+
+/// One thread of a process that stands still, while the others go on, until this is dropped. It is to be dropped on the thread that made it.
+#[derive(Debug)]
+pub struct StoppedThread {
+    thread: Pid,
+}
+
+impl StoppedThread {
+    /// Stops the thread of that name.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be traced.
+    pub fn stop(pid: u32, name: &str) -> Result<StoppedThread> {
+        let mut tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+        let is_it = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let task = tasks.find(is_it).with_context(|| format!("process {pid} has no thread {name}"))?;
+        let thread = Pid::from_raw(task.file_name().to_string_lossy().parse()?);
+        ptrace::seize(thread, Options::empty()).context("cannot trace a thread")?;
+        ptrace::interrupt(thread)?;
+        waitpid(thread, Some(WaitPidFlag::__WALL))?;
+        Ok(StoppedThread { thread })
+    }
+}
+
+impl Drop for StoppedThread {
+    fn drop(&mut self) {
+        // It is gone when its process is.
+        let _ = ptrace::detach(self.thread, None);
     }
 }
 
