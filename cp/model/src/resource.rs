@@ -411,6 +411,14 @@ impl Target {
         self.verdicts.iter().find(|verdict| verdict.node == node)
     }
 
+    /// What it was registered by, with its port: `10.2.0.11:8080`, `[2001:db8::11]:8080`, `i-1:8080`.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{name}:{}", self.port),
+            None => std::net::SocketAddr::new(self.address, self.port).to_string(),
+        }
+    }
+
     /// The health that counts for a node.
     pub fn health_at(&self, node: u8) -> Health {
         self.verdict(node).map_or(self.health, |verdict| verdict.health)

@@ -18,6 +18,7 @@ mod application;
 mod backup;
 mod certificate;
 mod declare;
+mod event;
 mod inventory;
 mod observe;
 mod shift;
@@ -27,6 +28,7 @@ pub use application::*;
 pub use backup::*;
 pub use certificate::*;
 pub use declare::*;
+pub use event::*;
 pub use inventory::*;
 pub use observe::*;
 pub use shift::*;
@@ -844,6 +846,9 @@ pub struct TargetGroup {
     pub tags: Tags,
     /// ARNs of the load balancers whose listeners forward to it: none or one.
     pub load_balancer_arns: Vec<String>,
+    /// How many targets there are, by state and zone (HC-30).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_counts: Option<TargetCounts>,
 }
 
 /// `GET /v1/target-groups`.

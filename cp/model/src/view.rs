@@ -25,6 +25,11 @@ pub fn rfc3339(ms: u64) -> String {
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
+/// The same with milliseconds, always three digits: such times sort as texts.
+pub fn rfc3339_ms(ms: u64) -> String {
+    format!("{}.{:03}Z", rfc3339(ms).trim_end_matches('Z'), ms % 1000)
+}
+
 impl Model {
     /// A load balancer.
     pub fn show_load_balancer(&self, lb: &LoadBalancer) -> rest::LoadBalancer {
@@ -45,7 +50,7 @@ impl Model {
         }
     }
 
-    fn state_of(&self, lb: &LoadBalancer) -> rest::LoadBalancerState {
+    pub(crate) fn state_of(&self, lb: &LoadBalancer) -> rest::LoadBalancerState {
         let code = match (&lb.failed, lb.active) {
             (Some(_), _) => "failed",
             (None, true) => "active",
@@ -114,6 +119,7 @@ impl Model {
                 .into_iter()
                 .chain(application.map(|lb| ids::application_arn(&self.site, &lb.name, lb.id)))
                 .collect(),
+            target_counts: None,
         }
     }
 

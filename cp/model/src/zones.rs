@@ -60,14 +60,19 @@ impl Model {
     }
 
     pub(crate) fn show_zone(&self, zone: &Zone<'_>) -> rest::ZoneHealth {
-        let reason = zone.out.as_ref().map(|out| match out {
+        let reason = zone.out.as_ref().map(|out| self.describe_out(out));
+        rest::ZoneHealth { healthy: zone.out.is_none(), reason }
+    }
+
+    /// Why a zone does not serve, in words.
+    pub(crate) fn describe_out(&self, out: &Out) -> String {
+        match out {
             Out::Port(port) => format!("port {port} has no link"),
             Out::Shifted => "a zonal shift moves traffic away".into(),
             Out::Group(group) => {
                 let name = self.target_groups.get(group).map_or("", |group| &group.name);
                 format!("too few targets of {name} are healthy")
             }
-        });
-        rest::ZoneHealth { healthy: zone.out.is_none(), reason }
+        }
     }
 }

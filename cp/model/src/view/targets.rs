@@ -48,6 +48,17 @@ impl Model {
         Ok(shown)
     }
 
+    /// How many targets of a group there are, by state and zone, as [`Self::show_targets`] shows them (HC-30).
+    pub fn count_targets(&self, group: &TargetGroup, now: Now) -> rest::TargetCounts {
+        let all: Vec<&Target> = self.targets_of(group.id).collect();
+        let mut counts = rest::TargetCounts::default();
+        for target in self.show_together(&all, now, &|_| TargetFlows::default()) {
+            count(&mut counts.all, target.health.state);
+            count(counts.zones.entry(target.zone).or_default(), target.health.state);
+        }
+        counts
+    }
+
     fn show_together(&self, targets: &[&Target], now: Now, flows: &impl Fn(u16) -> TargetFlows) -> Vec<rest::Target> {
         let mut shown: Vec<rest::Target> = Vec::new();
         for target in targets {
@@ -133,6 +144,18 @@ impl Model {
             }
         }
     }
+}
+
+fn count(counts: &mut rest::StateCounts, state: TargetState) {
+    counts.total += 1;
+    *match state {
+        TargetState::Healthy => &mut counts.healthy,
+        TargetState::Unhealthy => &mut counts.unhealthy,
+        TargetState::Initial => &mut counts.initial,
+        TargetState::Draining => &mut counts.draining,
+        TargetState::Unused => &mut counts.unused,
+        TargetState::Unavailable => &mut counts.unavailable,
+    } += 1;
 }
 
 /// Which of two addresses of one target says more of how it serves: that with the higher number.
