@@ -3,6 +3,7 @@
 //! Calls that change something check, store and publish before they answer, and wait at most [`APPLY_PATIENCE`] for the lcores.
 
 mod account;
+mod audit;
 mod aws;
 mod backup;
 mod balancers;
@@ -37,11 +38,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use leat_model::{Code, Command, Effects, Error, Model};
+use tokio::sync::Semaphore;
 
+use crate::event_log::EventLog;
 use crate::keys::Keys;
 use crate::publisher::Publisher;
 use crate::state::State;
 use crate::traces::Traces;
+use crate::webhook::Webhooks;
 use body::ApiError;
 use guard::Guard;
 use routes::ROUTES;
@@ -62,6 +66,12 @@ pub struct App {
     pub traces: Arc<Traces>,
     /// What every request passes.
     pub guard: Arc<Guard>,
+    /// What has happened.
+    pub events: Arc<EventLog>,
+    /// Whom it is posted to.
+    pub webhooks: Arc<Webhooks>,
+    /// Places for requests that wait for events.
+    pub waiters: Arc<Semaphore>,
 }
 
 /// The routes.

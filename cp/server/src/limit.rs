@@ -23,6 +23,8 @@ pub const BODIES_BYTES_MAX: usize = 256 << 20;
 pub const JSON_DEPTH_MAX: usize = 32;
 /// Requests that are worked on at a time; others wait.
 pub const REQUESTS_MAX: usize = 512;
+/// Those of them that may wait for events.
+pub const WAITING_MAX: usize = 64;
 /// Failed authentications of an address and second.
 pub const FAILURES_PER_SECOND: u32 = 10;
 /// Keys that a set of buckets remembers.

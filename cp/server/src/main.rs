@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod backup;
 mod certificates;
+mod event_log;
 mod events;
 mod keeper;
 mod keys;
@@ -21,6 +22,7 @@ mod stats;
 mod store;
 mod tls;
 mod traces;
+mod webhook;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -29,12 +31,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing_subscriber::EnvFilter;
 
 use access::credentials;
 use api::App;
 use api::guard::Guard;
+use event_log::{EventLog, Watcher};
 use keeper::Keeper;
 use keys::Keys;
 use listen::serve::{self, Listener, serve};
@@ -43,6 +46,7 @@ use publisher::Publisher;
 use state::State;
 use store::RedbStore;
 use traces::Traces;
+use webhook::Webhooks;
 
 /// How long connections may take to end when the process stops.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -55,6 +59,9 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     let options = Options::parse();
     let filter = EnvFilter::try_from_env("LEAT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // It would tell the URLs of webhooks, and they may be secret.
+    let filter =
+        ["ureq=off", "ureq_proto=off"].iter().filter_map(|it| it.parse().ok()).fold(filter, EnvFilter::add_directive);
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     match run(&options) {
@@ -81,6 +88,7 @@ fn run(options: &Options) -> Result<(), AnyError> {
         return Ok(());
     }
     options.security.check(options.listen)?;
+    let webhooks = options.webhooks.settings()?;
     if options.supervised {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     }
@@ -119,8 +127,20 @@ fn run(options: &Options) -> Result<(), AnyError> {
                 publisher.changed();
             }
         });
+        let events = Arc::new(EventLog::new());
+        let watcher = Watcher::start(&state, (!publisher.is_absent()).then(|| publisher.clone()), events.clone())?;
+        let webhooks = Arc::new(Webhooks::start(&webhooks, &events)?);
         let keeper = Keeper::start(state.clone(), publisher.clone(), ports, options.strict_parity)?;
-        let app = App { state: state.clone(), publisher, keys, traces: Arc::new(Traces::default()), guard };
+        let app = App {
+            state: state.clone(),
+            publisher,
+            keys,
+            traces: Arc::new(Traces::default()),
+            guard,
+            events: events.clone(),
+            webhooks,
+            waiters: Arc::new(Semaphore::new(limit::WAITING_MAX)),
+        };
         let router = api::router(app);
 
         let (stop, stopped) = watch::channel(());
@@ -151,6 +171,7 @@ fn run(options: &Options) -> Result<(), AnyError> {
         }
         tracing::info!("stopping; the data plane goes on");
         drop(stop);
+        events.close();
         let farewell = async { while servers.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("connections were cut: they did not end in {} s", FAREWELL.as_secs());
@@ -159,7 +180,7 @@ fn run(options: &Options) -> Result<(), AnyError> {
             // It is of no use any more, and replaced at the next start if it stays.
             let _ = std::fs::remove_file(path);
         }
-        drop(keeper);
+        drop((keeper, watcher));
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod security;
+pub mod webhooks;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use leat_model::{Limits, Site};
 
 use crate::netlink::{PortConfig, Prefix, Route};
 use security::SecurityOptions;
+use webhooks::WebhookOptions;
 
 /// Control plane of the Leat load balancer: keeps the configuration, checks targets, tells leat-dp what to do.
 ///
@@ -96,6 +98,9 @@ pub struct Options {
 
     #[command(flatten)]
     pub security: SecurityOptions,
+
+    #[command(flatten)]
+    pub webhooks: WebhookOptions,
 
     /// End when the process that started this one ends
     #[arg(long)]
@@ -313,6 +318,24 @@ mod tests {
         assert_eq!(limits(&[]), Limits::default());
         let raised = limits(&["--quota", "network-load-balancers=100", "--quota", "target-groups=4000"]);
         assert_eq!(raised, Limits { load_balancers: 100, target_groups: 4000, ..Limits::default() });
+    }
+
+    #[test]
+    fn webhooks_are_given_by_flags_and_not_shown() {
+        let settings = |flags: &[&str]| {
+            let options = parse(flags)?;
+            assert!(!format!("{options:?}").contains("secret"));
+            options.webhooks.settings()
+        };
+        assert!(settings(&[]).expect("none").urls.is_empty());
+        let two = ["--webhook", "http://a/secret", "--webhook", "https://b/secret", "--webhook-events", "zone,target"];
+        let settings_of_two = settings(&two).expect("good flags");
+        let urls: Vec<String> = settings_of_two.urls.iter().map(ToString::to_string).collect();
+        assert_eq!((urls, settings_of_two.wanted.len()), (vec!["http://a".to_owned(), "https://b".to_owned()], 2));
+        let error = settings(&["--webhook", "https://me:secret@a/"]).expect_err("refused");
+        assert!(error.starts_with("--webhook: ") && !error.contains("secret@"), "{error}");
+        let error = settings(&["--webhook", "http://a/", "--webhook-events", "all"]).expect_err("no such kind");
+        assert!(error.contains("fail-open"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! | health runs, prober, netlink configuration, deadlines, freeing of slots | thread `keeper` ([`crate::keeper`]) | |
 //! | sockets of health checks | thread `prober` | set the checks, get results over a channel |
 //! | rtnetlink | thread `netlink` | set what is wanted, get views |
+//! | event log | thread `events` ([`crate::event_log`]) | read it by sequence numbers, and wait for more |
+//! | sockets of webhooks | a thread `webhook` each ([`crate::webhook`]) | |
 //! | API connections | tokio workers; a change waits for thread `store` | |
 //!
 //! A change: check and apply to a copy of the model → store (fsync) → make the copy the model → tell publisher and keeper → wait
@@ -69,7 +71,23 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     model: RwLock<Arc<Model>>,
-    listeners: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+    listeners: RwLock<Vec<Listener>>,
+}
+
+/// What is called after every change.
+type Listener = Box<dyn Fn(&Commit<'_>) + Send + Sync>;
+
+/// A change, or several that were stored together.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'c> {
+    /// The configuration before.
+    pub old: &'c Arc<Model>,
+    /// The configuration as it is.
+    pub new: &'c Arc<Model>,
+    /// The records that differ.
+    pub changed: &'c BTreeSet<RecordKey>,
+    /// When it was made.
+    pub now: Now,
 }
 
 /// Commands that wait for the disk.
@@ -130,8 +148,18 @@ impl State {
         self.shared.clock.now()
     }
 
+    /// What reads the clocks.
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
     /// Calls `listener` after every change, on the thread that made it; it must not wait.
     pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.on_commit(move |_| listener());
+    }
+
+    /// The same for one who wants to know what the change was.
+    pub fn on_commit(&self, listener: impl Fn(&Commit<'_>) + Send + Sync + 'static) {
         self.shared.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
@@ -237,13 +265,12 @@ impl Shared {
             batch.mend();
         }
         let has_changed = !batch.changed.is_empty();
-        let new = if has_changed { Arc::new(batch.model) } else { old };
+        let new = if has_changed { Arc::new(batch.model) } else { old.clone() };
         if has_changed {
             *self.model.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
-        }
-        if has_changed {
+            let commit = Commit { old: &old, new: &new, changed: &batch.changed, now };
             for listener in self.listeners.read().unwrap_or_else(PoisonError::into_inner).iter() {
-                listener();
+                listener(&commit);
             }
         }
         for (it, result) in waiting.into_iter().zip(results) {

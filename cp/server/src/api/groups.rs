@@ -10,7 +10,7 @@ use leat_aws::Caller;
 use leat_model::error::Shown;
 use leat_model::resource::TargetGroup;
 use leat_model::rest::{TargetOrder, TargetState, TargetType};
-use leat_model::{Code, Command, Error, Id, Model, attributes, check, rest};
+use leat_model::{Code, Command, Error, Id, Model, Now, attributes, check, rest};
 
 use super::body::{Answer, Body, Nothing, Parameters, Params, created, ok};
 use super::page::page;
@@ -27,7 +27,8 @@ pub(super) async fn list(
     let model = app.state.model();
     let own = model.target_groups().filter(|group| group.classic.is_none());
     let own = own.filter(|group| query.name.as_ref().is_none_or(|name| group.name == *name));
-    let shown = own.map(|group| model.show_target_group(group)).collect();
+    let now = app.state.now();
+    let shown = own.map(|group| counted(&model, group, now)).collect();
     let (target_groups, next_cursor) = page(shown, |group| group.name.clone(), query.limit, query.cursor.as_deref())?;
     ok(rest::TargetGroups { target_groups, next_cursor })
 }
@@ -39,6 +40,11 @@ pub(super) fn find<'m>(model: &'m Model, wanted: &str) -> Result<&'m TargetGroup
         return Ok(found);
     }
     Err(Error::new(Code::TargetGroupNotFound, format!("there is no target group {}", Shown(wanted))))
+}
+
+/// A group with the numbers of its targets.
+fn counted(model: &Model, group: &TargetGroup, now: Now) -> rest::TargetGroup {
+    rest::TargetGroup { target_counts: Some(model.count_targets(group, now)), ..model.show_target_group(group) }
 }
 
 /// The group that a change was about.
@@ -54,12 +60,12 @@ pub(super) async fn create(
 ) -> Answer<rest::TargetGroup> {
     let command = Command::CreateTargetGroup { request, id: Id(rand::random()) };
     let changed = app.change(command.on_behalf_of(caller.tenant.as_deref())).await?;
-    created(changed.model.show_target_group(changed_group(&changed)?))
+    created(counted(&changed.model, changed_group(&changed)?, app.state.now()))
 }
 
 pub(super) async fn show(State(app): State<App>, Params(group): Params<String>) -> Answer<rest::TargetGroup> {
     let model = app.state.model();
-    ok(model.show_target_group(find(&model, &group)?))
+    ok(counted(&model, find(&model, &group)?, app.state.now()))
 }
 
 pub(super) async fn modify(
@@ -69,7 +75,7 @@ pub(super) async fn modify(
 ) -> Answer<rest::TargetGroup> {
     find(&app.state.model(), &target_group)?;
     let changed = app.change(Command::ModifyTargetGroup { target_group, request }).await?;
-    ok(changed.model.show_target_group(changed_group(&changed)?))
+    ok(counted(&changed.model, changed_group(&changed)?, app.state.now()))
 }
 
 pub(super) async fn delete(State(app): State<App>, Params(target_group): Params<String>) -> Answer<Nothing> {

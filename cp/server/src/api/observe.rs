@@ -24,7 +24,7 @@ pub(super) async fn status(State(app): State<App>) -> Answer<rest::Status> {
         epoch: app.state.model().epoch(),
         applied_epoch: progress.applied_epoch,
         problems: app.publisher.problems(),
-        warnings: app.state.model().warnings(),
+        warnings: app.state.model().warnings().into_iter().chain(app.webhooks.warnings()).collect(),
         data_plane: app.publisher.plane().map(|plane| plane.status()).unwrap_or_default(),
     })
 }

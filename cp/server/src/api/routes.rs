@@ -6,8 +6,8 @@ use leat_model::rest::Role;
 
 use super::signature::{self, Signature};
 use super::{
-    App, account, backup, balancers, certificates, declare, events, groups, inventory, listeners, observe, openapi,
-    rules, shifts, tags, users,
+    App, account, audit, backup, balancers, certificates, declare, events, groups, inventory, listeners, observe,
+    openapi, rules, shifts, tags, users,
 };
 
 /// A REST call.
@@ -160,7 +160,8 @@ pub const ROUTES: &[Route] = routes! {
     DELETE "/v1/users/{name}" DeleteUser Admin 200 => users::delete: "Delete a user; never the last admin";
     POST "/v1/users/{name}/rotate" RotateUserSecrets Admin 200 => users::rotate: "Give a user new secrets, shown this once";
     GET "/v1/whoami" GetCallerIdentity Read 200 => users::whoami: "Show who asks";
-    GET "/v1/audit-events" LookupEvents Admin 200 => events::list: "Look calls up in the audit log";
+    GET "/v1/audit-events" LookupEvents Admin 200 => audit::list: "Look calls up in the audit log";
+    GET "/v1/events" ListEvents Read 200 => events::list: "List what has happened, and wait for more";
 
     GET "/v1/interfaces" DescribeNetworkInterfaces Read 200 => account::interfaces: "List the network interfaces of load balancers";
     PATCH "/v1/interfaces/{id}" ModifyNetworkInterfaceAttribute Admin 200

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::event_log::Watcher;
 use crate::publisher::tests::FakePlane;
 use crate::store::faulty::FaultyDisk;
 use leat_abi::snapshot::{Snapshot, TargetState};
 
 mod declare;
+mod events;
 mod network;
 mod objects;
 mod targets;
@@ -23,6 +25,8 @@ struct Bench {
     state: Arc<State>,
     disk: FaultyDisk,
     directory: tempfile::TempDir,
+    events: Arc<EventLog>,
+    _watcher: Watcher,
 }
 
 impl Bench {
@@ -48,8 +52,14 @@ impl Bench {
         let keys = Arc::new(Keys::open(directory.path().join("keys"), &state.model()).expect("a directory"));
         keys.follow(&state);
         let guard = Arc::new(Guard::new(guard::tests::settings(directory.path())).expect("a guard"));
-        let router = router(App { state: state.clone(), publisher, keys, traces: Arc::default(), guard });
-        Self { router, state, disk, directory }
+        let events = Arc::new(EventLog::new());
+        let watcher = Watcher::start(&state, None, events.clone()).expect("a thread");
+        let traces = Arc::default();
+        let (webhooks, waiters) = (Arc::default(), Arc::new(Semaphore::new(2)));
+        let app =
+            App { state: state.clone(), publisher, keys, traces, guard, events: events.clone(), webhooks, waiters };
+        let router = router(app);
+        Self { router, state, disk, directory, events, _watcher: watcher }
     }
 
     async fn send(&self, request: HttpRequest<HttpBody>) -> (StatusCode, Value) {

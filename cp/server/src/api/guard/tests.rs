@@ -21,6 +21,7 @@ use super::*;
 use crate::access::credentials::Fresh;
 use crate::audit::log;
 use crate::audit::verify::verify;
+use crate::event_log::EventLog;
 use crate::keys::Keys;
 use crate::publisher::Publisher;
 use crate::state::State as Configuration;
@@ -83,7 +84,9 @@ impl Bench {
         let mut guard = Guard::new(settings).expect("a guard");
         finish(&mut guard);
         let guard = Arc::new(guard);
-        let app = App { state, publisher, keys, traces: Arc::default(), guard };
+        let (traces, events) = (Arc::default(), Arc::new(EventLog::new()));
+        let (webhooks, waiters) = (Arc::default(), Arc::new(Semaphore::new(1)));
+        let app = App { state, publisher, keys, traces, guard, events, webhooks, waiters };
         let router = super::super::router(app.clone());
         Self { app, router, users: users.to_vec(), directory }
     }
