@@ -17,7 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use client::{CallError, Client, Credentials, Endpoint};
 use commands::{
-    apply, audit, aws, backup, certificate, inventory, listener, load_balancer, lookup, observe, tag, target,
+    apply, audit, aws, backup, certificate, events, inventory, listener, load_balancer, lookup, observe, tag, target,
     target_group, trace, user, zonal_shift,
 };
 use output::{Format, Output};
@@ -34,6 +34,7 @@ Start a load balancer on this machine, then, in another terminal, make it serve:
 Look at it:
   leat status
   leat stats --watch
+  leat events --follow
   leat flows --client 10.9.0.7
   leat trace add p0 5 tcp dst 10.1.0.10 port 80
 
@@ -126,6 +127,8 @@ enum Command {
     },
     /// Show counters: lcores, drops by reason, ports, targets, listeners
     Stats(observe::StatsArgs),
+    /// Show what has happened: targets, zones, load balancers, data plane, ports
+    Events(events::EventsArgs),
     /// Show live flows
     Flows(observe::FlowsArgs),
     /// Follow packets through the stages of the data plane
@@ -205,6 +208,7 @@ fn run(cli: &Cli, mut output: Output<'_>) -> Result<(), CallError> {
         Command::Api(args) => lookup::api(args, &client, output),
         Command::Aws(args) => aws::run(args, &client, output),
         Command::Stats(args) => observe::stats(args, &client, output),
+        Command::Events(args) => events::run(args, &client, output),
         Command::Flows(args) => observe::flows(args, &client, output),
         Command::Trace(command) => trace::run(command, &client, output),
         Command::Backup(args) => backup::backup(args, &client, output),

@@ -226,7 +226,7 @@ fn commands_are_calls() {
                 "labels": {"k": "v"}}),
         ),
         (
-            "zonal-shift start front --away-from a --expires-in 3h",
+            "zonal-shift start front --away-from a --expires-in 3h --ack",
             "POST",
             "/v1/zonal-shifts",
             json!({"loadBalancer": "front", "awayFrom": "a", "expiresIn": "3h", "comment": ""}),
@@ -435,4 +435,89 @@ fn a_trace_is_shown_packet_by_packet() {
     assert_eq!(seen[2].1, "/v1/traces/9");
     let way = "\n  rx      port p0, 60 bytes\n  lookup  no flow\n";
     assert_eq!(printed.expect("traced"), format!("packet 0 on lcore 0:{way}packet 1 on lcore 0:{way}"));
+}
+
+fn event(sequence: u64, kind: &str, to: &str) -> Value {
+    json!({
+        "sequence": sequence, "time": "2026-01-31T12:30:00.042Z", "type": kind, "targetGroup": "web",
+        "target": "10.2.0.11:8080", "from": "healthy", "to": to, "reason": "Target.FailedHealthChecks",
+        "description": "Health checks failed",
+    })
+}
+
+fn events(boot: &str, events: Vec<Value>, next: u64, dropped: u64) -> (u16, Value) {
+    (200, json!({"bootId": boot, "events": events, "next": next, "dropped": dropped, "mergedChanges": 0}))
+}
+
+/// req: HC-29
+#[test]
+fn events_are_shown_as_a_table_or_as_they_are() {
+    let answer = || vec![events("b", vec![event(7, "target", "unhealthy")], 7, 0)];
+    let (printed, seen) = command("events --type target --limit 5", answer());
+    let printed = printed.expect("shown");
+    for part in ["2026-01-31T12:30:00.042Z", "web 10.2.0.11:8080", "healthy → unhealthy", "Health checks failed"] {
+        assert!(printed.contains(part), "{part} is missing in:\n{printed}");
+    }
+    assert_eq!(seen[0].1, "/v1/events?limit=5&type=target");
+    let (printed, _) = command("events -o json", answer());
+    let printed: Value = serde_json::from_str(&printed.expect("shown")).expect("JSON");
+    assert_eq!(printed["events"][0]["to"], "unhealthy");
+}
+
+/// A reader goes on where it was, begins anew with a new leat-cp, and is told of what it has missed.
+///
+/// req: HC-29
+#[test]
+fn events_are_followed_over_a_restart() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = Endpoint::Tcp(listener.local_addr().expect("its address").to_string());
+    let client = Client::new(endpoint, Credentials::default(), CALL_MAX).expect("a client");
+    let server = serve(
+        listener,
+        vec![
+            events("old", vec![event(8, "target", "unhealthy")], 8, 0),
+            events("new", vec![], 3, 0),
+            events("new", vec![event(1, "port", "down")], 3, 0),
+            events("new", vec![event(9, "port", "up")], 9, 5),
+        ],
+    );
+    let mut reader = events::Reader { boot_id: "old".into(), after: 7 };
+    let mut read = || {
+        let (events, note) = reader.read(Some("target,port"), &client).expect("an answer");
+        (events.iter().map(|event| event.sequence).collect::<Vec<_>>(), note.unwrap_or_default())
+    };
+    assert_eq!(read(), (vec![8], String::new()));
+    let (numbers, note) = read();
+    assert!(numbers == [1] && note.contains("restarted"), "{note}");
+    let (numbers, note) = read();
+    assert!(numbers == [9] && note.contains("5 events"), "{note}");
+    let asked: Vec<String> = server.join().expect("it ended").into_iter().map(|(_, path, _)| path).collect();
+    let after = [7, 8, 0, 3].map(|n| format!("/v1/events?after={n}&wait=25&limit=1000&type=target%2Cport"));
+    assert_eq!(asked, after);
+}
+
+/// req: HC-30
+#[test]
+fn a_target_group_is_shown_with_its_targets_counted() {
+    let counts = |healthy: u64, draining: u64| {
+        json!({"total": healthy + draining, "healthy": healthy, "unhealthy": 0, "initial": 0,
+        "draining": draining, "unused": 0, "unavailable": 0})
+    };
+    let mut group = group();
+    group["targetCounts"] = counts(31, 12);
+    group["targetCounts"]["zones"] = json!({"zone-a": counts(31, 0), "zone-b": counts(0, 12)});
+    let (printed, _) = command("target-group describe web", vec![(200, group)]);
+    let printed = printed.expect("shown");
+    let numbers = |zone: &str| -> Vec<u64> {
+        let line =
+            printed.lines().find(|line| line.trim_start().starts_with(zone)).unwrap_or_else(|| panic!("{printed}"));
+        line.trim_start()
+            .trim_start_matches(zone)
+            .split_whitespace()
+            .map(|word| word.parse().expect("a number"))
+            .collect()
+    };
+    assert_eq!(numbers("zone-a"), [31, 0, 0, 0, 0, 0, 31]);
+    assert_eq!(numbers("zone-b"), [0, 0, 0, 12, 0, 0, 12]);
+    assert_eq!(numbers("all zones"), [31, 0, 0, 12, 0, 0, 43]);
 }

@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand};
 use leat_model::rest::{
     CreateTargetGroup, HealthCheckPort, HealthCheckProtocol, ModifyHealthCheck, ModifyTargetGroup, Protocol,
-    TargetAddressType, TargetGroup, TargetGroups, TargetType,
+    StateCounts, TargetAddressType, TargetCounts, TargetGroup, TargetGroups, TargetType,
 };
 
 use super::{attribute_table, map, pair, protocol, word, words};
 use crate::client::{CallError, Client, segment};
-use crate::output::{Output, fields, list};
+use crate::output::{Output, fields, list, table};
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -52,7 +52,7 @@ Examples:
     },
     /// List all target groups
     List,
-    /// Show one target group with its health checks and attributes
+    /// Show one target group with its health checks, attributes, and how many targets are in which state
     Describe {
         /// Name or id
         name: String,
@@ -285,5 +285,19 @@ fn describe(group: &TargetGroup) -> String {
         ("used by", used_by(group)),
         ("tags", words(&group.tags)),
     ]);
-    format!("{fields}\n\n{}", attribute_table(&group.attributes))
+    let counts = group.target_counts.as_ref().map(|counts| format!("{}\n\n", count_table(counts))).unwrap_or_default();
+    format!("{fields}\n\n{counts}{}", attribute_table(&group.attributes))
+}
+
+/// Targets by zone and state, and in all.
+fn count_table(counts: &TargetCounts) -> String {
+    let row = |zone: &str, it: &StateCounts| {
+        let numbers = [it.healthy, it.unhealthy, it.initial, it.draining, it.unused, it.unavailable, it.total];
+        let [healthy, unhealthy, initial, draining, unused, unavailable, total] =
+            numbers.map(|number| number.to_string());
+        [zone.to_owned(), healthy, unhealthy, initial, draining, unused, unavailable, total]
+    };
+    let zones = counts.zones.iter().map(|(zone, it)| row(if zone.is_empty() { "no zone" } else { zone }, it));
+    let titles = ["targets in", "#healthy", "#unhealthy", "#initial", "#draining", "#unused", "#unavailable", "#total"];
+    table(titles, zones.chain([row("all zones", &counts.all)]))
 }

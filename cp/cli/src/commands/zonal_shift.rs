@@ -1,5 +1,7 @@
 //! `leat zonal-shift`
 
+use std::io::{BufRead, IsTerminal};
+
 use clap::Subcommand;
 use leat_model::rest::{StartZonalShift, UpdateZonalShift, ZonalShift, ZonalShifts};
 
@@ -11,7 +13,7 @@ use crate::output::{Output, list};
 pub enum Command {
     /// Move a load balancer's traffic away from a zone for a time
     #[command(
-        after_help = "Example:\n  leat zonal-shift start front --away-from zone-a --expires-in 3h --comment \"switch replaced\""
+        after_help = "Example:\n  leat zonal-shift start front --away-from zone-a --expires-in 3h --comment \"switch replaced\" --ack"
     )]
     Start {
         /// Load balancer: name or id
@@ -25,6 +27,9 @@ pub enum Command {
         /// Why
         #[arg(long, default_value = "")]
         comment: String,
+        /// Acknowledge that the zones that are left have to carry all traffic; without it one is asked
+        #[arg(long)]
+        ack: bool,
     },
     /// Change how long, from now on, or the comment
     Update {
@@ -52,7 +57,11 @@ fn path(id: &str) -> String {
 
 pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Result<(), CallError> {
     match command {
-        Command::Start { load_balancer, away_from, expires_in, comment } => {
+        Command::Start { load_balancer, away_from, expires_in, comment, ack } => {
+            if !ack {
+                let (input, is_terminal) = (std::io::stdin(), std::io::stdin().is_terminal());
+                acknowledge(load_balancer, away_from, is_terminal.then(|| input.lock()))?;
+            }
             let body = StartZonalShift {
                 load_balancer: load_balancer.clone(),
                 away_from: away_from.clone(),
@@ -76,6 +85,23 @@ pub fn run(command: &Command, client: &Client, output: &mut Output<'_>) -> Resul
     Ok(())
 }
 
+/// Asks whether the loss of capacity is meant (ZS-09); `input` is none where nobody can be asked.
+fn acknowledge(load_balancer: &str, zone: &str, input: Option<impl BufRead>) -> Result<(), CallError> {
+    let what =
+        format!("new connections to {load_balancer} leave {zone}, and the other zones have to carry all of them");
+    let Some(mut input) = input else {
+        return Err(CallError::Input(format!("{what}; give --ack if that is meant")));
+    };
+    eprint!("{what}. Go on? [y/N] ");
+    let mut answer = String::new();
+    // What cannot be read is no consent.
+    let _ = input.read_line(&mut answer);
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(CallError::Input("nothing was changed".into())),
+    }
+}
+
 fn one(shift: &ZonalShift) -> String {
     shifts(std::slice::from_ref(shift))
 }
@@ -86,4 +112,23 @@ fn shifts(all: &[ZonalShift]) -> String {
         [it.id.clone(), balancer, it.away_from.clone(), word(&it.status), it.comment.clone()]
     };
     list("no zonal shifts", ["id", "load balancer", "away from", "status", "comment"], all.iter().map(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// req: ZS-09
+    #[test]
+    fn a_shift_begins_only_when_the_loss_of_capacity_is_acknowledged() {
+        let ask = |answer: &str| acknowledge("front", "zone-a", Some(answer.as_bytes()));
+        for yes in ["y\n", "yes\n", "Y"] {
+            assert!(ask(yes).is_ok(), "{yes}");
+        }
+        for no in ["", "\n", "n\n", "yesterday\n"] {
+            assert!(ask(no).is_err(), "{no}");
+        }
+        let error = acknowledge("front", "zone-a", None::<&[u8]>).expect_err("nobody was asked");
+        assert!(error.to_string().contains("--ack"), "{error}");
+    }
 }
