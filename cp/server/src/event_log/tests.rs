@@ -57,7 +57,7 @@ fn who_waits_is_woken_by_an_event_or_the_end() {
         log.close();
         thread::yield_now();
     }
-    assert_eq!(waiter.join().expect("it ended").1, false);
+    assert!(!waiter.join().expect("it ended").1, "the end of the log");
     assert!(log.is_closed());
 }
 
