@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use leat_testbed::rest::TargetState;
 use leat_testbed::sockets::{connect, listen_and_keep};
 use leat_testbed::{
-    ApiConnection, ApplianceOptions, Bed, BedOptions, CLIENT_ADDRESSES, Capture, Echo, Frame, Namespace, Process,
-    TARGET_BULK_PORT, TARGET_STREAM_PORT, VIP, client_address, e2e, own_program, wait_for,
+    ApiConnection, ApplianceOptions, Bed, BedOptions, CLIENT_ADDRESSES, Capture, Echo, Frame, HTTP_PORT, Namespace,
+    Process, TARGET_BULK_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, VIP, client_address, e2e, own_program, wait_for,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -175,14 +175,14 @@ fn registered_targets_serve_at_once_and_deregistered_ones_never_more() -> Result
     let bed = Bed::start(&BedOptions::default())?;
     let (leaving, host) = (bed.targets[0].address, &bed.targets[0].namespace);
     let mut api = ApiConnection::open(bed.appliance.rest.socket())?;
-    let to = SocketAddrV4::new(VIP, leat_testbed::STREAM_PORT);
+    let to = SocketAddrV4::new(VIP, HTTP_PORT);
     let clients = Clients::start(bed.cli(), to, 4);
     let (mut begun, mut ended) = (Vec::new(), Vec::new());
     let body = json!({"targets": [{"id": leaving}]});
     for round in 0..ROUNDS {
-        let filter = format!("dst host {leaving} and tcp dst port {TARGET_STREAM_PORT} and tcp[13] & 0x12 != 0");
+        let filter = format!("dst host {leaving} and tcp dst port {TARGET_HTTP_PORT} and tcp[13] & 0x12 != 0");
         let capture = Capture::start(&bed.run, &format!("round{round}"), host, "eth0", &filter)?;
-        let (status, answer) = api.call("POST", "/v1/target-groups/stream/targets/deregister?wait=10", Some(&body))?;
+        let (status, answer) = api.call("POST", "/v1/target-groups/web/targets/deregister?wait=10", Some(&body))?;
         let answered = wall_clock();
         ensure!(status == 200, "{status} {answer}");
         std::thread::sleep(Duration::from_secs(1));
@@ -194,7 +194,7 @@ fn registered_targets_serve_at_once_and_deregistered_ones_never_more() -> Result
         ensure!(last < answered + Duration::from_millis(500), "connections go on to come");
 
         let before = frames.len();
-        api.call("POST", "/v1/target-groups/stream/targets", Some(&body))?;
+        api.call("POST", "/v1/target-groups/web/targets", Some(&body))?;
         let first = |frames: &[Frame]| frames[before..].iter().find(is_syn).map(|frame| frame.time);
         let first = wait_for("a connection to the target", HEALTH, || first(&capture.frames()))?;
         // The node's acknowledgement of the target's SYN: what the check waits for.
