@@ -38,6 +38,7 @@ pub mod listener;
 mod load_balancer;
 pub mod maglev;
 pub mod model;
+pub mod passive;
 pub mod resource;
 pub mod rest;
 mod restore;

@@ -25,6 +25,7 @@ use crate::prober::{Check, CheckId, ProbeFailure, ProbeResult, Prober};
 use crate::publisher::{Progress, Publisher};
 use crate::state::State;
 use crate::stats;
+use crate::suspects::Suspects;
 use watchdog::Watchdog;
 
 /// Checks and network configuration follow a change within this time: many changes share one look at all targets.
@@ -79,6 +80,7 @@ impl Keeper {
             outside,
             _results: result_sender,
             runs: Runs::default(),
+            suspects: Suspects::new(),
             planned: None,
             planned_at: Instant::now(),
             retries: HashMap::new(),
@@ -112,6 +114,7 @@ struct Worker {
     /// Keeps the channel of results open.
     _results: Sender<ProbeResult>,
     runs: Runs,
+    suspects: Suspects,
     /// The epoch for which checks and netlink configuration were set last.
     planned: Option<u64>,
     planned_at: Instant,
@@ -140,6 +143,7 @@ impl Worker {
         loop {
             self.look_at_ports();
             self.look_at_prober();
+            self.look_at_answers();
             self.plan();
             self.expire();
             self.activate();
@@ -201,6 +205,7 @@ impl Worker {
     fn observe(&mut self, results: &[ProbeResult]) {
         let model = self.state.model();
         let mut reports: Vec<Report> = Vec::new();
+        let mut checked = Vec::new();
         for result in results {
             let CheckName { slot, generation, node, .. } = CheckName::of(result.id);
             tracing::debug!(slot, node, late = ?result.at.elapsed(), outcome = ?result.outcome, "checked");
@@ -212,6 +217,8 @@ impl Worker {
             if outcome == Outcome::NotMade {
                 *retries = retries.wrapping_add(1);
                 self.retry = true;
+            } else {
+                checked.push((slot, generation));
             }
             let run = self.runs.of(slot, node, generation, target.initial_since_epoch);
             let health = target.verdict(node).map_or(Health::Initial, |verdict| verdict.health);
@@ -225,6 +232,17 @@ impl Worker {
         }
         if !reports.is_empty() {
             self.record(Command::Health(reports));
+        }
+        if let Some(cleared) = self.suspects.checked(checked.into_iter()) {
+            self.record(cleared);
+        }
+    }
+
+    /// Notes which targets have no new flows for a while because of how they answer their clients.
+    fn look_at_answers(&mut self) {
+        let Some(plane) = self.publisher.plane().filter(|plane| plane.is_alive()) else { return };
+        if let Some(changes) = self.suspects.look(&self.state.model(), &plane) {
+            self.record(changes);
         }
     }
 

@@ -20,6 +20,7 @@ mod publisher;
 mod state;
 mod stats;
 mod store;
+mod suspects;
 mod tls;
 mod traces;
 mod webhook;

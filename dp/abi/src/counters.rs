@@ -7,6 +7,7 @@
 //! `rx_packets + handed_in = forwarded_packets + drops + punted_packets + answered_packets + handed_out + consumed_packets + held_packets`.
 //! What is sent beyond that was made here: `originated_packets`.
 
+use crate::attempts::{Attempt, Attempts, FailedClients};
 use crate::sync::{AtomicU64, Ordering};
 
 macro_rules! numbered {
@@ -77,6 +78,14 @@ numbered! {
         BusyCycles "busy_cycles" "TSC cycles of loops that had work",
         IdleCycles "idle_cycles" "TSC cycles of loops that had none, sleep included",
         Loops "loops" "Turns of the polling loop",
+        LoopsOver20Us "loops_over_20us" "Turns with work that took longer than 20 µs",
+        LoopsOver50Us "loops_over_50us" "Turns with work that took longer than 50 µs",
+        LoopsOver100Us "loops_over_100us" "Turns with work that took longer than 100 µs",
+        LoopsOver200Us "loops_over_200us" "Turns with work that took longer than 200 µs",
+        LoopsOver500Us "loops_over_500us" "Turns with work that took longer than 500 µs",
+        LoopsOver1Ms "loops_over_1ms" "Turns with work that took longer than 1 ms",
+        LoopsOver10Ms "loops_over_10ms" "Turns with work that took longer than 10 ms",
+        SynsNotFollowed "syns_not_followed" "SYNs sent again whose answer was not waited for because too many were (passive health checks)",
         EventsLost "events_lost" "Events not reported because the event ring was full",
         CommandsBad "commands_bad" "Commands refused because they made no sense",
     }
@@ -173,13 +182,18 @@ numbered! {
 
 /// Words of one lcore's counters: the counters, then the drop reasons, padded to whole cache lines.
 pub const LCORE_WORDS: usize = (Counter::COUNT + DropReason::COUNT).next_multiple_of(8);
-/// Words of one target slot's counters: one cache line.
-pub const TARGET_WORDS: usize = TargetCounter::COUNT;
+/// Words of one target slot: its counters in one cache line; in another one how it answers SYNs, which packets of established flows
+/// do not touch: attempts answered, refused, not answered, and the clients that failed ([`FailedClients`]).
+pub const TARGET_WORDS: usize = 16;
 /// Words of one listener slot's counters: one cache line.
 pub const LISTENER_WORDS: usize = ListenerCounter::COUNT;
 
 #[cfg(not(loom))]
-const _: () = assert!(TARGET_WORDS == 8 && LISTENER_WORDS == 8, "one cache line each");
+const _: () = assert!(TargetCounter::COUNT == ATTEMPTS_AT && LISTENER_WORDS == 8, "one cache line each");
+
+/// Where in a target slot's words those about its attempts begin.
+const ATTEMPTS_AT: usize = 8;
+const CLIENTS_AT: usize = ATTEMPTS_AT + 3;
 
 /// The counters of one lcore. The lcore adds; everybody else reads.
 #[derive(Debug, Clone, Copy)]
@@ -231,6 +245,32 @@ impl<'m> LcoreCounters<'m> {
         if let Some(word) = self.listeners.get(slot as usize * LISTENER_WORDS + counter as usize) {
             add(word, n);
         }
+    }
+
+    /// Counts how an attempt to connect to a target has ended, and remembers the client of one that failed: a hash of its address, and the
+    /// second. A slot out of range counts nowhere.
+    #[inline]
+    pub fn attempt(&self, slot: u16, attempt: Attempt, client: u64, second: u16) {
+        let Some(words) = self.attempt_words(slot) else { return };
+        add(&words[attempt as usize], 1);
+        if attempt != Attempt::Answered {
+            let mut clients = FailedClients::from_word(words[CLIENTS_AT - ATTEMPTS_AT].load(Ordering::Relaxed));
+            clients.add(second, client);
+            words[CLIENTS_AT - ATTEMPTS_AT].store(clients.word(), Ordering::Relaxed);
+        }
+    }
+
+    /// How attempts to connect to the target in a slot have ended; nothing for a slot out of range.
+    pub fn attempts(&self, slot: u16) -> Attempts {
+        let Some(words) = self.attempt_words(slot) else { return Attempts::default() };
+        let [answered, refused, unanswered, clients] = [0, 1, 2, 3].map(|at| words[at].load(Ordering::Relaxed));
+        let failed = refused.wrapping_add(unanswered);
+        Attempts { answered, failed, clients: FailedClients::from_word(clients) }
+    }
+
+    fn attempt_words(&self, slot: u16) -> Option<&'m [AtomicU64]> {
+        let first = slot as usize * TARGET_WORDS + ATTEMPTS_AT;
+        self.targets.get(first..=first + CLIENTS_AT - ATTEMPTS_AT)
     }
 
     /// Sets every gauge to 0: before flows are adopted and counted anew.
@@ -301,15 +341,22 @@ mod tests {
 
     #[test]
     fn blocks_count_and_ignore_slots_out_of_range() {
-        let words: Vec<AtomicU64> = (0..LCORE_WORDS + 16).map(|_| AtomicU64::new(0)).collect();
+        let words: Vec<AtomicU64> = (0..LCORE_WORDS + 24).map(|_| AtomicU64::new(0)).collect();
         let (global, slots) = words.split_at(LCORE_WORDS);
-        let counters = LcoreCounters::new(global, &slots[..8], &slots[8..]);
+        let counters = LcoreCounters::new(global, &slots[..TARGET_WORDS], &slots[TARGET_WORDS..]);
         counters.add(Counter::RxPackets, 3);
         counters.drop(DropReason::Land, 2);
         counters.drop(DropReason::TxFull, 1);
         counters.target(0, TargetCounter::FlowRefs, 1);
         counters.target(1, TargetCounter::FlowRefs, 1);
         counters.listener(0, ListenerCounter::NewFlows, 5);
+        for (slot, attempt) in
+            [(0, Attempt::Answered), (0, Attempt::Refused), (0, Attempt::Unanswered), (1, Attempt::Refused)]
+        {
+            counters.attempt(slot, attempt, u64::MAX, 9);
+        }
+        assert_eq!((counters.attempts(0).answered, counters.attempts(0).failed), (1, 2));
+        assert_eq!((counters.attempts(0).clients.clients().count(), counters.attempts(1)), (1, Attempts::default()));
         assert_eq!(counters.get(Counter::RxPackets), 3);
         assert_eq!((counters.dropped(DropReason::Land), counters.dropped_total()), (2, 3));
         assert_eq!(counters.get_target(0, TargetCounter::FlowRefs), 1);

@@ -161,7 +161,7 @@ pub struct FlowEntry {
     /// TCP: highest sequence number the target has sent, plus 1. In `SynSent`, as it has sent none yet: milliseconds of the monotonic clock
     /// at the first packet, modulo 2³².
     pub target_end: u32,
-    /// TCP: highest acknowledgement of the client (of the target's data).
+    /// TCP: highest acknowledgement of the client (of the target's data). In `SynSent`: how often the client has sent its SYN again.
     pub client_ack: u32,
     /// TCP: highest acknowledgement of the target (of the client's data).
     pub target_ack: u32,

@@ -24,6 +24,7 @@
 #![cfg_attr(loom, allow(dead_code, rustdoc::broken_intra_doc_links))]
 
 mod arena;
+pub mod attempts;
 pub mod counters;
 pub mod flow;
 #[cfg(not(loom))]

@@ -528,7 +528,7 @@ mod tests {
                         address: address(n, v4),
                         port,
                         next_hop: hop.map(|(mac, p)| NextHop { port: p.into(), mac }),
-                        unhealthy_at: u64::from(n) << port % 32,
+                        unhealthy_at: u64::from(n) << (port % 32),
                     })
                     .collect();
                 let groups: Vec<Group> = groups

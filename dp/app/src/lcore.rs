@@ -17,6 +17,7 @@ use leat_core::{Arrival, BURST, Frame, Now, Pipeline, Verdict};
 use leat_dpdk::{HandoverRx, HandoverTx, Mempool, RxQueue, TxQueue, free_batch, rdtsc};
 
 use crate::clock::Clock;
+use crate::loops::LoopTimes;
 use crate::orders::{Listener, Mailbox, Order};
 use crate::packet::{Errand, Packet};
 use crate::vlan::{self, Vlan};
@@ -176,6 +177,7 @@ pub struct Lcore {
     to_linux_outbox: Outbox,
     from_linux: Option<HandoverRx>,
     clock: Clock,
+    times: LoopTimes,
     orders: Listener,
     idle_backoff: bool,
 }
@@ -202,6 +204,8 @@ pub struct Parts {
     pub rings: Rings,
     /// The clock.
     pub clock: Clock,
+    /// TSC ticks per second.
+    pub tsc_hz: u64,
     /// What to do.
     pub orders: Listener,
     /// Sleep when nothing arrives.
@@ -222,6 +226,7 @@ impl Lcore {
                     .map(|(to, from)| Neighbour { to, from, outbox: Outbox::default() })
                     .collect(),
             },
+            times: LoopTimes::new(parts.pipeline.counters(), &parts.header.longest_loop, parts.tsc_hz),
             pool: parts.pool,
             vlans: parts.vlans,
             pipeline: parts.pipeline,
@@ -242,7 +247,6 @@ impl Lcore {
     pub fn run(mut self) -> i32 {
         self.header.running.store(1, Ordering::Release);
         let (mut idle_turns, mut turns) = (0u32, 0u32);
-        let mut longest = 0;
         let mut before = rdtsc();
         loop {
             let order = self.orders.order();
@@ -270,9 +274,8 @@ impl Lcore {
             before = after;
             self.exits.counters.add(Counter::Loops, 1);
             self.exits.counters.add(if busy { Counter::BusyCycles } else { Counter::IdleCycles }, cycles);
-            if busy && cycles > longest {
-                longest = cycles;
-                self.header.longest_loop.store(longest, Ordering::Relaxed);
+            if busy {
+                self.times.took(cycles);
             }
         }
         self.header.running.store(0, Ordering::Release);

@@ -12,6 +12,7 @@ mod control;
 mod exception;
 mod interface;
 mod lcore;
+mod loops;
 mod memory;
 mod options;
 mod orders;

@@ -180,6 +180,7 @@ fn start_on(
             vlans: vlans.clone(),
             rings,
             clock,
+            tsc_hz: eal.tsc_hz(),
             orders: orders.listener(lcore),
             idle_backoff: options.idle_backoff,
         };

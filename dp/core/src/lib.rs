@@ -11,10 +11,12 @@
 //! | change the packet | [`rewrite`], [`checksum`]; with IPv6 on a side [`wide`], `translate`, `mss` |
 //! | put a PROXY header first | [`proxy`] |
 //! | answer with a reset, and reset both ends | [`reset`], [`resets`] |
+//! | count how targets answer SYNs | [`attempts`] |
 //! | timers and counters of flows | [`flows`], [`timer`] |
 #![deny(missing_docs, unsafe_code)]
 
 pub mod address;
+pub mod attempts;
 pub mod checksum;
 mod dump;
 pub mod flows;

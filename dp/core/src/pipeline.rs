@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use leat_abi::attempts::Attempt;
 use leat_abi::counters::{Counter, LcoreCounters, TargetCounter};
 use leat_abi::flow::{FlowState, flag};
 use leat_abi::message::{Command, Step};
@@ -17,6 +18,7 @@ use leat_abi::ring::Producer;
 use leat_abi::snapshot::{LocalKind, TargetState};
 use leat_abi::{DropReason, FlowEntry, FlowMemory};
 
+use crate::attempts::Followed;
 use crate::dump::Dump;
 use crate::flows::Flows;
 use crate::forwarding::Forwarding;
@@ -87,6 +89,7 @@ pub struct Pipeline<'m> {
     pub(crate) refusals: Refusals,
     pub(crate) fragments: Fragments,
     pub(crate) sweep: Sweep,
+    pub(crate) followed: Followed,
     arps: Limit,
     dump: Option<Dump>,
 }
@@ -120,6 +123,7 @@ impl<'m> Pipeline<'m> {
             refusals: Refusals::new(),
             fragments: Fragments::new(place.table_key, place.lcore, place.lcores),
             sweep: Sweep::new(),
+            followed: Followed::new(),
             arps: Limit::new(ARP_PER_S.0, ARP_PER_S.1),
             dump: None,
         }
@@ -318,6 +322,12 @@ impl<'m> Pipeline<'m> {
         match outcome {
             Outcome::Forward => {}
             Outcome::Changed | Outcome::Reset => self.flows.changed(at, now),
+            Outcome::Answered => self.attempted(at, Attempt::Answered, now),
+            Outcome::Refused => {
+                self.flows.changed(at, now);
+                self.attempted(at, Attempt::Refused, now);
+            }
+            Outcome::Repeated => self.follow_syn(at, now),
             Outcome::Replace => {
                 self.flows.replace(at, now);
                 return self.first_packet(frame, meta, arrival, now);
@@ -456,7 +466,8 @@ impl<'m> Pipeline<'m> {
             self.dump = None;
         }
         let more_headers = self.repeat_headers(now);
-        more_timers || more_to_sweep || more_fragments || more_headers || self.dump.is_some()
+        let more_syns = self.look_after_syns(now);
+        more_timers || more_to_sweep || more_fragments || more_headers || more_syns || self.dump.is_some()
     }
 
     /// Flow entries in use, in any state.

@@ -122,7 +122,7 @@ impl Pipeline<'_> {
         }
         let seen = in_clients_numbers(entry, side, meta);
         let outcome = track::packet(entry, side, &seen, now);
-        if !matches!(outcome, Outcome::Forward | Outcome::Changed | Outcome::Reset) {
+        if matches!(outcome, Outcome::Replace | Outcome::BadFlags | Outcome::Late) {
             return self.tracked(frame, meta, found, outcome, arrival, now);
         }
         if side == Side::Client && meta.has(tcp::SYN) {

@@ -5,6 +5,7 @@
 
 use leat_abi::flow::{FlowEntry, FlowState, flag};
 
+use crate::attempts::REPEATS;
 use crate::frame::Now;
 use crate::parse::{Meta, tcp};
 use crate::table::Side;
@@ -61,6 +62,12 @@ pub enum Outcome {
     Changed,
     /// Forward it; it was a valid reset, which ended the flow.
     Reset,
+    /// As [`Outcome::Reset`]; it was the target's answer to the SYN.
+    Refused,
+    /// Forward it; it is the target's answer to the SYN.
+    Answered,
+    /// Forward it; the client has sent its SYN again so often that an answer is overdue ([`crate::attempts::REPEATS`]).
+    Repeated,
     /// The client has begun anew: give the flow up and treat the packet as the first of another.
     Replace,
     /// Drop it: this combination of flags is not for this side.
@@ -126,20 +133,26 @@ fn syn(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta) -> Outc
             FlowState::Established => Outcome::Forward,
             // Nobody has acknowledged the FIN: it may have been a guess, and so may this be.
             FlowState::HalfClosed if !entry.has(flag::CLIENT_FIN_ACKED | flag::TARGET_FIN_ACKED) => Outcome::Forward,
+            FlowState::SynSent if meta.seq == entry.client_isn => {
+                // Until the target has answered, the client's acknowledgements have another purpose.
+                entry.client_ack = entry.client_ack.saturating_add(1);
+                if entry.client_ack == REPEATS { Outcome::Repeated } else { Outcome::Forward }
+            }
             _ if meta.seq == entry.client_isn => Outcome::Forward,
             _ => Outcome::Replace,
         },
         (Side::Target, true) => {
             // It acknowledges the SYN, and with TCP Fast Open perhaps the SYN's payload.
             let answers = within(meta.ack, entry.client_isn.wrapping_add(1), entry.client_end);
-            if state == FlowState::SynSent && answers {
-                entry.state = FlowState::SynReceived as u8;
-                entry.target_end = meta.seq.wrapping_add(meta.seq_len());
-                entry.client_ack = entry.target_end;
-                entry.target_ack = meta.ack;
-                entry.window_scales = entry.window_scales & 0x0f | meta.window_scale << 4;
+            if state != FlowState::SynSent || !answers {
+                return Outcome::Forward;
             }
-            Outcome::Forward
+            entry.state = FlowState::SynReceived as u8;
+            entry.target_end = meta.seq.wrapping_add(meta.seq_len());
+            entry.client_ack = entry.target_end;
+            entry.target_ack = meta.ack;
+            entry.window_scales = entry.window_scales & 0x0f | meta.window_scale << 4;
+            Outcome::Answered
         }
     }
 }
@@ -153,7 +166,9 @@ fn half_open(entry: &mut FlowEntry, side: Side, state: FlowState, meta: &Meta, n
             }
             Side::Target => meta.seq == entry.target_end,
         };
-        return if exact { end_flow(entry, FlowState::ResetLinger, now, Outcome::Reset) } else { Outcome::Forward };
+        let answers = side == Side::Target && state == FlowState::SynSent;
+        let outcome = if answers { Outcome::Refused } else { Outcome::Reset };
+        return if exact { end_flow(entry, FlowState::ResetLinger, now, outcome) } else { Outcome::Forward };
     }
     if state != FlowState::SynReceived {
         return Outcome::Forward;
@@ -337,7 +352,7 @@ mod tests {
         let mut e = opened();
         assert_eq!(
             packet(&mut e, Side::Target, &seg(tcp::SYN | tcp::ACK, ISN_T, ISN_C.wrapping_add(1), 0), NOW),
-            Outcome::Forward
+            Outcome::Answered
         );
         assert_eq!(
             packet(&mut e, Side::Client, &seg(tcp::ACK, ISN_C.wrapping_add(1), ISN_T + 1, 0), NOW),
@@ -504,7 +519,7 @@ mod tests {
             packet(&mut e, Side::Target, &seg(tcp::RST | tcp::ACK, 0, c1.wrapping_add(1), 0), NOW),
             Outcome::Forward
         );
-        assert_eq!(packet(&mut e, Side::Target, &seg(tcp::RST | tcp::ACK, 0, c1, 0), NOW), Outcome::Reset);
+        assert_eq!(packet(&mut e, Side::Target, &seg(tcp::RST | tcp::ACK, 0, c1, 0), NOW), Outcome::Refused);
         let mut e = opened();
         assert_eq!(packet(&mut e, Side::Client, &seg(tcp::RST, c1, 0, 0), NOW), Outcome::Reset);
     }

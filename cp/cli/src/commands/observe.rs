@@ -142,6 +142,7 @@ fn describe_stats(stats: &Stats, before: Option<(&Stats, u64)>) -> String {
             count("flows_created").to_string(),
             format!("{} of {}", lcore.flows_used, lcore.flows_max),
             lcore.longest_loop_us.to_string(),
+            get(&lcore.counters, "loops_over_200us").to_string(),
         ]
     });
     let titles = if rates {
@@ -151,7 +152,10 @@ fn describe_stats(stats: &Stats, before: Option<(&Stats, u64)>) -> String {
     };
     let [a, b, c, d, e, f, g] = titles;
     let created = if rates { "#new flows/s" } else { "#new flows" };
-    parts.push(table([a, b, c, d, e, f, g, "#dropped", created, "#flows", "#longest turn us"], lcores));
+    parts.push(table(
+        [a, b, c, d, e, f, g, "#dropped", created, "#flows", "#longest turn us", "#turns > 200 us"],
+        lcores,
+    ));
 
     let drops: Vec<[String; 2]> = nonzero(&stats.totals.drops);
     parts.push(if drops.is_empty() {

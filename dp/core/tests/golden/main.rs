@@ -22,6 +22,7 @@ mod linux;
 mod mtu;
 mod nodes;
 mod observe;
+mod passive;
 mod pressure;
 mod proxy;
 mod resets;
