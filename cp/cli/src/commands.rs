@@ -5,6 +5,7 @@ pub mod audit;
 pub mod aws;
 pub mod backup;
 pub mod certificate;
+pub mod dns;
 pub mod events;
 pub mod inventory;
 pub mod listener;

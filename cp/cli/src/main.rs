@@ -17,7 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use client::{CallError, Client, Credentials, Endpoint};
 use commands::{
-    apply, audit, aws, backup, certificate, events, inventory, listener, load_balancer, lookup, observe, tag, target,
+    apply, audit, aws, backup, certificate, dns, events, inventory, listener, load_balancer, lookup, observe, tag, target,
     target_group, trace, user, zonal_shift,
 };
 use output::{Format, Output};
@@ -98,6 +98,8 @@ enum Command {
     /// Zonal shifts: move traffic away from a zone
     #[command(subcommand)]
     ZonalShift(zonal_shift::Command),
+    /// Show the names of load balancers, and what DNS answers
+    Dns,
     /// Make the configuration what a document says, all or nothing
     Apply(apply::ApplyArgs),
     /// Print the configuration as a document for apply
@@ -197,6 +199,7 @@ fn run(cli: &Cli, mut output: Output<'_>) -> Result<(), CallError> {
         Command::Inventory(command) => inventory::run(command, &client, output),
         Command::Certificate(command) => certificate::run(command, &client, output),
         Command::ZonalShift(command) => zonal_shift::run(command, &client, output),
+        Command::Dns => dns::run(&client, output),
         Command::Apply(args) => apply::apply(args, &client, output),
         Command::Export => apply::export(&client, output),
         Command::User(command) => user::run(command, &client, output),

@@ -14,6 +14,7 @@
 //! | [`health`] | what a run of check results makes of a target |
 //! | [`forward`], [`maglev`] | what the configuration means for packets |
 //! | [`zones`] | which zones of a load balancer serve, and are named by DNS |
+//! | [`dns`] | the names of load balancers and what they stand for, with flap protection |
 //! | [`events`] | what operators are told when a configuration has become another one |
 //! | [`slots`] | the numbers that flows refer to |
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod certificate;
 pub mod check;
 pub mod classic;
 pub mod declare;
+pub mod dns;
 pub mod error;
 pub mod events;
 pub mod forward;

@@ -40,6 +40,7 @@ use axum::routing::post;
 use leat_model::{Code, Command, Effects, Error, Model};
 use tokio::sync::Semaphore;
 
+use crate::dns::Dns;
 use crate::event_log::EventLog;
 use crate::keys::Keys;
 use crate::publisher::Publisher;
@@ -60,6 +61,8 @@ pub struct App {
     pub state: Arc<State>,
     /// The way to the data plane.
     pub publisher: Arc<Publisher>,
+    /// The DNS server.
+    pub dns: Arc<Dns>,
     /// The private keys of certificates.
     pub keys: Arc<Keys>,
     /// The traces.

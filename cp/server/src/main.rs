@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod backup;
 mod certificates;
+mod dns;
 mod event_log;
 mod events;
 mod keeper;
@@ -38,6 +39,7 @@ use tracing_subscriber::EnvFilter;
 use access::credentials;
 use api::App;
 use api::guard::Guard;
+use dns::Dns;
 use event_log::{EventLog, Watcher};
 use keeper::Keeper;
 use keys::Keys;
@@ -132,9 +134,11 @@ fn run(options: &Options) -> Result<(), AnyError> {
         let watcher = Watcher::start(&state, (!publisher.is_absent()).then(|| publisher.clone()), events.clone())?;
         let webhooks = Arc::new(Webhooks::start(&webhooks, &events)?);
         let keeper = Keeper::start(state.clone(), publisher.clone(), ports, options.strict_parity)?;
+        let dns = Arc::new(Dns::start(&options.dns(), state.clone())?);
         let app = App {
             state: state.clone(),
             publisher,
+            dns,
             keys,
             traces: Arc::new(Traces::default()),
             guard,

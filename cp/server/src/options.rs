@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use leat_abi::snapshot::ENDPOINT_ID_MAX;
 use leat_model::{Limits, Site};
 
+use crate::dns;
 use crate::netlink::{PortConfig, Prefix, Route};
 use security::SecurityOptions;
 use webhooks::WebhookOptions;
@@ -78,6 +79,15 @@ pub struct Options {
     /// What load balancers' DNS names look like: {name}, {id} and {region} are filled in, the first two must be there
     #[arg(long, value_name = "FORMAT", default_value = leat_model::model::DNS_NAME_FORMAT, value_parser = dns_name_format)]
     pub dns_name_format: String,
+
+    /// Address and port where load balancers' names are answered, with UDP and TCP; repeat for more. Resolvers ask port 53 of an
+    /// address on a port of leat-dp, such as 10.1.0.2:53. docs/dns.md has the rest
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9353", value_parser = dns_address)]
+    pub dns_listen: Vec<SocketAddr>,
+
+    /// Name of a server of the names' zone, as the zone above it is told; repeat for more [default: ns. and the zone]
+    #[arg(long = "dns-name-server", value_name = "NAME", value_parser = dns_name)]
+    pub dns_name_servers: Vec<String>,
 
     /// Serve the API only: nothing is forwarded and no target is checked, which every answer about one says
     #[arg(long)]
@@ -181,16 +191,37 @@ fn account(text: &str) -> Result<String, String> {
     }
 }
 
+fn dns_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write ADDRESS:PORT, such as 10.1.0.2:53".to_owned())?;
+    if address.ip().is_unspecified() {
+        // An answer must come from the address that was asked.
+        return Err("give each address by itself, such as 10.1.0.2:53".into());
+    }
+    Ok(address)
+}
+
+fn dns_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if name.len() <= 253 && name.split('.').all(is_dns_label) {
+        Ok(name)
+    } else {
+        Err("write a whole name, such as ns1.example.com".into())
+    }
+}
+
+/// Whether it is a part of a name, in small letters.
+fn is_dns_label(label: &str) -> bool {
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&label.len()) && label.bytes().all(good) && !label.starts_with('-') && !label.ends_with('-')
+}
+
 fn dns_name_format(text: &str) -> Result<String, String> {
     // The longest name and id there are: a label has 63 characters at the most, a name of DNS 253.
     let filled =
         text.replace("{name}", &"n".repeat(32)).replace("{id}", &"0".repeat(16)).replace("{region}", &"r".repeat(32));
-    let label = |label: &str| {
-        let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        (1..=63).contains(&label.len()) && label.bytes().all(good) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    // A zone and a dot come in front of it for the names of single zones.
-    if text.contains("{name}") && text.contains("{id}") && filled.len() <= 220 && filled.split('.').all(label) {
+    let behind = |own: &str| text.rsplit_once(own).is_some_and(|(_, behind)| behind.contains('.'));
+    // A zone and a dot come in front of it for the names of single zones; what comes behind name and id is the zone of DNS.
+    if behind("{name}") && behind("{id}") && filled.len() <= 220 && filled.split('.').all(is_dns_label) {
         Ok(text.to_owned())
     } else {
         Err("write it like {name}-{id}.elb.{region}.example.internal, in small letters, digits, hyphens and dots"
@@ -208,6 +239,11 @@ fn region(text: &str) -> Result<String, String> {
 }
 
 impl Options {
+    /// What the DNS server needs to know.
+    pub fn dns(&self) -> dns::Settings {
+        dns::Settings { listen: self.dns_listen.clone(), name_servers: self.dns_name_servers.clone() }
+    }
+
     /// What the configuration needs to know of the flags.
     pub fn site(&self) -> Site {
         let net = |prefix: &Prefix| IpNet::new(prefix.address, prefix.length).ok();
@@ -357,6 +393,10 @@ mod tests {
             (["--account", "123"], "12 digits"),
             (["--dns-name-format", "{name}.example"], "{name}-{id}"),
             (["--dns-name-format", "{name}-{id}..example"], "{name}-{id}"),
+            (["--dns-name-format", "{name}-{id}"], "{name}-{id}.elb"),
+            (["--dns-listen", "10.1.0.2"], "10.1.0.2:53"),
+            (["--dns-listen", "0.0.0.0:53"], "each address"),
+            (["--dns-name-server", "ns_1.example"], "ns1.example.com"),
             (["--quota", "network-load-balancers"], "network-load-balancers=100"),
             (["--quota", "network-load-balancers=many"], "not a number"),
             (["--quota", "listeners-per-network-load-balancer=60"], "cannot be changed"),

@@ -29,6 +29,10 @@ pub(super) async fn status(State(app): State<App>) -> Answer<rest::Status> {
     })
 }
 
+pub(super) async fn dns(State(app): State<App>) -> Answer<rest::Dns> {
+    ok(app.dns.show())
+}
+
 pub(super) async fn stats(State(app): State<App>) -> Answer<rest::Stats> {
     ok(stats::collect(&app.state.model(), app.publisher.plane().as_deref()))
 }

@@ -173,6 +173,7 @@ pub const ROUTES: &[Route] = routes! {
     GET "/v1/configuration" GetConfiguration Read 200 => declare::show: "Show the configuration as a document";
     POST "/v1/apply" ApplyConfiguration Admin 200 => declare::apply: "Make the configuration what a document says, all or nothing";
 
+    GET "/v1/dns" GetDns Read 200 => observe::dns: "Show the names of load balancers and what DNS answers";
     GET "/v1/stats" GetStats Read 200 => observe::stats: "Show counters";
     GET "/v1/flows" ListFlows Read 200 => observe::flows: "List live flows";
     POST "/v1/traces" CreateTrace Operate 201 => observe::create_trace: "Trace packets";

@@ -52,12 +52,13 @@ impl Bench {
         let keys = Arc::new(Keys::open(directory.path().join("keys"), &state.model()).expect("a directory"));
         keys.follow(&state);
         let guard = Arc::new(Guard::new(guard::tests::settings(directory.path())).expect("a guard"));
+        let dns = Arc::new(Dns::start(&crate::dns::Settings::default(), state.clone()).expect("threads"));
         let events = Arc::new(EventLog::new());
         let watcher = Watcher::start(&state, None, events.clone()).expect("a thread");
         let traces = Arc::default();
         let (webhooks, waiters) = (Arc::default(), Arc::new(Semaphore::new(2)));
         let app =
-            App { state: state.clone(), publisher, keys, traces, guard, events: events.clone(), webhooks, waiters };
+            App { state: state.clone(), publisher, dns, keys, traces, guard, events: events.clone(), webhooks, waiters };
         let router = router(app);
         Self { router, state, disk, directory, events, _watcher: watcher }
     }

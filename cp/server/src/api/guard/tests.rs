@@ -84,9 +84,10 @@ impl Bench {
         let mut guard = Guard::new(settings).expect("a guard");
         finish(&mut guard);
         let guard = Arc::new(guard);
+        let dns = Arc::new(crate::dns::Dns::start(&crate::dns::Settings::default(), state.clone()).expect("threads"));
         let (traces, events) = (Arc::default(), Arc::new(EventLog::new()));
         let (webhooks, waiters) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        let app = App { state, publisher, keys, traces, guard, events, webhooks, waiters };
+        let app = App { state, publisher, dns, keys, traces, guard, events, webhooks, waiters };
         let router = super::super::router(app.clone());
         Self { app, router, users: users.to_vec(), directory }
     }
