@@ -7,9 +7,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use hickory_proto::op::{
-    Edns, Header, Message, MessageType, OpCode, Query, ResponseCode,
-};
+use hickory_proto::op::{Edns, Header, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, HINFO, NS, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
@@ -49,7 +47,12 @@ pub enum Outcome {
 }
 
 /// The answer to a query; none to what is not one: too short to have a header, or itself an answer. `rng` shuffles addresses (DNS-11).
-pub fn answer(directory: &Directory, query: &[u8], transport: Transport, rng: &mut impl Rng) -> Option<(Vec<u8>, Outcome)> {
+pub fn answer(
+    directory: &Directory,
+    query: &[u8],
+    transport: Transport,
+    rng: &mut impl Rng,
+) -> Option<(Vec<u8>, Outcome)> {
     let header = Header::read(&mut BinDecoder::new(query)).ok()?;
     if header.metadata.message_type == MessageType::Response {
         return None;
@@ -67,7 +70,8 @@ fn limit(reply: &Message, query: &[u8], transport: Transport) -> u16 {
         return u16::MAX;
     }
     // The reply's EDNS has what the client's said, until it is sent.
-    let agreed = reply.edns.as_ref().map_or(PLAIN_BYTES_MAX, |edns| edns.max_payload().clamp(PLAIN_BYTES_MAX, UDP_BYTES_MAX));
+    let agreed =
+        reply.edns.as_ref().map_or(PLAIN_BYTES_MAX, |edns| edns.max_payload().clamp(PLAIN_BYTES_MAX, UDP_BYTES_MAX));
     agreed.min(u16::try_from(query.len() * AMPLIFICATION_MAX).unwrap_or(u16::MAX))
 }
 

@@ -160,7 +160,12 @@ impl Directories {
                 BTreeSet::new()
             };
             let is_in = |node: &&Node| included.contains(node.zone.as_str());
-            directory.show(name.clone(), &lb.name, None, lb.nodes.iter().filter(is_in).flat_map(Node::addresses).collect());
+            directory.show(
+                name.clone(),
+                &lb.name,
+                None,
+                lb.nodes.iter().filter(is_in).flat_map(Node::addresses).collect(),
+            );
             for node in &lb.nodes {
                 let addresses = if lb.active { node.addresses().collect() } else { Vec::new() };
                 let zone = (node.zone.as_str(), included.contains(node.zone.as_str()));

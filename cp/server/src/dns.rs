@@ -81,7 +81,9 @@ impl Dns {
         });
         let (nudge, nudges) = bounded(1);
         // A nudge that is there already is enough.
-        state.on_change(move || drop(nudge.try_send(())));
+        state.on_change(move || {
+            let _ = nudge.try_send(());
+        });
         let (stop, stopped) = bounded(0);
         let its = shared.clone();
         let follow = move || follow(&its, &state, directories, &nudges, &stopped);
@@ -124,13 +126,7 @@ impl Drop for Dns {
 }
 
 /// Keeps what is answered as the model says.
-fn follow(
-    shared: &Shared,
-    state: &State,
-    mut directories: Directories,
-    nudges: &Receiver<()>,
-    stopped: &Receiver<()>,
-) {
+fn follow(shared: &Shared, state: &State, mut directories: Directories, nudges: &Receiver<()>, stopped: &Receiver<()>) {
     let mut seen = None;
     let mut due: Option<u64> = None;
     loop {
@@ -156,7 +152,9 @@ impl Shared {
 
     /// Notes whether it listens at an address; what is new is logged.
     fn note(&self, address: SocketAddr, problem: Option<String>) {
-        for (_, noted) in lock(&self.listeners).iter_mut().filter(|(known, noted)| *known == address && *noted != problem) {
+        for (_, noted) in
+            lock(&self.listeners).iter_mut().filter(|(known, noted)| *known == address && *noted != problem)
+        {
             match &problem {
                 Some(why) => tracing::error!("DNS: cannot listen on {address}, and tries again: {why}"),
                 None => tracing::info!("DNS: listens on {address} again"),

@@ -96,7 +96,8 @@ pub const LOAD_BALANCERS: &[Attribute] = &[
         default_doc: "`any_availability_zone`",
         refusal: ANY,
         done: Some("any_availability_zone"),
-        doc: "Which zones' addresses clients get from DNS. There is no DNS here yet.",
+        doc: "Which zones' addresses clients get from DNS: all get those of all zones that serve, as the server is not told where \
+              clients are.",
     },
     Attribute {
         key: ZONAL_SHIFT,

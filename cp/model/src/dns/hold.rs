@@ -53,3 +53,70 @@ impl Hold {
         self.zones.iter().filter(|(_, zone)| zone.included).map(|(name, _)| name.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+
+    fn turn(hold: &mut Hold, wanted: u8, now_ms: u64) -> Option<u64> {
+        hold.turn(NAMES.iter().enumerate().map(|(bit, name)| (*name, wanted & 1 << bit != 0)), now_ms)
+    }
+
+    fn included(hold: &Hold) -> u8 {
+        let bit = |name: &str| NAMES.iter().position(|it| *it == name).map_or(0, |bit| 1 << bit);
+        hold.included().map(bit).sum()
+    }
+
+    /// A zone that fails leaves at once, and comes back 5 s later, not sooner. While nobody else may come, the last one stays.
+    ///
+    /// req: DNS-06
+    #[test]
+    fn a_zone_leaves_at_once_and_comes_back_after_a_time() {
+        let mut hold = Hold::default();
+        assert_eq!((turn(&mut hold, 0b11, 0), included(&hold)), (None, 0b11));
+        assert_eq!((turn(&mut hold, 0b01, 1000), included(&hold)), (None, 0b01));
+        assert_eq!((turn(&mut hold, 0b11, 1100), included(&hold)), (Some(6000), 0b01));
+        assert_eq!((turn(&mut hold, 0b10, 5999), included(&hold)), (Some(6000), 0b01), "never none");
+        assert_eq!((turn(&mut hold, 0b10, 6000), included(&hold)), (None, 0b10));
+        // A zone that is new comes at once.
+        assert_eq!((turn(&mut hold, 0b110, 6001), included(&hold)), (None, 0b110));
+    }
+
+    proptest! {
+        /// Whatever happens: never none; what fails leaves at once if anything else is named; what comes was not changed in the 5 s
+        /// before; and when things stay as they are, they are named as they are.
+        ///
+        /// req: DNS-06, DNS-09
+        #[test]
+        fn never_empty_and_never_flapping(steps in prop::collection::vec((0_u64..3000, 1_u8..8), 1..200)) {
+            let (mut hold, mut now, mut before) = (Hold::default(), 0, None::<u8>);
+            let mut changed = [None::<u64>; 3];
+            for (pause, wanted) in steps {
+                now += pause;
+                let due = turn(&mut hold, wanted, now);
+                let after = included(&hold);
+                prop_assert!(after != 0);
+                prop_assert!(after & wanted == 0 || after & !wanted == 0, "{after:b} stays though {wanted:b} serve");
+                prop_assert!(due.is_some() == (wanted & !after != 0) && due.is_none_or(|at| at > now));
+                for (bit, changed) in changed.iter_mut().enumerate() {
+                    let (was, is) = (before.unwrap_or(after) >> bit & 1, after >> bit & 1);
+                    if is > was {
+                        prop_assert!(changed.is_none_or(|at| now >= at + HOLD_MS), "zone {bit} came back too soon");
+                    }
+                    if is != was {
+                        *changed = Some(now);
+                    }
+                }
+                before = Some(after);
+            }
+            let wanted = before.unwrap_or(1) ^ 0b111 | 1;
+            turn(&mut hold, wanted, now);
+            prop_assert_eq!(turn(&mut hold, wanted, now + HOLD_MS), None);
+            prop_assert_eq!(included(&hold), wanted);
+        }
+    }
+}
