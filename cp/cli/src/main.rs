@@ -17,8 +17,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use client::{CallError, Client, Credentials, Endpoint};
 use commands::{
-    apply, audit, aws, backup, certificate, dns, events, inventory, listener, load_balancer, lookup, observe, tag, target,
-    target_group, trace, user, zonal_shift,
+    apply, audit, aws, backup, certificate, dns, events, inventory, listener, load_balancer, lookup, observe, tag,
+    target, target_group, trace, user, zonal_shift,
 };
 use output::{Format, Output};
 

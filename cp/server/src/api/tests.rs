@@ -57,8 +57,17 @@ impl Bench {
         let watcher = Watcher::start(&state, None, events.clone()).expect("a thread");
         let traces = Arc::default();
         let (webhooks, waiters) = (Arc::default(), Arc::new(Semaphore::new(2)));
-        let app =
-            App { state: state.clone(), publisher, dns, keys, traces, guard, events: events.clone(), webhooks, waiters };
+        let app = App {
+            state: state.clone(),
+            publisher,
+            dns,
+            keys,
+            traces,
+            guard,
+            events: events.clone(),
+            webhooks,
+            waiters,
+        };
         let router = router(app);
         Self { router, state, disk, directory, events, _watcher: watcher }
     }
