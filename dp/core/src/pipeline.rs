@@ -140,6 +140,11 @@ impl<'m> Pipeline<'m> {
         adopted
     }
 
+    /// The memory of the flows as it is at this moment: what a process that is killed leaves to the next one.
+    pub fn into_memory(self) -> FlowMemory<'m> {
+        self.flows.table.into_memory()
+    }
+
     /// Goes over to another snapshot. Returns the old one, to be freed elsewhere.
     pub fn install(&mut self, forwarding: Arc<Forwarding>) -> Arc<Forwarding> {
         let old = std::mem::replace(&mut self.forwarding, forwarding);

@@ -153,6 +153,11 @@ impl<'m> FlowTable<'m> {
         }
     }
 
+    /// The entries as they are; the index is gone.
+    pub fn into_memory(self) -> FlowMemory<'m> {
+        FlowMemory { entries: self.entries, addresses: self.addresses }
+    }
+
     /// Flow entries in all.
     pub fn capacity(&self) -> usize {
         self.entries.len()
