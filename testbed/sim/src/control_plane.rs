@@ -140,7 +140,14 @@ impl ControlPlane {
 
     /// Applies a command to a copy, stores what has changed, and makes the copy the model. With `even_unstored` it counts although it
     /// cannot be stored.
-    pub fn commit(&mut self, disk: &mut Disk, command: Command, now: Now, even_unstored: bool, dies: Option<Death>) -> Ending {
+    pub fn commit(
+        &mut self,
+        disk: &mut Disk,
+        command: Command,
+        now: Now,
+        even_unstored: bool,
+        dies: Option<Death>,
+    ) -> Ending {
         let mut model = self.model.clone();
         let effects = match model.apply(command, now) {
             Ok(effects) => effects,
@@ -306,11 +313,10 @@ impl ControlPlane {
     pub fn free_slots(&mut self, segment: &Segment) -> Vec<Command> {
         let applied = self.applied_epoch(segment);
         let sum = |read: &dyn Fn(u16) -> u64| (0..LCORES).map(read).fold(0u64, u64::wrapping_add);
-        let of_target =
-            |slot, counter| sum(&|lcore| segment.control.counters(lcore).get_target(slot, counter));
-        let of_listener =
-            |slot, counter| sum(&|lcore| segment.control.counters(lcore).get_listener(slot, counter));
-        let idle = self.model.targets().filter(|target| target.idle_since_epoch().is_some_and(|since| applied >= since));
+        let of_target = |slot, counter| sum(&|lcore| segment.control.counters(lcore).get_target(slot, counter));
+        let of_listener = |slot, counter| sum(&|lcore| segment.control.counters(lcore).get_listener(slot, counter));
+        let idle =
+            self.model.targets().filter(|target| target.idle_since_epoch().is_some_and(|since| applied >= since));
         let free = idle.filter(|target| of_target(target.slot, TargetCounter::FlowRefs) == 0);
         let says = |slot| TargetCounter::ALL.iter().map(|counter| of_target(slot, *counter)).collect::<Vec<u64>>();
         let targets: Vec<_> = free.map(|target| (target.slot, says(target.slot))).collect();

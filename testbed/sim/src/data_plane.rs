@@ -185,8 +185,8 @@ impl DataPlane {
         };
         let owner_key = segment.data.header().owner_key.load(Ordering::Relaxed);
         let forwarding = Arc::new(Forwarding::new(&snapshot, &ports(), owner_key));
-        let settled = (0..LCORES)
-            .all(|lcore| segment.data.lcore_header(lcore).generation.load(Ordering::Acquire) >= self.taken);
+        let settled =
+            (0..LCORES).all(|lcore| segment.data.lcore_header(lcore).generation.load(Ordering::Acquire) >= self.taken);
         self.taken = generation;
         self.source_ports.configure(&forwarding, settled);
         self.mailbox.fill(Some(forwarding));
@@ -208,8 +208,9 @@ impl DataPlane {
         let generation = forwarding.generation;
         if self.plant == Some(Plant::OldSnapshot) && lcore == 1 {
             match &self.old {
-                Some(old) if generation % 4 == 0 => forwarding = old.clone(),
-                _ => self.old = Some(forwarding.clone()),
+                Some(old) if generation.is_multiple_of(8) => forwarding = old.clone(),
+                None => self.old = Some(forwarding.clone()),
+                Some(_) => {}
             }
         }
         self.installed[usize::from(lcore)] = forwarding.clone();
@@ -223,7 +224,15 @@ impl DataPlane {
     }
 
     /// A frame arrives at an lcore's queue of a port; none if the process dies with it in hand.
-    pub fn receive(&mut self, segment: &Segment, lcore: u16, port: u8, bytes: Vec<u8>, now: Now, dies: Option<u8>) -> Option<Fate> {
+    pub fn receive(
+        &mut self,
+        segment: &Segment,
+        lcore: u16,
+        port: u8,
+        bytes: Vec<u8>,
+        now: Now,
+        dies: Option<u8>,
+    ) -> Option<Fate> {
         let flows = |it: &Self| it.pipelines.iter().map(|p| p.counters().get(Counter::FlowsCreated)).sum::<u64>();
         let before = flows(self);
         let mut made = Vec::new();

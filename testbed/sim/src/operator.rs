@@ -107,10 +107,7 @@ impl Change {
             Self::HealthCheck(of, interval, healthy, unhealthy) => {
                 let check = json!({"intervalSeconds": interval, "timeoutSeconds": (*interval).clamp(2, 10),
                     "healthyThresholdCount": healthy, "unhealthyThresholdCount": unhealthy});
-                Command::ModifyTargetGroup {
-                    target_group: group(*of),
-                    request: request(json!({"healthCheck": check})),
-                }
+                Command::ModifyTargetGroup { target_group: group(*of), request: request(json!({"healthCheck": check})) }
             }
             Self::CreateListener(of, port, to) => {
                 let body = json!({"protocol": KINDS[usize::from(*to)].0, "port": port, "targetGroup": group(*to)});
@@ -127,7 +124,8 @@ impl Change {
                 Command::DeregisterTargets { target_group: group(*of), targets: specs(*of, all) }
             }
             Self::StartShift(of, zone, minutes, id) => {
-                let body = json!({"loadBalancer": lb(*of), "awayFrom": ZONES[*zone], "expiresIn": format!("{minutes}m")});
+                let body =
+                    json!({"loadBalancer": lb(*of), "awayFrom": ZONES[*zone], "expiresIn": format!("{minutes}m")});
                 Command::Shift(shift::Change::Start { request: request(body), id: id.clone() })
             }
             Self::CancelShift(id) => Command::Shift(shift::Change::Cancel { id: id.clone() }),
@@ -198,7 +196,7 @@ impl Change {
             all.push(Self::HealthCheck(of, interval, rng.random_range(2..=4), rng.random_range(2..=3)));
             let delay = rng.random_range(profile.delay_s.clone()).to_string();
             all.push(Self::Attribute(of, names::DEREGISTRATION_DELAY, delay));
-            let count = rng.random_range(2..=TARGETS);
+            let count = rng.random_range(2..=profile.targets.min(TARGETS));
             all.push(Self::Register(of, (0..count).collect()));
         }
         all.extend((0..profile.balancers).map(|of| Self::CreateBalancer(of, zones(rng))));

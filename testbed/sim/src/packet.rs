@@ -1,17 +1,21 @@
 //! Frames, built and read with etherparse: what is expected is computed by code that is not the appliance's.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
-/// TCP's flags.
+/// A flag of TCP.
 pub const FIN: u8 = 0x01;
+/// A flag of TCP.
 pub const SYN: u8 = 0x02;
+/// A flag of TCP.
 pub const RST: u8 = 0x04;
+/// A flag of TCP.
 pub const ACK: u8 = 0x10;
 
 /// A TCP segment or UDP datagram over IPv4.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Packet {
     /// Where it comes from.
     pub source: SocketAddr,
@@ -25,6 +29,22 @@ pub struct Packet {
 
 /// A packet that was read, and whether its checksums are right.
 pub type Read = (Packet, bool);
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, destination, tcp, payload } = self;
+        write!(f, "{source} > {destination}")?;
+        match tcp {
+            None => write!(f, " UDP")?,
+            Some((seq, ack, flags)) => {
+                let names = [(SYN, "SYN "), (FIN, "FIN "), (RST, "RST "), (ACK, "ACK ")];
+                let names: String = names.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name).collect();
+                write!(f, " {names}seq {seq} ack {ack}")?;
+            }
+        }
+        write!(f, ", {} bytes", payload.len())
+    }
+}
 
 fn v4(socket: SocketAddr) -> [u8; 4] {
     match socket.ip() {

@@ -24,6 +24,8 @@ pub struct Profile {
     pub balancers: u8,
     /// Target groups.
     pub groups: u8,
+    /// Targets that each has at the beginning, at the most.
+    pub targets: u8,
     /// Seconds between health checks.
     pub interval_s: RangeInclusive<u32>,
     /// Deregistration delays in seconds.
@@ -63,6 +65,7 @@ impl Kind {
                 duration_ms: 120_000,
                 balancers: 2,
                 groups: 3,
+                targets: 6,
                 interval_s: 5..=20,
                 delay_s: 0..=40,
                 shift_min: 1..=2,
@@ -83,7 +86,8 @@ impl Kind {
                 duration_ms: 20 * 24 * 3_600_000,
                 balancers: 2,
                 groups: 3,
-                interval_s: 200..=300,
+                targets: 3,
+                interval_s: 280..=300,
                 delay_s: 0..=3600,
                 shift_min: 60..=4320,
                 change_ms: 5 * 3_600_000,

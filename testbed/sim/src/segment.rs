@@ -13,9 +13,9 @@ use tempfile::TempDir;
 /// Polling lcores.
 pub const LCORES: u16 = 2;
 /// Flow entries of each.
-const FLOWS: u32 = 512;
+const FLOWS: u32 = 128;
 /// Target and listener slots.
-pub const SLOTS: u16 = 128;
+pub const SLOTS: u16 = 96;
 /// A snapshot may have that many words: about 40 Maglev tables.
 const ARENA_WORDS: u64 = 768 << 10;
 

@@ -330,9 +330,13 @@ impl Simulation<'_> {
                 Ok(())
             }
             Event::Heal => self.heal(),
-            Event::Target | Event::Path | Event::Die(_) | Event::Begin(_) | Event::Link | Event::Jump | Event::DiskFault => {
-                self.chaos(&event)
-            }
+            Event::Target
+            | Event::Path
+            | Event::Die(_)
+            | Event::Begin(_)
+            | Event::Link
+            | Event::Jump
+            | Event::DiskFault => self.chaos(&event),
         }
     }
 

@@ -14,8 +14,9 @@ pub const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 pub const PORTS: [&str; 4] = ["pa", "pb", "pc", "pt"];
 /// The number of the targets' port.
 pub const TARGET_PORT: u8 = 3;
-/// Groups and load balancers there can be.
+/// Groups there can be.
 pub const GROUPS: u8 = 5;
+/// Load balancers there can be.
 pub const BALANCERS: u8 = 3;
 /// Targets there can be of each group.
 pub const TARGETS: u8 = 6;

@@ -69,14 +69,15 @@ pub struct Conversation {
     pub was_ended: bool,
     /// Answers that the client got.
     pub answers: u32,
-    /// When its flow was made, and when a packet of it was forwarded last.
+    /// When its flow was made.
     pub began_ms: u64,
-    /// As above.
+    /// When a packet of it was forwarded last.
     pub active_ms: u64,
 }
 
-/// The bytes of a request and of its response.
+/// The bytes of a request.
 pub const REQUEST: &[u8] = b"a request of some bytes";
+/// The bytes of a response.
 pub const RESPONSE: &[u8] = b"what a target answers to it";
 
 impl Conversation {

@@ -37,6 +37,9 @@ pub struct Shift {
     expires_ms: u64,
     expires_wall_ms: u64,
     is_canceled: bool,
+    /// That it has expired is noted; and it is stored.
+    is_noted: bool,
+    is_over: bool,
 }
 
 /// A load balancer that was acknowledged.
@@ -74,8 +77,7 @@ impl Truth {
     pub fn note(&mut self, change: &Change, id: Id, epoch: u64, wall_ms: u64, at_ms: u64) {
         match change {
             Change::CreateBalancer(of, zones) => {
-                let balancer =
-                    Balancer { id, zones: zones.clone(), cross_zone: false, listeners: BTreeMap::new() };
+                let balancer = Balancer { id, zones: zones.clone(), cross_zone: false, listeners: BTreeMap::new() };
                 self.balancers.entry(*of).or_insert(balancer);
             }
             Change::DeleteBalancer(of) => {
@@ -113,14 +115,28 @@ impl Truth {
             Change::StartShift(of, zone, minutes, name) => {
                 let Some(balancer) = self.balancers.get(of).map(|balancer| balancer.id) else { return };
                 let (expires_ms, expires_wall_ms) = (at_ms + minutes * 60_000, wall_ms + minutes * 60_000);
-                let shift = Shift { balancer, zone: *zone, expires_ms, expires_wall_ms, is_canceled: false };
+                let (is_canceled, is_noted, is_over) = (false, false, false);
+                let shift =
+                    Shift { balancer, zone: *zone, expires_ms, expires_wall_ms, is_canceled, is_noted, is_over };
                 self.shifts.insert(name.clone(), shift);
             }
             Change::CancelShift(name) => {
                 self.shifts.get_mut(name).into_iter().for_each(|shift| shift.is_canceled = true);
             }
         }
-        self.shifts.retain(|_, shift| !shift.is_canceled && shift.expires_ms + 600_000 > at_ms);
+    }
+
+    /// What is due has expired.
+    pub fn expired(&mut self, at_ms: u64) {
+        self.shifts.values_mut().for_each(|shift| shift.is_noted |= shift.expires_ms <= at_ms);
+    }
+
+    /// All that was noted is stored.
+    pub fn stored(&mut self) {
+        self.shifts.retain(|_, shift| !shift.is_canceled);
+        self.shifts.values_mut().for_each(|shift| shift.is_over |= shift.is_noted);
+        let over = self.shifts.iter().filter(|(_, shift)| shift.is_over).map(|(id, _)| id.clone()).collect::<Vec<_>>();
+        over.iter().take(over.len().saturating_sub(20)).for_each(|id| drop(self.shifts.remove(id)));
     }
 
     fn enrol(&mut self, target: SocketAddr, epoch: u64, is_registered: bool) {
@@ -163,10 +179,12 @@ impl Truth {
         self.shifts.keys().cloned().collect()
     }
 
-    /// The control plane has started anew: what is left of shifts is what the wall clock leaves of them.
+    /// The control plane has started anew: what is left of shifts is what the wall clock leaves of them, of those too whose end
+    /// was not stored.
     pub fn restarted(&mut self, wall_ms: u64, at_ms: u64) {
         const LONGEST_MS: u64 = 3 * 24 * 3_600_000;
-        for shift in self.shifts.values_mut().filter(|shift| shift.expires_ms > at_ms) {
+        for shift in self.shifts.values_mut().filter(|shift| !shift.is_over) {
+            shift.is_noted = false;
             shift.expires_ms = at_ms + shift.expires_wall_ms.saturating_sub(wall_ms).min(LONGEST_MS);
         }
     }
@@ -214,7 +232,7 @@ impl Truth {
                 return lost(format!("{socket}, registered: {}", self.is_registered(*socket)));
             }
         }
-        for (id, shift) in self.shifts.iter().filter(|(_, shift)| shift.expires_ms > at_ms + 1000) {
+        for (id, shift) in self.shifts.iter().filter(|(_, shift)| !shift.is_over && shift.expires_ms > at_ms + 1000) {
             let found = model.find_shift(id).is_ok_and(|it| it.status == ShiftStatus::Active);
             if found == shift.is_canceled {
                 return lost(format!("zonal shift {id}, canceled: {}", shift.is_canceled));
@@ -255,11 +273,15 @@ impl Truth {
     /// # Errors
     /// They do not.
     pub fn check_tables(&self, model: &Model, snapshot: &Snapshot) -> Result<(), Breach> {
-        let members: Vec<BTreeSet<u16>> = snapshot.groups.iter().map(|group| {
-            let mut named = vec![false; 1 << 16];
-            group.table.iter().for_each(|slot| named[usize::from(*slot)] = true);
-            (0..=u16::MAX).filter(|slot| named[usize::from(*slot)]).collect()
-        }).collect();
+        let members: Vec<BTreeSet<u16>> = snapshot
+            .groups
+            .iter()
+            .map(|group| {
+                let mut named = vec![false; 1 << 16];
+                group.table.iter().for_each(|slot| named[usize::from(*slot)] = true);
+                (0..=u16::MAX).filter(|slot| named[usize::from(*slot)]).collect()
+            })
+            .collect();
         let socket = |slot: u16| {
             let target = snapshot.targets.iter().find(|target| target.slot == slot);
             target.map(|target| SocketAddr::new(target.address, target.port))
@@ -318,7 +340,11 @@ impl Truth {
         answers: impl Fn(Id) -> BTreeSet<std::net::IpAddr>,
     ) -> Result<(), Breach> {
         for (of, balancer) in &self.balancers {
-            let mine = || self.shifts.values().filter(|shift| shift.balancer == balancer.id && !shift.is_canceled);
+            let mine = || {
+                self.shifts
+                    .values()
+                    .filter(|shift| shift.balancer == balancer.id && !shift.is_canceled && !shift.is_over)
+            };
             // Nobody knows which of two events of a moment was first.
             if mine().any(|shift| shift.expires_ms.abs_diff(at_ms) < 500) {
                 continue;

@@ -73,7 +73,11 @@ impl Simulation<'_> {
                 again_ms
             }
             Event::Jump => {
-                let by_ms = if self.rng.random() { self.rng.random_range(-JUMP_MS..JUMP_MS) } else { self.rng.random_range(-5000..5000) };
+                let by_ms = if self.rng.random() {
+                    self.rng.random_range(-JUMP_MS..JUMP_MS)
+                } else {
+                    self.rng.random_range(-5000..5000)
+                };
                 self.wall_offset_ms += by_ms;
                 self.say(|| format!("the wall clock jumps by {by_ms} ms"));
                 self.around(profile.jump_ms)
@@ -156,7 +160,8 @@ impl Simulation<'_> {
         let memories = &mut self.segment.flows;
         match self.options.plant {
             Some(Plant::TwinFlow) => {
-                let twin = memories[0].iter().flat_map(|memory| memory.entries.iter()).find(|entry| active(entry)).copied();
+                let twin =
+                    memories[0].iter().flat_map(|memory| memory.entries.iter()).find(|entry| active(entry)).copied();
                 let free = memories[1].iter_mut().flat_map(|memory| memory.entries.iter_mut()).find(|it| it.state == 0);
                 if let (Some(twin), Some(free)) = (twin, free) {
                     *free = twin;

@@ -90,9 +90,8 @@ impl Simulation<'_> {
 
     /// Commits a command. None: it was refused, or the process has died.
     fn commit(&mut self, command: Command, even_unstored: bool, may_die: bool) -> Result<Committed, Breach> {
-        let dies = (may_die && !self.quiet && self.rng.random_ratio(1, DEATHS)).then(|| {
-            if self.rng.random() { Death::BeforeCommit } else { Death::AfterCommit }
-        });
+        let dies = (may_die && !self.quiet && self.rng.random_ratio(1, DEATHS))
+            .then(|| if self.rng.random() { Death::BeforeCommit } else { Death::AfterCommit });
         let (wall_ms, at_ms) = (self.wall_ms(), self.at_ms);
         let Some(control) = self.control.as_mut() else { return Ok(Committed::No) };
         let before = control.model.epoch();
@@ -107,6 +106,9 @@ impl Simulation<'_> {
                 let epoch = control.model.epoch();
                 if epoch <= before {
                     return breach("I9", format!("a change took the configuration from epoch {before} to {epoch}"));
+                }
+                if !self.disk.fails {
+                    self.truth.stored();
                 }
                 self.model_has_changed();
                 Ok(Committed::Yes(effects, epoch))
@@ -229,7 +231,12 @@ impl Simulation<'_> {
                 return Ok(());
             }
         }
-        self.commit(Command::Expire, true, true)?;
+        if let Committed::Yes(..) = self.commit(Command::Expire, true, true)? {
+            self.truth.expired(at_ms);
+            if !self.disk.fails {
+                self.truth.stored();
+            }
+        }
         Ok(())
     }
 
@@ -297,7 +304,8 @@ impl Simulation<'_> {
         // Now and then the main thread is slow, and overlooks what is replaced meanwhile.
         let in_ms = if self.rng.random_ratio(1, 20) { 300 } else { self.rng.random_range(0..3) };
         self.arrange_once("take", in_ms, Event::Take);
-        let again_ms = self.options.profile.republish_ms;
+        // Later there is nothing to be healed by it.
+        let again_ms = self.options.profile.republish_ms * if self.quiet { 60 } else { 1 };
         self.arrange_once("republish", again_ms, Event::Republish);
         Ok(())
     }

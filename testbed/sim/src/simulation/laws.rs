@@ -159,9 +159,10 @@ impl Simulation<'_> {
     /// What a node must say of a target after a result: what the last results in a row come to. None: it is not checked any more.
     pub(super) fn expected_verdict(&mut self, key: CheckKey, outcome: Outcome) -> Option<Health> {
         let control = self.control.as_ref()?;
-        let target = control.model.target(key.slot).filter(|target| {
-            (target.generation, target.initial_since_epoch) == (key.generation, key.since)
-        })?;
+        let target = control
+            .model
+            .target(key.slot)
+            .filter(|target| (target.generation, target.initial_since_epoch) == (key.generation, key.since))?;
         let check = &control.model.target_group(target.group)?.health_check;
         let before = target.verdict(key.node).map_or(Health::Initial, |verdict| verdict.health);
         let (passed, failed) = self.runs.entry(key).or_default();

@@ -41,7 +41,9 @@ impl Simulation<'_> {
             return breach("liveness", format!("load balancer {} is not active", lb.name));
         }
         for plan in control.model.check_plans() {
-            let Some(target) = control.model.target(plan.slot).filter(|target| target.is_registered()) else { continue };
+            let Some(target) = control.model.target(plan.slot).filter(|target| target.is_registered()) else {
+                continue;
+            };
             let seen = target.verdict(plan.node).map(|verdict| verdict.health);
             if seen != Some(Health::Healthy) || target.health != Health::Healthy {
                 let what = format!("{}:{} answers for long", plan.address, plan.port);

@@ -10,13 +10,11 @@ use rand::Rng;
 
 use super::{Event, Manner, Simulation};
 use crate::data_plane::{Fate, Out};
+use crate::operator::KINDS;
 use crate::packet::{Packet, SYN};
 use crate::segment::LCORES;
-use crate::site::{
-    GROUPS, PORTS, TARGET_PORT, group_of, node, port_mac, router_mac, target_mac, zone_of_node,
-};
+use crate::site::{GROUPS, PORTS, TARGET_PORT, group_of, node, port_mac, router_mac, target_mac, zone_of_node};
 use crate::traffic::{Conversation, Farewell, Phase};
-use crate::operator::KINDS;
 use crate::truth::{Breach, breach};
 
 /// A client waits so long for an answer, twice as long the next time.
@@ -101,8 +99,7 @@ impl Simulation<'_> {
             _ => Farewell::Silence,
         };
         let (isn, requests) = (self.rng.random(), self.rng.random_range(0..6));
-        let mut conversation =
-            Conversation::new(client, vip, is_tcp, isn, requests + u32::from(!is_tcp), farewell);
+        let mut conversation = Conversation::new(client, vip, is_tcp, isn, requests + u32::from(!is_tcp), farewell);
         // Sometimes longer than flows live without packets.
         conversation.pause_ms = match self.rng.random_range(0..10) {
             0 => self.rng.random_range(100_000..400_000),
@@ -240,14 +237,22 @@ impl Simulation<'_> {
             conversation.vip.port().to_be(),
             conversation.is_tcp,
         );
-        let found = self.data.flows().find(|(_, entry)| {
-            (entry.client_ip, entry.vip, entry.client_port, entry.vport, entry.is_tcp()) == wanted
-        });
+        let found = self
+            .data
+            .flows()
+            .find(|(_, entry)| (entry.client_ip, entry.vip, entry.client_port, entry.vport, entry.is_tcp()) == wanted);
         found.map(|(lcore, entry)| (entry, lcore))
     }
 
     /// What the appliance has made of a packet.
-    fn look_at(&mut self, number: u32, from_client: bool, packet: &Packet, out: &Out, created: bool) -> Result<(), Breach> {
+    fn look_at(
+        &mut self,
+        number: u32,
+        from_client: bool,
+        packet: &Packet,
+        out: &Out,
+        created: bool,
+    ) -> Result<(), Breach> {
         self.say(|| format!("{:?}, lcore {}{}", out.verdict, out.lcore, if created { ", a new flow" } else { "" }));
         let Some(conversation) = self.conversations.get_mut(&number) else { return Ok(()) };
         match out.verdict {
@@ -308,13 +313,15 @@ impl Simulation<'_> {
             return breach("group", format!("a client of {place:?}, whose group is g{number:?}, gets to {target}"));
         }
         if !self.truth.was_registered(target, epoch) {
-            let what = format!("a new flow to {target}, which was not registered in epoch {epoch} of generation {generation}");
+            let what =
+                format!("a new flow to {target}, which was not registered in epoch {epoch} of generation {generation}");
             return breach("I4", what);
         }
         let since = self.truth.since(target);
         let applied = self.control.as_mut().map_or(0, |control| control.applied_epoch(self.segment));
         if !self.truth.is_registered(target) && applied >= since {
-            let what = format!("a new flow to {target}, deregistered in epoch {since}; {applied} is said to be at work");
+            let what =
+                format!("a new flow to {target}, deregistered in epoch {since}; {applied} is said to be at work");
             return breach("I4", what);
         }
         Ok(())
@@ -332,9 +339,8 @@ impl Simulation<'_> {
             let mut to_client = false;
             let found = self.conversations.iter().find(|(_, it)| {
                 to_client = (packet.source, packet.destination) == (it.vip, it.client);
-                let is_peer = |peer: crate::traffic::Peer| {
-                    (peer.seen, peer.target) == (packet.source, packet.destination)
-                };
+                let is_peer =
+                    |peer: crate::traffic::Peer| (peer.seen, peer.target) == (packet.source, packet.destination);
                 it.is_tcp && (to_client || it.peer.is_some_and(is_peer))
             });
             if let Some(number) = found.map(|(number, _)| *number) {
