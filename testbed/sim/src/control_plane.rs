@@ -62,15 +62,13 @@ pub struct CheckKey {
 }
 
 /// A check that goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Check {
     /// What is checked, from where.
     pub plan: CheckPlan,
     /// Changes when it is due at another time than was said.
     pub ticket: u64,
     due_ms: u64,
-    /// A probe is under way.
-    pub is_running: bool,
 }
 
 /// The process.
@@ -190,21 +188,22 @@ impl ControlPlane {
             let since = self.model.target(plan.slot).map_or(0, |target| target.initial_since_epoch);
             let key = CheckKey { slot: plan.slot, generation: plan.generation, node: plan.node, since };
             let place = |plan: &CheckPlan| (plan.source, plan.address, plan.port);
-            let mut fresh = |due_ms, is_running| {
-                self.tickets += 1;
-                due.push((due_ms, key, self.tickets));
-                Check { plan, ticket: self.tickets, due_ms, is_running }
-            };
-            let check = match self.checks.get(&key) {
-                Some(old) if place(&old.plan) != place(&plan) => fresh(at_ms + (draw() * 500.0) as u64, false),
+            let old = self.checks.remove(&key).filter(|old| place(&old.plan) == place(&plan));
+            let due_ms = match &old {
+                None => Some(at_ms + (draw() * 500.0) as u64),
                 Some(old) if old.plan.interval_s != plan.interval_s => {
                     let began = old.due_ms.saturating_sub(u64::from(old.plan.interval_s) * 1000);
-                    fresh((began + interval_ms(&plan, draw())).max(at_ms), old.is_running)
+                    Some((began + interval_ms(&plan, draw())).max(at_ms))
                 }
-                Some(old) => Check { plan, ..*old },
-                None => fresh(at_ms + (draw() * 500.0) as u64, false),
+                Some(_) => None,
             };
-            checks.insert(key, check);
+            let (mut ticket, mut next_ms) = old.map_or((0, 0), |old| (old.ticket, old.due_ms));
+            if let Some(due_ms) = due_ms {
+                self.tickets += 1;
+                (ticket, next_ms) = (self.tickets, due_ms);
+                due.push((due_ms, key, ticket));
+            }
+            checks.insert(key, Check { plan, ticket, due_ms: next_ms });
         }
         self.checks = checks;
         self.runs.keep(|slot| self.model.target(slot).is_some());
@@ -215,7 +214,7 @@ impl ControlPlane {
     pub fn begin_check(&mut self, key: CheckKey, ticket: u64, draw: f64) -> Option<(CheckPlan, u64)> {
         let check = self.checks.get_mut(&key).filter(|check| check.ticket == ticket)?;
         check.due_ms += interval_ms(&check.plan, draw);
-        Some((check.plan, check.due_ms))
+        Some((check.plan.clone(), check.due_ms))
     }
 
     /// A check has ended: what it changes.

@@ -62,7 +62,7 @@ impl Kind {
         let mut profile = match self {
             Self::Dense => Profile {
                 kind: self,
-                duration_ms: 120_000,
+                duration_ms: 60_000,
                 balancers: 2,
                 groups: 3,
                 targets: 6,
@@ -90,7 +90,7 @@ impl Kind {
                 interval_s: 280..=300,
                 delay_s: 0..=3600,
                 shift_min: 60..=4320,
-                change_ms: 5 * 3_600_000,
+                change_ms: 8 * 3_600_000,
                 client_ms: 4 * 3_600_000,
                 target_ms: 24 * 3_600_000,
                 path_ms: 72 * 3_600_000,
@@ -100,7 +100,7 @@ impl Kind {
                 disk_ms: 72 * 3_600_000,
                 outage_ms: 1_200_000,
                 republish_ms: 24 * 3_600_000,
-                loss: 20,
+                loss: 10,
             },
         };
         if let Some(hours) = hours {

@@ -135,8 +135,10 @@ impl Truth {
     pub fn stored(&mut self) {
         self.shifts.retain(|_, shift| !shift.is_canceled);
         self.shifts.values_mut().for_each(|shift| shift.is_over |= shift.is_noted);
-        let over = self.shifts.iter().filter(|(_, shift)| shift.is_over).map(|(id, _)| id.clone()).collect::<Vec<_>>();
-        over.iter().take(over.len().saturating_sub(20)).for_each(|id| drop(self.shifts.remove(id)));
+        let over: Vec<String> = self.shifts.iter().filter(|(_, it)| it.is_over).map(|(id, _)| id.clone()).collect();
+        for id in over.iter().take(over.len().saturating_sub(20)) {
+            self.shifts.remove(id);
+        }
     }
 
     fn enrol(&mut self, target: SocketAddr, epoch: u64, is_registered: bool) {
@@ -277,9 +279,9 @@ impl Truth {
             .groups
             .iter()
             .map(|group| {
-                let mut named = vec![false; 1 << 16];
-                group.table.iter().for_each(|slot| named[usize::from(*slot)] = true);
-                (0..=u16::MAX).filter(|slot| named[usize::from(*slot)]).collect()
+                let mut named = [false; 256];
+                group.table.iter().for_each(|slot| named[usize::from(*slot & 0xff)] = true);
+                (0..256).filter(|slot| named[usize::from(*slot)]).collect()
             })
             .collect();
         let socket = |slot: u16| {

@@ -73,7 +73,7 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// I2: no key of the flows' target side twice. I6: no source port twice, and none taken that no flow has. I10: as many flows live
+    /// I2: no key of the flows' target side twice. I6: no source port twice, and (every so often) none taken that no flow has. I10: as many flows live
     /// as were made and did not end, and every gauge says how many there are.
     fn check_flows(&self) -> Result<(), Breach> {
         let (mut clients, mut targets, mut sources, mut nat) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
@@ -103,7 +103,8 @@ impl Simulation<'_> {
                 }
             }
         }
-        if self.data.source_ports_taken() != nat {
+        // Counting them is slow.
+        if self.summary.steps.is_multiple_of(16) && self.data.source_ports_taken() != nat {
             let taken = self.data.source_ports_taken();
             return breach("I6", format!("{taken} source ports are taken, {nat} flows have one"));
         }
