@@ -43,7 +43,8 @@ impl Scope {
     fn of(old: &Model, new: &Model, changed: &BTreeSet<RecordKey>) -> Self {
         let mut scope = Self::default();
         let mut whole_groups = BTreeSet::new();
-        let mut everything = false;
+        // While nothing is checked, no target's health can be told.
+        let mut everything = old.checks_stopped != new.checks_stopped;
         for key in changed {
             match *key {
                 RecordKey::Target(slot) => {

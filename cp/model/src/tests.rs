@@ -12,6 +12,7 @@ mod listeners;
 mod proxies;
 mod random;
 mod random_inventory;
+mod reasons;
 mod rules;
 mod settings;
 mod shifts;

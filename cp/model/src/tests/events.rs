@@ -87,6 +87,22 @@ fn a_target_s_life_is_told() {
     told_of(&mut bench, Command::FreeTargets(vec![(slot, vec![])]), &[]);
 }
 
+/// What makes targets of a group another state without touching one of them is told of each.
+///
+/// req: HC-29
+#[test]
+fn what_all_targets_depend_on_is_told_of_each() {
+    let mut bench = Bench::serving(&["10.2.0.11", "10.2.0.12"]);
+    let each = |what: &str| ["11", "12"].map(|last| format!("target web web 10.2.0.{last}:8080 zone-a: {what}"));
+    let internal = each("initial > unavailable (Elb.InternalError)");
+    assert_eq!(told(&mut bench, Command::ChecksStopped(true)), internal);
+    let initial = each("unavailable > initial (Elb.RegistrationInProgress)");
+    assert_eq!(told(&mut bench, Command::ChecksStopped(false)), initial);
+    let delete = Command::DeleteListener { load_balancer: "web".into(), port: 80 };
+    let told = told(&mut bench, delete);
+    assert_eq!(told.iter().filter(|line| line.contains("initial > unused (Target.NotInUse)")).count(), 2, "{told:?}");
+}
+
 /// req: HC-29
 #[test]
 fn load_balancers_and_ports_are_told() {
@@ -209,6 +225,7 @@ impl Reader {
 enum Act {
     Random(Step),
     Ports(bool),
+    ChecksStopped(bool),
     Activate,
 }
 
@@ -216,6 +233,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         8 => step().prop_map(Act::Random),
         1 => any::<bool>().prop_map(Act::Ports),
+        1 => any::<bool>().prop_map(Act::ChecksStopped),
         1 => Just(Act::Activate),
     ]
 }
@@ -235,6 +253,7 @@ proptest! {
             let ended = match act {
                 Act::Random(step) => run(&mut bench, &step),
                 Act::Ports(down) => bench.apply(Command::PortsDown(down.then(|| "p0".to_owned()).into_iter().collect())),
+                Act::ChecksStopped(stopped) => bench.apply(Command::ChecksStopped(stopped)),
                 Act::Activate => {
                     let ids = bench.model.load_balancers().map(|lb| lb.id).collect();
                     bench.apply(Command::Activate(ids))

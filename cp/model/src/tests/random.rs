@@ -281,6 +281,7 @@ pub(super) fn run(bench: &mut Bench, step: &Step) -> Result<Effects, Error> {
             let mut expected = bench.model.clone();
             expected.targets.values_mut().for_each(|target| target.unavailable = 0);
             expected.ports_down.clear();
+            expected.checks_stopped = false;
             assert_eq!(loaded, expected);
             bench.model = loaded;
             return Ok(Effects::default());
