@@ -251,7 +251,9 @@ fn zones(old: &Model, new: &Model, scope: &Scope, events: &mut Vec<Transition>) 
         let zones: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
         for zone in zones {
             let (was, is) = (before.get(zone), after.get(zone));
-            if is == was || is == Some(&None) && was.is_none() {
+            // Which of several groups it is that has too few is no news.
+            let kind = |out: &Option<Out>| out.as_ref().map(reason);
+            if is.map(kind) == was.map(kind) || is == Some(&None) && was.is_none() {
                 continue;
             }
             let word = |out: &Option<Out>| if out.is_some() { "out-of-service" } else { "in-service" };

@@ -5,18 +5,20 @@
 //! as long as it has worked then, so that it never takes more than half a CPU. The log holds the newest events in memory; who reads
 //! them tells by the sequence number how far it has come, so that no reader is in the way of another, or of anything else.
 
+mod kept;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use leat_model::rest::{Event, EventType, Transition};
-use leat_model::view::rfc3339_ms;
 use leat_model::{Model, Now, RecordKey, events};
 use tokio::sync::watch;
 
 use crate::publisher::Publisher;
 use crate::state::{Commit, State};
+use kept::{Kept, Texts};
 
 /// Events that are kept.
 const EVENTS_MAX: usize = 10_000;
@@ -36,11 +38,32 @@ pub struct EventLog {
 
 #[derive(Default)]
 struct Ring {
-    events: VecDeque<Event>,
+    events: VecDeque<Kept>,
+    texts: Texts,
     /// Sequence number of the newest event; 0: there was none.
     newest: u64,
     merged_changes: u64,
     closed: bool,
+}
+
+impl Ring {
+    fn add(&mut self, wall_ms: u64, what: &Transition) {
+        self.newest += 1;
+        self.events.push_back(Kept::new(&mut self.texts, wall_ms, what));
+        if let Some(oldest) = (self.events.len() > EVENTS_MAX).then(|| self.events.pop_front()).flatten() {
+            oldest.forget(&mut self.texts);
+        }
+    }
+
+    /// Sequence number of the oldest event that is kept, or of the next one.
+    fn oldest(&self) -> u64 {
+        self.newest + 1 - self.events.len() as u64
+    }
+
+    fn shown(&self) -> impl DoubleEndedIterator<Item = Event> {
+        let oldest = self.oldest();
+        self.events.iter().enumerate().map(move |(at, event)| event.show(&self.texts, oldest + at as u64))
+    }
 }
 
 /// Part of the log.
@@ -76,16 +99,8 @@ impl EventLog {
         if transitions.is_empty() {
             return;
         }
-        let time = rfc3339_ms(wall_ms);
         let mut ring = self.lock();
-        for what in transitions {
-            ring.newest += 1;
-            let event = Event { sequence: ring.newest, time: time.clone(), what };
-            ring.events.push_back(event);
-            if ring.events.len() > EVENTS_MAX {
-                ring.events.pop_front();
-            }
-        }
+        transitions.iter().for_each(|what| ring.add(wall_ms, what));
         let newest = ring.newest;
         drop(ring);
         self.added.notify_all();
@@ -95,10 +110,10 @@ impl EventLog {
     /// The oldest events after a sequence number that are wanted, `limit` at the most.
     pub fn after(&self, after: u64, limit: usize, wanted: impl Fn(&Transition) -> bool) -> Part {
         let ring = self.lock();
-        let oldest = ring.newest + 1 - ring.events.len() as u64;
+        let oldest = ring.oldest();
         let from = usize::try_from(after.saturating_add(1).saturating_sub(oldest)).unwrap_or(usize::MAX);
-        let mut found = ring.events.iter().skip(from).filter(|event| wanted(&event.what));
-        let events: Vec<Event> = found.by_ref().take(limit).cloned().collect();
+        let mut found = ring.shown().skip(from).filter(|event| wanted(&event.what));
+        let events: Vec<Event> = found.by_ref().take(limit).collect();
         // Only when all were looked at, those that are not wanted are done with as well.
         let is_all = found.next().is_none();
         let last = events.last().map_or(after, |event| event.sequence);
@@ -112,8 +127,8 @@ impl EventLog {
     /// The newest events that are wanted, `limit` at the most.
     pub fn newest(&self, limit: usize, wanted: impl Fn(&Transition) -> bool) -> Part {
         let ring = self.lock();
-        let newest = ring.events.iter().rev().filter(|event| wanted(&event.what)).take(limit);
-        let mut events: Vec<Event> = newest.cloned().collect();
+        let newest = ring.shown().rev().filter(|event| wanted(&event.what)).take(limit);
+        let mut events: Vec<Event> = newest.collect();
         events.reverse();
         Part { events, next: ring.newest, dropped: 0 }
     }

@@ -248,7 +248,8 @@ proptest! {
     fn events_make_the_state(acts in proptest::collection::vec(act(), 1..60)) {
         let mut bench = prepared();
         let mut reader = Reader::default();
-        for act in acts {
+        let serve = [Step::LoadBalancer(0), Step::Group(0, 0), Step::Listener(0, 0, 0, 0), Step::Register(0, vec![1, 2, 3])];
+        for act in serve.map(Act::Random).into_iter().chain(acts) {
             let old = bench.model.clone();
             let ended = match act {
                 Act::Random(step) => run(&mut bench, &step),

@@ -43,6 +43,33 @@ fn the_oldest_make_room_and_are_counted() {
     assert_eq!((numbers(&part), part.dropped), (vec![6], 3));
     assert_eq!(log.after(5, 1, all).dropped, 0);
     assert_eq!(log.newest(usize::MAX, all).events.len(), EVENTS_MAX);
+    assert_eq!(log.lock().texts.count(), 2, "a text is kept once");
+    for n in 0..EVENTS_MAX {
+        log.add(0, vec![port(&format!("q{n}"), "up")]);
+    }
+    assert_eq!(log.lock().texts.count(), EVENTS_MAX + 1, "those of events that are gone are gone");
+}
+
+#[test]
+fn what_is_kept_is_shown_as_it_was() {
+    let log = EventLog::new();
+    let text = |text: &str| Some(text.to_owned());
+    let full = Transition {
+        load_balancer: text("front"),
+        target_group: text("web"),
+        target: text("[2001:db8::11]:80"),
+        address: Some("2001:db8::11".parse().expect("an address")),
+        zone: text("zone-a"),
+        port: text("p0"),
+        zonal_shift: text("7"),
+        from: text("healthy"),
+        reason: text("Target.FailedHealthChecks"),
+        description: text("Health checks failed"),
+        ..EventType::Target.to("unhealthy")
+    };
+    log.add(0, vec![full.clone(), port("p0", "up"), full.clone()]);
+    let shown: Vec<Transition> = log.after(0, 10, all).events.into_iter().map(|event| event.what).collect();
+    assert_eq!(shown, [full.clone(), port("p0", "up"), full]);
 }
 
 #[test]
