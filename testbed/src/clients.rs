@@ -1,6 +1,6 @@
 //! Short exchanges as clients make them: HTTP requests, UDP echoes.
 
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, run_checked};
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -19,6 +19,19 @@ pub struct HttpAnswer {
     pub client_seen: SocketAddrV4,
     /// The client's own address.
     pub client: SocketAddrV4,
+}
+
+/// What dig prints when it asks a DNS server.
+///
+/// # Errors
+/// When there is no dig, or no answer.
+pub fn dig(namespace: &Namespace, server: SocketAddrV4, arguments: &[&str]) -> Result<String> {
+    let mut command = namespace.command("dig");
+    command
+        .arg(format!("@{}", server.ip()))
+        .args(["-p", &server.port().to_string(), "+time=2", "+tries=5"])
+        .args(arguments);
+    Ok(String::from_utf8_lossy(&run_checked(&mut command)?.stdout).into_owned())
 }
 
 /// One HTTP request on a connection of its own, from the calling thread's namespace.

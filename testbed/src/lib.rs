@@ -38,7 +38,7 @@ pub use api_connection::ApiConnection;
 pub use appliance::{Appliance, ApplianceOptions};
 pub use bed::{Bed, BedOptions, ECHO_PORT, HTTP_PORT, STREAM_PORT, VIP, e2e, lcores};
 pub use capture::{Capture, Flags, Frame, Segment};
-pub use clients::{EchoTally, HttpAnswer, http_get, http_many, tally, udp_echo};
+pub use clients::{EchoTally, HttpAnswer, dig, http_get, http_many, tally, udp_echo};
 pub use leat_model::rest;
 pub use namespace::Namespace;
 pub use peers::{
@@ -56,7 +56,7 @@ pub use topology::{
     CLIENT_ADDRESS, CLIENT_ADDRESSES, P0_ADDRESS, P0_DEVICE, P1_ADDRESS, P1_DEVICE, Topology, client_address,
     client_ipv6, target_address, target_ipv6, veth,
 };
-pub use zones::{Zone, ZoneBed, ZoneOptions, servers};
+pub use zones::{DNS, Zone, ZoneBed, ZoneOptions, servers};
 
 use std::time::{Duration, Instant};
 

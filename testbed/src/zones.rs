@@ -14,7 +14,7 @@
 
 use crate::appliance::{Appliance, ApplianceOptions};
 use crate::bed::{Bed, HTTP_PORT, STREAM_PORT};
-use crate::clients::{http_many, tally};
+use crate::clients::{dig, http_many, tally};
 use crate::namespace::Namespace;
 use crate::peers::{TARGET_BULK_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, Target};
 use crate::process::Process;
@@ -32,6 +32,8 @@ use std::time::Duration;
 /// Long enough for two rounds of health checks at the shortest interval, on a busy machine.
 const HEALTH: Duration = Duration::from_secs(60);
 const READY: Duration = Duration::from_secs(30);
+/// Where the names are answered.
+pub const DNS: SocketAddrV4 = SocketAddrV4::new(P0_ADDRESS, 53);
 
 /// One of the two zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +114,9 @@ impl ZoneBed {
     pub fn start(options: &ZoneOptions) -> Result<ZoneBed> {
         let run = Run::start_unique()?;
         let topology = lay_out(&run, options.servers)?;
-        let appliance = Appliance::start(&run, &topology, &ApplianceOptions::default())?;
+        let options_of_appliance =
+            ApplianceOptions { control_plane: vec![("dns_listen", "10.1.0.2:53")], ..Default::default() };
+        let appliance = Appliance::start(&run, &topology, &options_of_appliance)?;
         let mut this = ZoneBed { bed: Bed { appliance, targets: Vec::new(), topology, run }, servers: options.servers };
         for zone in Zone::ALL {
             for number in 1..=options.servers {
@@ -293,18 +297,28 @@ impl ZoneBed {
         Ok(())
     }
 
-    /// The zones that serve, as the API shows them, or all if none does: those whose addresses DNS names.
+    /// The name of the load balancer.
     ///
     /// # Errors
     /// When the API does not answer.
-    pub fn in_dns(&self) -> Result<Vec<Zone>> {
+    pub fn dns_name(&self) -> Result<String> {
         let shown = self.bed.appliance.rest.get("/v1/load-balancers/lb")?;
-        let zones = shown["availabilityZones"].as_array().context("no zones")?;
-        let serves = |zone: &Zone| {
-            zones.iter().any(|shown| shown["zoneName"] == zone.name() && shown["health"]["healthy"] == true)
-        };
-        let serving: Vec<Zone> = Zone::ALL.into_iter().filter(serves).collect();
-        Ok(if serving.is_empty() { Zone::ALL.to_vec() } else { serving })
+        Ok(shown["dnsName"].as_str().context("no name")?.to_owned())
+    }
+
+    /// The zones whose addresses DNS names. Asked in the appliance's own namespace: the zones' links may be cut.
+    ///
+    /// # Errors
+    /// When there is no answer, or an address that is no node's.
+    pub fn in_dns(&self) -> Result<Vec<Zone>> {
+        let addresses = dig(&self.bed.topology.lb, DNS, &["+short", &self.dns_name()?, "A"])?;
+        let mut zones = Vec::new();
+        for address in addresses.lines() {
+            let zone = Zone::ALL.into_iter().find(|zone| zone.vip().to_string() == address);
+            zones.push(zone.with_context(|| format!("DNS names {address}"))?);
+        }
+        zones.sort_by_key(|zone| *zone as usize);
+        Ok(zones)
     }
 
     /// Waits until DNS names the addresses of these zones.
