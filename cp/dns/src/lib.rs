@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use hickory_proto::op::{Edns, Header, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, HINFO, NS, SOA};
@@ -178,7 +177,7 @@ fn soa(directory: &Directory) -> Option<SOA> {
 }
 
 fn absolute(name: &str) -> Option<Name> {
-    let mut name = Name::from_str(name).ok()?;
+    let mut name = Name::from_ascii(name).ok()?;
     name.set_fqdn(true);
     Some(name)
 }

@@ -4,6 +4,7 @@ mod addresses;
 mod applications;
 mod balancers;
 mod classic;
+mod dns;
 mod events;
 mod groups;
 mod inventories;

@@ -29,7 +29,7 @@ impl Bench {
     }
 
     /// Classic load balancer `old` in `zone-a` of `net-1`, port 80 to instances' port 8080; other networks have no zones.
-    fn classic() -> Self {
+    pub(super) fn classic() -> Self {
         let mut bench = Self::anywhere();
         bench.model.inventory.subnets.remove("sub-9");
         bench.model.inventory.instances.remove("i-9");
