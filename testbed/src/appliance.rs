@@ -35,7 +35,7 @@ pub struct ApplianceOptions {
     pub idle_backoff: bool,
     /// Whether the ports have IPv6 addresses too: fd00:1::2 and fd00:2::2, each of a /64.
     pub ipv6: bool,
-    /// Further keys of `[control_plane]`.
+    /// Further keys of `[control_plane]`; one that is there more than once has a list of values.
     pub control_plane: Vec<(&'static str, &'static str)>,
     /// DPDK's driver of the ports: `net_af_packet`, or `net_pcap`, which is slower and gets fragments as they come.
     pub driver: &'static str,
@@ -67,7 +67,12 @@ impl ApplianceOptions {
         let device = |number: u8, interface: &str| format!("{}{number},iface={interface}", self.driver);
         // The API is open to all that runs in the namespace; who signs is checked all the same.
         let open = [("anonymous", "admin")];
-        let control_plane: BTreeMap<_, _> = open.iter().chain(&self.control_plane).copied().collect();
+        let mut control_plane: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (key, value) in open.iter().chain(&self.control_plane) {
+            control_plane.entry(key).or_default().push(value);
+        }
+        let single = |values: Vec<&str>| if values.len() == 1 { json!(values[0]) } else { json!(values) };
+        let control_plane: BTreeMap<_, _> = control_plane.into_iter().map(|(key, it)| (key, single(it))).collect();
         let configuration = json!({
             "name": run.name(),
             "state_dir": run.dir().join("state"),

@@ -4,12 +4,15 @@ use crate::run::Run;
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
 const DIRECTORY: &str = "/run/netns";
+/// What `ip netns exec` puts in place of files of `/etc`.
+const CONFIGURATION: &str = "/etc/netns";
 
 /// A network namespace of a run. The run deletes it; dropping this handle does not.
 #[derive(Debug, Clone)]
@@ -62,6 +65,19 @@ impl Namespace {
         self.enter(|| fs::write(&path, value).with_context(|| format!("cannot set {} to {value}", path.display())))?
     }
 
+    /// Gives the programs that [`Namespace::command`] starts these DNS servers, and no others.
+    ///
+    /// # Errors
+    /// When the file cannot be written from which `ip netns exec` takes it.
+    pub fn resolve_with(&self, servers: &[Ipv4Addr]) -> Result<()> {
+        let directory = Path::new(CONFIGURATION).join(&self.name);
+        fs::create_dir_all(&directory)?;
+        let servers: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        let path = directory.join("resolv.conf");
+        fs::write(&path, servers + "options timeout:1 attempts:3\n")
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// Runs `work` on a thread of its own inside this namespace: the sockets it opens belong to the namespace and stay there.
     ///
     /// # Errors
@@ -108,6 +124,9 @@ pub(crate) fn pids(name: &str) -> Vec<u32> {
 
 /// Deletes a namespace with everything in it.
 pub(crate) fn delete(name: &str) -> Result<()> {
+    // Most have none. The directory of all goes with the last.
+    let _ = fs::remove_dir_all(Path::new(CONFIGURATION).join(name));
+    let _ = fs::remove_dir(CONFIGURATION);
     ip(&["netns", "delete", name])
 }
 

@@ -89,11 +89,13 @@ pub struct ZoneOptions {
     pub cross_zone: bool,
     /// Attributes of both groups.
     pub attributes: Value,
+    /// Where names are answered: [`DNS`] and maybe more.
+    pub dns_listen: &'static [&'static str],
 }
 
 impl Default for ZoneOptions {
     fn default() -> ZoneOptions {
-        ZoneOptions { servers: 10, cross_zone: false, attributes: json!({}) }
+        ZoneOptions { servers: 10, cross_zone: false, attributes: json!({}), dns_listen: &["10.1.0.2:53"] }
     }
 }
 
@@ -114,10 +116,11 @@ impl ZoneBed {
     pub fn start(options: &ZoneOptions) -> Result<ZoneBed> {
         let run = Run::start_unique()?;
         let topology = lay_out(&run, options.servers)?;
-        let options_of_appliance =
-            ApplianceOptions { control_plane: vec![("dns_listen", "10.1.0.2:53")], ..Default::default() };
+        let listen = options.dns_listen.iter().map(|listen| ("dns_listen", *listen)).collect();
+        let options_of_appliance = ApplianceOptions { control_plane: listen, ..Default::default() };
         let appliance = Appliance::start(&run, &topology, &options_of_appliance)?;
         let mut this = ZoneBed { bed: Bed { appliance, targets: Vec::new(), topology, run }, servers: options.servers };
+        this.bed.cli().resolve_with(&[P0_ADDRESS, P1_ADDRESS])?;
         for zone in Zone::ALL {
             for number in 1..=options.servers {
                 let mut server = Target {
@@ -326,12 +329,27 @@ impl ZoneBed {
     /// # Errors
     /// When it does not.
     pub fn wait_dns(&self, zones: &[Zone]) -> Result<()> {
-        let mut last = Vec::new();
+        let mut last = Ok(Vec::new());
         wait_for(&format!("DNS to name {zones:?}"), HEALTH, || {
-            last = self.in_dns().ok()?;
-            (last == zones).then_some(())
+            last = self.in_dns();
+            last.as_ref().is_ok_and(|last| last == zones).then_some(())
         })
         .with_context(|| format!("last seen: {last:?}"))
+    }
+
+    /// `curl` by the load balancer's name, in the clients' namespace: which server answers.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn curl(&self) -> Result<String> {
+        let mut command = self.bed.cli().command("curl");
+        // An address that does not answer has half of the time to connect, then the next one has its turn.
+        command.args(["--silent", "--show-error", "--fail", "--connect-timeout", "10", "--max-time", "30"]);
+        let output = command.arg(format!("http://{}/", self.dns_name()?)).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let server = text.split_whitespace().next().filter(|_| output.status.success());
+        let said = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Ok(server.with_context(said)?.to_owned())
     }
 
     /// Long transfers to the node of a zone; end them with [`Bed::finish_transfers`].
