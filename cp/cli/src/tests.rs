@@ -521,3 +521,30 @@ fn a_target_group_is_shown_with_its_targets_counted() {
     assert_eq!(numbers("zone-b"), [0, 0, 0, 12, 0, 0, 12]);
     assert_eq!(numbers("all zones"), [31, 0, 0, 12, 0, 0, 43]);
 }
+
+/// req: DNS-02
+#[test]
+fn dns_is_shown_with_what_is_left_out() {
+    let name = |name: &str, zone: Option<&str>, address: &str, included: Option<bool>| {
+        let addresses = [address];
+        json!({"name": name, "loadBalancer": "front", "zone": zone, "addresses": addresses, "included": included})
+    };
+    let answer = json!({
+        "apex": "elb.example", "nameServers": ["ns.elb.example"],
+        "listeners": [{"address": "10.1.0.2:53"}, {"address": "10.2.0.2:53", "problem": "Address already in use"}],
+        "counters": {"answered": 7, "noData": 0, "noSuchName": 3, "refused": 0, "bad": 0, "ignored": 0, "overTcp": 1},
+        "names": [
+            name("front-1.elb.example", None, "10.1.0.10", None),
+            name("a.front-1.elb.example", Some("a"), "10.1.0.10", Some(true)),
+            name("b.front-1.elb.example", Some("b"), "10.2.0.10", Some(false)),
+        ],
+    });
+    let (printed, seen) = command("dns", vec![(200, answer)]);
+    let printed = printed.expect("good");
+    assert_eq!((seen[0].0.as_str(), seen[0].1.as_str()), ("GET", "/v1/dns"));
+    for part in ["elb.example", "10.2.0.2:53 (Address already in use)", "7 answered", "3 no such name"] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let left_out: Vec<&str> = printed.lines().filter(|line| line.contains("left out")).collect();
+    assert!(left_out.len() == 1 && left_out[0].starts_with("b.front-1.elb.example"), "{printed}");
+}
