@@ -74,16 +74,13 @@ pub struct Group {
 
 impl Group {
     fn new(group: &leat_abi::snapshot::Group) -> Self {
-        let mut is_member = vec![false; 1 << 16];
-        group.table.iter().for_each(|slot| is_member[usize::from(*slot)] = true);
-        let members = (0..=u16::MAX).filter(|slot| is_member[usize::from(*slot)]).collect();
         Self {
             preserve_client_ip: group.preserve_client_ip,
             sticky: group.sticky,
             proxy_protocol: group.proxy_protocol,
             id: group.id,
             table: group.table.as_slice().into(),
-            members,
+            members: members(&group.table),
         }
     }
 
@@ -96,6 +93,22 @@ impl Group {
         let at = hash.wrapping_add(u64::from(attempt).wrapping_mul(0x9e37_79b9)) % self.table.len() as u64;
         self.table.get(at as usize).copied()
     }
+}
+
+/// Tables of fewer places are sorted to find their members; of larger ones all slots that there can be are looked at.
+const SORTED_BELOW: usize = 4096;
+
+/// The slots in a table, each once, in order.
+fn members(table: &[u16]) -> Box<[u16]> {
+    if table.len() < SORTED_BELOW {
+        let mut members = table.to_vec();
+        members.sort_unstable();
+        members.dedup();
+        return members.into();
+    }
+    let mut is_member = vec![false; 1 << 16];
+    table.iter().for_each(|slot| is_member[usize::from(*slot)] = true);
+    (0..=u16::MAX).filter(|slot| is_member[usize::from(*slot)]).collect()
 }
 
 /// All that lcores look up. Indices that are out of range yield `None`, never a panic. Ports in keys are in network order as loaded.
@@ -291,5 +304,20 @@ impl Forwarding {
     #[inline]
     pub fn is_target_address(&self, address: Address) -> bool {
         self.target_addresses.contains(&address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_small_and_large_tables() {
+        let slots = [7, 0, u16::MAX, 300];
+        for places in [4, SORTED_BELOW - 1, SORTED_BELOW, 3 * SORTED_BELOW] {
+            let table: Vec<u16> = slots.into_iter().cycle().take(places).collect();
+            assert_eq!(*members(&table), [0, 7, 300, u16::MAX]);
+        }
+        assert!(members(&[]).is_empty());
     }
 }

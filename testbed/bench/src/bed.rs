@@ -258,6 +258,37 @@ impl<'m> Bed<'m> {
         Ok(ticks)
     }
 
+    /// Goes over to another configuration, then takes bursts of packets of random flows through, of both directions, whatever becomes of
+    /// them. Each turn is all that an lcore does in one turn of its loop but for sending. Returns the ticks of each turn, the one with the
+    /// change first. `tsc_hz`: ticks per second.
+    pub fn turns(&mut self, to: &Arc<Forwarding>, bursts: u32, tsc_hz: u64) -> Vec<u64> {
+        let mut new = Some(to.clone());
+        let (begin, begin_ms) = (rdtsc(), self.now.ms);
+        let sent = |frame: &[u8], _| {
+            std::hint::black_box(frame);
+        };
+        let mut turns = Vec::with_capacity(bursts as usize);
+        for _ in 0..bursts {
+            for at in 0..BURST {
+                let number = self.random.below(self.bindings.len() as u32);
+                let kind = if self.random.next() >> 63 == 1 { Kind::TargetData } else { Kind::ClientData };
+                let frame = self.flow(number).arriving(kind, self.bindings[number as usize], PORT_MAC).frame();
+                self.buffers[at].fill(&frame);
+            }
+            let before = rdtsc();
+            self.now.ms = begin_ms + before.wrapping_sub(begin) * 1000 / tsc_hz;
+            let old = new.take().map(|new| self.pipeline.install(new));
+            self.pipeline.process(self.now, Arrival::Wire, &mut self.buffers, &mut self.verdicts);
+            self.pipeline.originated(sent);
+            self.pipeline.housekeeping(self.now);
+            self.pipeline.originated(sent);
+            turns.push(rdtsc().wrapping_sub(before));
+            // Another thread frees it.
+            drop(old);
+        }
+        turns
+    }
+
     /// Lets the time pass in which all flows end, and looks after their timers. Returns ticks.
     pub fn expire(&mut self) -> Result<u64> {
         let mut ticks = 0;

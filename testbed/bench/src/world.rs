@@ -153,6 +153,45 @@ pub fn snapshot(generation: u64) -> Snapshot {
     }
 }
 
+/// Targets, groups and zones of [`zoned`].
+pub const ZONED: (u16, u16, u16) = (3000, 50, 3);
+
+/// The forwarding state of a load balancer with a node in each of three zones, fifty listeners, and sixty targets of its own for each, a third
+/// of them in each zone. With cross-zone on the nodes share a group's table, else each has its own.
+pub fn zoned(generation: u64, cross_zone: bool) -> Snapshot {
+    const SIZE: usize = 65_537;
+    let (targets, groups, zones) = ZONED;
+    let share = targets / groups;
+    let table = |group: u16, zone: Option<u16>| {
+        let own: Vec<u16> =
+            (group * share..(group + 1) * share).filter(|n| zone.is_none_or(|z| n % zones == z)).collect();
+        Group { table: (0..SIZE).map(|i| own[i % own.len()]).collect(), ..Group::default() }
+    };
+    let zone_of = |zone| if cross_zone { None } else { Some(zone) };
+    let tables_each = if cross_zone { 1 } else { zones };
+    let vip = |zone: u16| Ipv4Addr::from(0x0a00_0001 + u32::from(zone));
+    let listener = |group: u16, zone: u16| Listener {
+        slot: group * zones + zone,
+        vip: vip(zone).into(),
+        port: 1000 + group,
+        protocol: protocol::TCP,
+        node: zone as u8,
+        group: group * tables_each + if cross_zone { 0 } else { zone },
+        sources: vec![vip(zone).into()],
+    };
+    let one = snapshot(generation);
+    Snapshot {
+        locals: (0..zones).map(|zone| Local { address: vip(zone).into(), kind: LocalKind::Node, port: 0 }).collect(),
+        listeners: (0..groups)
+            .flat_map(|group| (0..zones).map(move |zone| (group, zone)))
+            .map(|(g, z)| listener(g, z))
+            .collect(),
+        groups: (0..groups).flat_map(|group| (0..tables_each).map(move |zone| table(group, zone_of(zone)))).collect(),
+        targets: (0..targets).map(|slot| Target { slot, address: target(slot).ip.into(), ..one.targets[0] }).collect(),
+        ..one
+    }
+}
+
 /// What a packet is within its flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
