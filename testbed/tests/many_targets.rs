@@ -223,7 +223,7 @@ fn print_times(what: &str, mut seconds: Vec<f64>) {
 
 /// A thousand targets fail in the same seconds: when the last one is found to have failed, all of them have new connections.
 ///
-/// req: HC-21, TGH-03, TRB-05, S16.2
+/// req: R13, HC-21, TGH-03, TRB-05, S16.2
 #[test]
 fn a_thousand_targets_fail_and_all_are_used() -> Result<()> {
     if !is_long("a_thousand_targets_fail_and_all_are_used") {
@@ -324,7 +324,7 @@ fn a_thousand_flapping_targets_disturb_nobody_else() -> Result<()> {
 
 /// 100,000 connections to two targets that are deregistered, with termination: none ends before the delay, all do after it.
 ///
-/// req: DRN-02, DRN-05, S15.3
+/// req: R15, DRN-02, DRN-05, S15.3
 #[test]
 fn a_hundred_thousand_connections_end_with_the_delay() -> Result<()> {
     const CONNECTIONS: usize = 100_000;
