@@ -7,6 +7,7 @@
 //! | health runs, prober, netlink configuration, deadlines, freeing of slots | thread `keeper` ([`crate::keeper`]) | |
 //! | sockets of health checks | thread `prober` | set the checks, get results over a channel |
 //! | rtnetlink | thread `netlink` | set what is wanted, get views |
+//! | what DNS answers | thread `names` ([`crate::dns`]) | thread `dns` reads whole directories, `Arc`s that never change |
 //! | event log | thread `events` ([`crate::event_log`]) | read it by sequence numbers, and wait for more |
 //! | sockets of webhooks | a thread `webhook` each ([`crate::webhook`]) | |
 //! | API connections | tokio workers; a change waits for thread `store` | |
