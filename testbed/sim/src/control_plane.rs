@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use leat_abi::counters::{ListenerCounter, TargetCounter};
 use leat_compile::view::NetView;
 use leat_compile::{Compiled, Shape, TableCache};
+use leat_model::dns::{Directories, Directory, Found};
 use leat_model::forward::CheckPlan;
 use leat_model::health::{Health, Outcome, Report, Runs};
 use leat_model::{Command, Effects, Error, Id, Limits, LoadError, Model, Now, RecordKey};
@@ -92,6 +93,8 @@ pub struct ControlPlane {
     unsaved: bool,
     planned: Option<u64>,
     seen: BTreeMap<Id, (u64, u64)>,
+    directories: Directories,
+    directory: Directory,
 }
 
 impl ControlPlane {
@@ -123,6 +126,8 @@ impl ControlPlane {
             unsaved: false,
             planned: None,
             seen: BTreeMap::new(),
+            directories: Directories::default(),
+            directory: Directory::default(),
         })
     }
 
@@ -338,10 +343,27 @@ impl ControlPlane {
         self.model.targets_of(group).find(|target| (target.address, target.port) == (socket.ip(), socket.port()))
     }
 
-    /// The addresses that DNS answers with for a load balancer.
+    /// The addresses of the nodes that DNS is to name for a load balancer, as soon as nobody has to be held back.
     pub fn dns(&self, lb: Id) -> BTreeSet<IpAddr> {
         let nodes = self.model.load_balancer(lb).map(|lb| self.model.nodes_in_dns(lb)).unwrap_or_default();
         nodes.into_iter().map(|node| node.address.into()).collect()
+    }
+
+    /// Makes the DNS server's directory anew. Returns when it changes by itself, by the machine's monotonic clock.
+    pub fn name(&mut self, at_ms: u64) -> Option<u64> {
+        let (directory, due_ms) = self.directories.make(&self.model, at_ms - self.started_ms);
+        self.directory = directory;
+        due_ms.map(|due_ms| self.started_ms + due_ms)
+    }
+
+    /// What the DNS server answers to a load balancer's name; none: the name is not known.
+    pub fn answer(&self, lb: Id) -> Option<BTreeSet<IpAddr>> {
+        let lb = self.model.load_balancer(lb)?;
+        let name = self.model.dns_name(&lb.name, lb.id).to_ascii_lowercase();
+        match self.directory.find(&name) {
+            Found::Addresses(addresses) => Some(addresses.iter().copied().collect()),
+            Found::Apex | Found::Nothing | Found::Outside => None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use leat_abi::counters::{Counter, DropReason, LcoreCounters};
+use leat_abi::message::Command;
 use leat_abi::{FlowEntry, Snapshot};
 use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict};
 
@@ -285,6 +286,20 @@ impl DataPlane {
             }
         }
         made
+    }
+
+    /// The lcores look for commands and carry them out. Returns whether there were any.
+    pub fn obey(&mut self, segment: &Segment, now: Now) -> Result<bool, String> {
+        let mut any = false;
+        for (lcore, pipeline) in (0..LCORES).zip(&mut self.pipelines) {
+            let mut commands = segment.data.commands(lcore);
+            while let Some(message) = commands.pop().map_err(|error| format!("commands of lcore {lcore}: {error}"))? {
+                pipeline.command(Command::decode(&message).map_err(|error| error.to_string())?);
+                any = true;
+                while pipeline.housekeeping(now) {}
+            }
+        }
+        Ok(any)
     }
 
     /// Flow entries in use, in any state.

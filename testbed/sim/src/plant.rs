@@ -31,6 +31,8 @@ pub enum Plant {
     MovedFlow,
     /// A flow is gone after a restart, and nothing has counted its end.
     LostFlow,
+    /// An event of an lcore is not read.
+    LostEvent,
     /// Checks of targets that recover are not made any more.
     LostCheck,
 }
@@ -50,6 +52,7 @@ impl Plant {
             Self::TwinFlow => "I2",
             Self::MovedFlow => "I3",
             Self::LostFlow => "I10",
+            Self::LostEvent => "rings",
             Self::LostCheck => "liveness",
         }
     }

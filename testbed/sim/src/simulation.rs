@@ -24,6 +24,7 @@ mod chaos;
 mod control;
 mod laws;
 mod liveness;
+mod rings;
 mod wire;
 
 /// Where the machine's monotonic clock stands at the beginning: the 16-bit stamps of flow entries soon wrap around.
@@ -52,6 +53,8 @@ pub(crate) enum Event {
     Expire,
     /// It looks for load balancers to activate and numbers to free.
     Keep,
+    /// Zones that were held back come back into DNS.
+    Name,
     /// It looks at links.
     LookAtPorts,
     /// The data plane's main thread looks for a snapshot.
@@ -60,6 +63,10 @@ pub(crate) enum Event {
     Install(u16),
     /// The lcores look after their timers.
     Housekeeping,
+    /// Somebody asks the lcores for their flows.
+    Ask,
+    /// The control plane reads events.
+    Read,
     /// A client begins.
     Client,
     /// A client's turn, in its n-th conversation; void when it got an answer meanwhile.
@@ -174,6 +181,8 @@ pub(crate) struct Simulation<'s> {
     pub(crate) truth: Truth,
     /// The chaos is over.
     pub(crate) quiet: bool,
+    /// Since when.
+    pub(crate) healed_ms: u64,
     pub(crate) manners: BTreeMap<SocketAddr, Manner>,
     /// Zones whose nodes do not reach the targets.
     pub(crate) broken_paths: BTreeSet<usize>,
@@ -192,6 +201,8 @@ pub(crate) struct Simulation<'s> {
     pub(crate) shifts: Vec<String>,
     /// Results in a row of each check, as the laws count them: passed, failed.
     pub(crate) runs: BTreeMap<CheckKey, (u32, u32)>,
+    pub(crate) questions: u32,
+    pub(crate) question: Option<rings::Question>,
     pub(crate) newest: [u64; LCORES as usize],
     /// Events that are arranged and need no second one.
     pub(crate) arranged: BTreeSet<&'static str>,
@@ -228,6 +239,7 @@ pub fn run(segment: &mut Segment, options: Options) -> Result<Summary, Box<Failu
         key,
         truth: Truth::default(),
         quiet: false,
+        healed_ms: 0,
         manners: site::all_targets().map(|target| (target, Manner::Answers)).collect(),
         broken_paths: BTreeSet::new(),
         links_down: BTreeSet::new(),
@@ -240,6 +252,8 @@ pub fn run(segment: &mut Segment, options: Options) -> Result<Summary, Box<Failu
         group_ids: BTreeMap::new(),
         shifts: Vec::new(),
         runs: BTreeMap::new(),
+        questions: 0,
+        question: None,
         newest: [0; LCORES as usize],
         arranged: BTreeSet::new(),
         flows_changed: true,
@@ -309,6 +323,11 @@ impl Simulation<'_> {
             }
             Event::Expire => self.expire(),
             Event::Keep => self.keep(),
+            Event::Name => {
+                self.name();
+                self.model_changed = true;
+                Ok(())
+            }
             Event::LookAtPorts => self.look_at_ports(),
             Event::Take => self.take(),
             Event::Install(lcore) => {
@@ -316,6 +335,11 @@ impl Simulation<'_> {
                 Ok(())
             }
             Event::Housekeeping => self.housekeeping(),
+            Event::Ask => {
+                self.ask();
+                Ok(())
+            }
+            Event::Read => self.read(),
             Event::Client => {
                 self.new_client();
                 Ok(())

@@ -21,6 +21,7 @@ impl Simulation<'_> {
         let means = [
             (profile.change_ms, Event::Operate),
             (profile.client_ms, Event::Client),
+            (8 * profile.client_ms, Event::Ask),
             (profile.target_ms, Event::Target),
             (profile.path_ms, Event::Path),
             (profile.death_ms[0], Event::Die(0)),
@@ -143,7 +144,7 @@ impl Simulation<'_> {
 
     /// Everything works from now on.
     pub(super) fn heal(&mut self) -> Result<(), Breach> {
-        self.quiet = true;
+        (self.quiet, self.healed_ms) = (true, self.at_ms);
         self.manners.values_mut().for_each(|manner| *manner = Manner::Answers);
         self.broken_paths.clear();
         self.links_down.clear();

@@ -70,10 +70,19 @@ impl Simulation<'_> {
 
     fn model_has_changed(&mut self) {
         self.model_changed = true;
+        self.name();
         self.arrange_once("publish", COALESCE_MS, Event::Publish);
         self.arrange_once("plan", COALESCE_MS, Event::Plan);
         self.arrange_expiry();
         self.arrange_keep();
+    }
+
+    /// The DNS server gets its directory, at once after a change.
+    pub(super) fn name(&mut self) {
+        let at_ms = self.at_ms;
+        if let Some(due_ms) = self.control.as_mut().and_then(|control| control.name(at_ms)) {
+            self.arrange_at(due_ms, Event::Name);
+        }
     }
 
     fn arrange_expiry(&mut self) {
@@ -126,7 +135,7 @@ impl Simulation<'_> {
 
     /// An operator's change.
     pub(super) fn change(&mut self, change: &Change, may_die: bool) -> Result<(), Breach> {
-        if self.options.plant == Some(Plant::LostCommit) && self.summary.changes > 20 {
+        if self.options.plant == Some(Plant::LostCommit) && self.summary.changes > 17 {
             self.disk.lies = true;
         }
         self.say(|| format!("{change:?}"));

@@ -151,6 +151,22 @@ impl Simulation<'_> {
                 .is_some_and(|lb| control.model.zones_of(lb).all(|zone| zone.out.is_some()));
             if plant && none_serves && answer.len() == all { BTreeSet::new() } else { answer }
         })?;
+        for lb in control.model.load_balancers().filter(|lb| lb.active) {
+            let Some(found) = control.answer(lb.id) else {
+                return breach("I8", format!("the DNS server does not know {}", lb.name));
+            };
+            let enabled: BTreeSet<_> = lb.nodes.iter().map(|node| node.address.into()).collect();
+            if found.is_empty() || !found.is_subset(&enabled) {
+                return breach("I8", format!("the DNS server has {found:?} for {}, of {enabled:?}", lb.name));
+            }
+            // Zones that come back may be held back; until one may come, those stay that were named last. Nobody else does.
+            let wanted = control.dns(lb.id);
+            let is_late = self.quiet && self.at_ms > self.healed_ms + 600_000;
+            let is_good = found.is_subset(&wanted) || found.is_disjoint(&wanted);
+            if !is_good || is_late && found != wanted {
+                return breach("I8", format!("the DNS server has {found:?} for {}, not {wanted:?}", lb.name));
+            }
+        }
         for target in control.model.targets() {
             check_shown(target)?;
         }

@@ -25,6 +25,8 @@ impl Simulation<'_> {
         if self.summary.steps >= self.options.steps {
             return Ok(());
         }
+        self.model_changed = true;
+        self.check_laws()?;
         self.check_health()?;
         self.check_service()?;
         self.check_nothing_is_left()
@@ -104,6 +106,9 @@ impl Simulation<'_> {
         if self.summary.steps >= self.options.steps {
             return Ok(());
         }
+        // Whatever has happened since the last change.
+        self.model_changed = true;
+        self.check_laws()?;
         if self.data.flows_used() > 0 {
             return breach("liveness", format!("flows are left: {:?}", self.flows_by_state()));
         }

@@ -48,6 +48,7 @@ impl Simulation<'_> {
         let made = self.data.housekeeping(self.segment, self.now());
         self.flows_changed = true;
         self.sort(made)?;
+        self.answer_question()?;
         if self.data.flows_used() > 0 {
             let in_ms = if self.options.profile.kind == crate::Kind::Dense { 1000 } else { 15_000 };
             self.arrange_housekeeping(in_ms);
