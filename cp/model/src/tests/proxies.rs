@@ -33,7 +33,7 @@ impl Bench {
     }
 }
 
-/// req: TG-09, QTA-10, TGT-01, TGT-14, ALBT-01
+/// req: TG-09, QTA-10, TGT-01, TGT-14, ALBT-01, HC-01, HC-23
 #[test]
 fn a_group_has_one() {
     let mut bench = Bench::new();
@@ -50,6 +50,9 @@ fn a_group_has_one() {
     let shown = bench.shown("web");
     assert_eq!((shown.len(), &shown[0].id, shown[0].port), (1, &first, 8080));
     assert_eq!(bench.selected("web"), ["10.2.0.5"]);
+    let plan = bench.model.check_plans().remove(0);
+    assert_eq!((plan.address.to_string().as_str(), plan.port), ("10.2.0.5", 8080));
+    assert_eq!(plan.request.expect("a check by HTTP").host, "10.1.0.10:80");
     bench.ok(deregister("web", &[&first]));
     assert_eq!(bench.shown("web")[0].health.state, TargetState::Draining);
     assert!(bench.selected("web").is_empty());
