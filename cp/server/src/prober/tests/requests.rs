@@ -34,6 +34,8 @@ fn serve(act: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
 /// A server that does the same with each connection, on a thread for each.
 pub fn serve_on(address: [u8; 4], act: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let (listener, address) = listen(address);
+    // Many checks may begin at once.
+    socket2::SockRef::from(&listener).listen(4096).expect("a longer queue");
     let act = Arc::new(act);
     thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
