@@ -95,7 +95,7 @@ fn print_failure(failure: &Failure, arguments: &Arguments) {
     println!("seed {seed}, step {step}, {:.3} s: {} is broken: {}", *at_ms as f64 / 1000.0, breach.law, breach.what);
     println!("the last events:");
     events.iter().for_each(|event| println!("  {event}"));
-    println!("{}", replay(*seed, Some(*step), arguments));
+    println!("{}", replay(*seed, Some(*step + 1), arguments));
 }
 
 fn replay(seed: u64, steps: Option<u64>, arguments: &Arguments) -> String {

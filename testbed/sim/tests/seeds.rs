@@ -8,7 +8,7 @@ fn shown(failure: &Failure) -> String {
     let Failure { seed, kind, step, breach, events, .. } = failure;
     let profile = if *kind == Kind::Long { " --profile long" } else { "" };
     let (law, what, events) = (breach.law, &breach.what, events.join("\n"));
-    format!("{law}: {what}\n{events}\nscripts/simulate --seed {seed}{profile} --steps {step} -v")
+    format!("{law}: {what}\n{events}\nscripts/simulate --seed {seed}{profile} --steps {} -v", step + 1)
 }
 
 /// Runs seeds on as many threads as there are CPUs; sums up what happened.

@@ -161,7 +161,7 @@ impl Simulation<'_> {
             }
             // Zones that come back may be held back; until one may come, those stay that were named last. Nobody else does.
             let wanted = control.dns(lb.id);
-            let is_late = self.quiet && self.at_ms > self.healed_ms + 600_000;
+            let is_late = self.quiet && self.at_ms > self.healed_ms + 2_000_000;
             let is_good = found.is_subset(&wanted) || found.is_disjoint(&wanted);
             if !is_good || is_late && found != wanted {
                 return breach("I8", format!("the DNS server has {found:?} for {}, not {wanted:?}", lb.name));
