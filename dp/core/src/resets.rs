@@ -24,8 +24,12 @@ use crate::proxy::shift_of;
 use crate::reset::Reset;
 use crate::table::{Found, Side};
 
-/// Silent connections reset per second and lcore at the most, and at once (S15.3).
-pub const SWEEPS_PER_S: (u32, u32) = (20_000, 100);
+/// Silent connections reset per second and lcore at the most (S15.3).
+const RESETS_PER_S: u32 = 20_000;
+/// So many can be made up for when turns were late, or the sweep has just begun: 100,000 are reset within 5 s.
+const RESETS_SAVED: u32 = 2_000;
+/// And so many in one turn: their packets have to find room in [`crate::originate`].
+const RESETS_PER_TURN: usize = 100;
 /// Entries looked at in one turn of housekeeping.
 const ENTRIES_PER_TURN: usize = 256;
 
@@ -40,7 +44,7 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(crate) fn new() -> Self {
-        Self { next: 0, left: 0, limit: Limit::new(SWEEPS_PER_S.0, SWEEPS_PER_S.1) }
+        Self { next: 0, left: 0, limit: Limit::new(RESETS_PER_S, RESETS_SAVED) }
     }
 }
 
@@ -70,13 +74,18 @@ impl Pipeline<'_> {
 
     /// Goes on with a sweep under way. Returns whether there is more to do at once.
     pub(crate) fn sweep(&mut self, now: Now) -> bool {
+        let mut resets = 0;
         for _ in 0..ENTRIES_PER_TURN.min(self.sweep.left) {
             let at = self.sweep.next;
             match self.end_of(at) {
                 Some(End::Reset) => {
+                    if resets == RESETS_PER_TURN {
+                        return true;
+                    }
                     if !self.sweep.limit.take(now) {
                         return false;
                     }
+                    resets += 1;
                     self.reset_end(at, Side::Client);
                     self.reset_end(at, Side::Target);
                     self.flows.terminate(at, now);
