@@ -281,15 +281,19 @@ impl Waiting {
 struct Plane {
     attached: bool,
     incarnation: u64,
+    /// It has been attached before: else nothing can be lost.
+    known: bool,
 }
 
 impl Plane {
     fn of(publisher: &Publisher) -> Self {
         let attached = publisher.progress().borrow().attached;
-        Self { attached, incarnation: publisher.plane().map_or(0, |plane| plane.incarnation()) }
+        let incarnation = publisher.plane().map_or(0, |plane| plane.incarnation());
+        Self { attached, incarnation, known: attached }
     }
 
     fn become_other(&mut self, now: Self) -> Vec<Transition> {
+        let now = Self { known: self.known || now.known, ..now };
         let before = std::mem::replace(self, now);
         let to = match (before.attached, now.attached) {
             (false, true) => "attached",
@@ -300,7 +304,7 @@ impl Plane {
         let from = if before.attached { "attached" } else { "lost" };
         let description = now.attached.then(|| format!("incarnation {}", now.incarnation));
         let event = EventType::DataPlane.to(to);
-        vec![Transition { from: (before != Self::default()).then(|| from.into()), description, ..event }]
+        vec![Transition { from: before.known.then(|| from.into()), description, ..event }]
     }
 }
 

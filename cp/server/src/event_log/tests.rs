@@ -118,12 +118,15 @@ fn changes_and_the_data_plane_s_life_become_events() {
 #[test]
 fn a_restart_is_told() {
     let mut plane = Plane::default();
-    let other = |attached, incarnation| Plane { attached, incarnation };
+    let other = |attached, incarnation| Plane { attached, incarnation, known: attached };
     let mut to = |attached, incarnation| {
         plane.become_other(other(attached, incarnation)).pop().map(|event| event.to).unwrap_or_default()
     };
     let told = [to(false, 0), to(true, 1), to(true, 1), to(true, 2), to(false, 2), to(false, 3), to(true, 3)];
     assert_eq!(told, ["", "attached", "", "restarted", "lost", "", "attached"]);
+    let mut mapped_first = Plane::default();
+    assert!(mapped_first.become_other(other(false, 1)).is_empty());
+    assert_eq!(mapped_first.become_other(other(true, 1))[0].from, None, "nothing was lost before");
 }
 
 /// What comes too fast is joined, and nothing that lasts is lost.
