@@ -43,7 +43,7 @@ pub use leat_model::rest;
 pub use namespace::Namespace;
 pub use peers::{
     Echo, Nginx, TARGET_BULK_PORT, TARGET_ECHO_PORT, TARGET_HTTP_PORT, TARGET_PROXIED_PORT, TARGET_STREAM_PORT, Target,
-    make_file,
+    make_file, nft,
 };
 pub use process::Process;
 pub use programs::{own_program, program};

@@ -6,11 +6,13 @@ use crate::programs::own_program;
 use crate::run::Run;
 use crate::topology::{Topology, target_address};
 use crate::wait_for;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Where a target's web server listens, besides port 80.
@@ -43,6 +45,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// Gives it this packet filter instead of the one that it has: chains of an nftables table, nothing for none.
+    ///
+    /// # Errors
+    /// nftables cannot be run, or refuses the chains.
+    pub fn filter(&self, chains: &str) -> Result<()> {
+        // A chain ends with its line.
+        let chains = chains.replace('}', "}\n");
+        nft(&self.namespace, &format!("table ip filter {{}}\ndelete table ip filter\ntable ip filter {{ {chains} }}\n"))
+    }
+
     /// Starts both servers on every target of the topology.
     ///
     /// # Errors
@@ -200,4 +212,18 @@ fn wait_listening(namespace: &Namespace, address: SocketAddrV4) -> Result<()> {
         })
         .map(drop)
     })?
+}
+
+/// Runs an nftables script in a namespace.
+///
+/// # Errors
+/// nftables cannot be run, or refuses the script.
+pub fn nft(namespace: &Namespace, script: &str) -> Result<()> {
+    let mut command = namespace.command("nft");
+    let child = command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.context("cannot run nft: run scripts/setup, which installs nftables")?;
+    child.stdin.take().context("no pipe")?.write_all(script.as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use leat_testbed::rest::TargetState;
 use leat_testbed::sockets::connect;
 use leat_testbed::{
-    Bed, BedOptions, Namespace, P1_ADDRESS, TARGET_HTTP_PORT, TARGET_STREAM_PORT, Target, VIP, e2e, http_get, wait_for,
+    Bed, BedOptions, Namespace, P1_ADDRESS, TARGET_HTTP_PORT, TARGET_STREAM_PORT, VIP, e2e, http_get, wait_for,
 };
 use serde_json::{Value, json};
 use std::io::ErrorKind;
@@ -27,20 +27,6 @@ const CHECK: u16 = TARGET_STREAM_PORT;
 
 fn preserve(on: bool) -> Value {
     json!({"preserve_client_ip.enabled": on.to_string()})
-}
-
-/// Gives a target this filter instead of the one that it has: chains of a table, nothing for none.
-fn filter(target: &Target, chains: &str) -> Result<()> {
-    // A chain ends with its line.
-    let chains = chains.replace('}', "}\n");
-    let rules = format!("table ip filter {{}}\ndelete table ip filter\ntable ip filter {{ {chains} }}");
-    let path = std::env::temp_dir().join(format!("leat-filter-{}-{}", std::process::id(), target.name));
-    std::fs::write(&path, rules)?;
-    let output = target.namespace.command("nft").arg("-f").arg(&path).output();
-    std::fs::remove_file(&path)?;
-    let output = output.context("cannot run nft: run scripts/setup, which installs nftables")?;
-    ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 /// An input chain that lets in what these rules say and nothing else, each packet by itself.
@@ -78,7 +64,7 @@ fn the_recommended_filters_let_everything_through() -> Result<()> {
     let target = &bed.targets[0];
     serve(&bed, target.address, &preserve(true))?;
     let checks = format!("ip saddr {VIP} tcp dport {CHECK} accept;");
-    filter(target, &input(&format!("ip saddr {CLIENTS} tcp dport {TRAFFIC} accept; {checks}")))?;
+    target.filter(&input(&format!("ip saddr {CLIENTS} tcp dport {TRAFFIC} accept; {checks}")))?;
     ensure!(works(bed.cli())? == "t1");
 
     // The subnet's rules, which know no connections: both ways, answers to checks to 1024–65535.
@@ -86,14 +72,12 @@ fn the_recommended_filters_let_everything_through() -> Result<()> {
         "chain output {{ type filter hook output priority 0; policy drop; ip daddr {CLIENTS} tcp sport {TRAFFIC} accept; \
          ip daddr {VIP} tcp sport {CHECK} tcp dport 1024-65535 accept; }}"
     );
-    filter(
-        target,
-        &format!("{} {output}", input(&format!("ip saddr {CLIENTS} tcp dport {TRAFFIC} accept; {checks}"))),
-    )?;
+    target
+        .filter(&format!("{} {output}", input(&format!("ip saddr {CLIENTS} tcp dport {TRAFFIC} accept; {checks}"))))?;
     ensure!(works(bed.cli())? == "t1");
 
     bed.appliance.set_attributes("one", &preserve(false))?;
-    filter(target, &input(&format!("ip saddr {VIP} tcp dport {TRAFFIC} accept; {checks}")))?;
+    target.filter(&input(&format!("ip saddr {VIP} tcp dport {TRAFFIC} accept; {checks}")))?;
     ensure!(works(bed.cli())? == "t1");
     // Two rounds of checks later it still is healthy.
     std::thread::sleep(Duration::from_secs(11));
@@ -111,12 +95,12 @@ fn each_port_that_is_blocked_is_missed_in_its_own_way() -> Result<()> {
     let bed = Bed::start(&BedOptions::default())?;
     let target = &bed.targets[0];
     serve(&bed, target.address, &preserve(true))?;
-    filter(target, &format!("chain input {{ type filter hook input priority 0; tcp dport {TRAFFIC} drop; }}"))?;
+    target.filter(&format!("chain input {{ type filter hook input priority 0; tcp dport {TRAFFIC} drop; }}"))?;
     is_silent(bed.cli())?;
     std::thread::sleep(Duration::from_secs(11));
     bed.appliance.wait_state("one", target.address, TargetState::Healthy)?;
 
-    filter(target, &format!("chain input {{ type filter hook input priority 0; tcp dport {CHECK} drop; }}"))?;
+    target.filter(&format!("chain input {{ type filter hook input priority 0; tcp dport {CHECK} drop; }}"))?;
     bed.appliance.wait_state("one", target.address, TargetState::Unhealthy)?;
     bed.finish()
 }
@@ -138,7 +122,7 @@ fn an_internal_load_balancer_needs_only_its_own_networks() -> Result<()> {
     bed.appliance.wait_healthy("own", &[target.address])?;
     let networks = "ip saddr 10.0.0.0/8 tcp dport 1-65535 accept;";
     let output = "chain output { type filter hook output priority 0; policy drop; ip daddr 10.0.0.0/8 accept; }";
-    filter(target, &format!("{} {output}", input(networks)))?;
+    target.filter(&format!("{} {output}", input(networks)))?;
     let answer = bed.cli().enter(|| http_get(inside))??;
     ensure!(answer.target == "t1", "{answer:?}");
     bed.finish()
@@ -159,7 +143,7 @@ fn a_target_without_a_way_back_gets_the_syn_and_does_not_answer() -> Result<()> 
     target.namespace.ip(&["route", "delete", "default"])?;
     let count =
         "chain input { type filter hook prerouting priority -400; ip saddr 10.1.0.0/24 tcp flags syn counter; }";
-    filter(target, count)?;
+    target.filter(count)?;
     // Reverse-path filtering would hide what has come from what counts behind it.
     is_silent(bed.cli())?;
     let output = target.namespace.command("nft").args(["list", "table", "ip", "filter"]).output()?;

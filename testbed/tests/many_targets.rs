@@ -9,13 +9,13 @@ use leat_testbed::rest::TargetState;
 use leat_testbed::sockets::{connect, listen_and_keep};
 use leat_testbed::{
     ApiConnection, ApplianceOptions, Bed, BedOptions, CLIENT_ADDRESSES, Capture, Echo, Frame, HTTP_PORT, Namespace,
-    Process, TARGET_BULK_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, VIP, client_address, e2e, own_program, wait_for,
+    Process, TARGET_BULK_PORT, TARGET_HTTP_PORT, TARGET_STREAM_PORT, VIP, client_address, e2e, nft, own_program,
+    wait_for,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -111,14 +111,6 @@ impl Many {
     }
 }
 
-fn nft(namespace: &Namespace, script: &str) -> Result<()> {
-    let mut command = namespace.command("nft");
-    let mut child = command.args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
-    child.stdin.take().context("no pipe")?.write_all(script.as_bytes())?;
-    ensure!(child.wait()?.success(), "nft refuses {script}");
-    Ok(())
-}
-
 /// Clients that connect one connection after the other, each reset by them as soon as it is up.
 struct Clients {
     stop: Arc<AtomicBool>,
@@ -128,7 +120,8 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(namespace: &Namespace, to: SocketAddrV4, threads: usize) -> Clients {
+    /// Each of the threads pauses so long after a connection.
+    fn start(namespace: &Namespace, to: SocketAddrV4, threads: usize, pause: Duration) -> Clients {
         let (stop, made, failed): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
         let one = || {
             let (stop, made, failed) = (stop.clone(), made.clone(), failed.clone());
@@ -142,6 +135,7 @@ impl Clients {
                         }
                         Err(_) => failed.fetch_add(1, Ordering::Relaxed),
                     };
+                    std::thread::sleep(pause);
                 }
             })
         };
@@ -176,7 +170,7 @@ fn registered_targets_serve_at_once_and_deregistered_ones_never_more() -> Result
     let (leaving, host) = (bed.targets[0].address, &bed.targets[0].namespace);
     let mut api = ApiConnection::open(bed.appliance.rest.socket())?;
     let to = SocketAddrV4::new(VIP, HTTP_PORT);
-    let clients = Clients::start(bed.cli(), to, 4);
+    let clients = Clients::start(bed.cli(), to, 4, Duration::ZERO);
     let (mut begun, mut ended) = (Vec::new(), Vec::new());
     let body = json!({"targets": [{"id": leaving}]});
     for round in 0..ROUNDS {
@@ -232,7 +226,8 @@ fn a_thousand_targets_fail_and_all_are_used() -> Result<()> {
     let Some(_machine) = e2e() else { return Ok(()) };
     let many = Many::start()?;
     let transfers = many.bed.start_transfers("others", 200)?;
-    let clients = Clients::start(many.bed.cli(), LISTENER, 4);
+    // So few that the last healthy target does not run out of source ports.
+    let clients = Clients::start(many.bed.cli(), LISTENER, 16, Duration::from_millis(20));
     let capture = many.capture()?;
     let longest = |many: &Many| -> Result<u64> {
         Ok(many.bed.appliance.stats()?.lcores.iter().map(|lcore| lcore.longest_loop_us).max().unwrap_or(0))
@@ -250,9 +245,17 @@ fn a_thousand_targets_fail_and_all_are_used() -> Result<()> {
     let frames = capture.stop()?;
     let switched = frames.iter().find(|frame| frame.time > last_time && destination(frame) != Some(last));
     let switched = switched.context("no connection to all of them")?.time;
+    let meanwhile: Vec<Duration> =
+        frames.iter().map(|frame| frame.time).filter(|time| *time > last_time && *time < switched).collect();
     let used: BTreeSet<Ipv4Addr> = frames.iter().filter(|it| it.time >= switched).filter_map(destination).collect();
     println!("{made} connections, {failed} failed; {} of {COUNT} targets had some after the switch", used.len());
     println!("last failure found to first connection to another: {:.1} ms", (switched - last_time).as_secs_f64() * 1e3);
+    // Without any, it is the clients that have waited, to repeat their SYN.
+    println!(
+        "connections begun meanwhile: {}, the last {:.1} ms before the switch",
+        meanwhile.len(),
+        meanwhile.last().map_or(0.0, |last| (switched - *last).as_secs_f64() * 1e3)
+    );
     println!("longest turn of an lcore: {before} µs before, {after} µs after");
     ensure!(found.len() == usize::from(COUNT), "{} failures in the log", found.len());
     ensure!(used.len() > 200, "after the switch {} targets had connections", used.len());
@@ -296,7 +299,7 @@ fn a_thousand_flapping_targets_disturb_nobody_else() -> Result<()> {
     let seconds = std::env::var("LEAT_SECONDS").map_or(Ok(30), |text| text.parse::<u64>())?;
     let many = Many::start()?;
     let transfers = many.bed.start_transfers("others", 200)?;
-    let clients = Clients::start(many.bed.cli(), LISTENER, 2);
+    let clients = Clients::start(many.bed.cli(), LISTENER, 2, Duration::ZERO);
     let (begin, before) = (Instant::now(), many.bed.appliance.status()?.epoch);
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for second in 0..seconds {

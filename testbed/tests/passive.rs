@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use leat_testbed::rest::TargetState;
 use leat_testbed::sockets::connect;
 use leat_testbed::{Bed, BedOptions, TARGET_HTTP_PORT, TARGET_STREAM_PORT, Target, VIP, client_address, e2e, wait_for};
@@ -22,17 +22,12 @@ const ROW: usize = 30;
 
 /// Has a target refuse connections to this port with a reset, or not any more.
 fn refuse(target: &Target, port: Option<u16>) -> Result<()> {
-    let rule = port.map(|port| format!("tcp dport {port} tcp flags syn reject with tcp reset;")).unwrap_or_default();
-    let rules = format!(
-        "table ip refusal {{}}\ndelete table ip refusal\ntable ip refusal {{ chain input {{ type filter hook input priority 0; {rule} }}\n}}"
-    );
-    let path = std::env::temp_dir().join(format!("leat-refusal-{}-{}", std::process::id(), target.name));
-    std::fs::write(&path, rules)?;
-    let output = target.namespace.command("nft").arg("-f").arg(&path).output();
-    std::fs::remove_file(&path)?;
-    let output = output.context("cannot run nft: run scripts/setup, which installs nftables")?;
-    ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    let chain = |port| {
+        format!(
+            "chain input {{ type filter hook input priority 0; tcp dport {port} tcp flags syn reject with tcp reset; }}"
+        )
+    };
+    target.filter(&port.map(chain).unwrap_or_default())
 }
 
 /// So many attempts to connect, by five clients in turn; returns how many were refused.

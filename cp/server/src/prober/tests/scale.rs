@@ -13,7 +13,7 @@ const ANY: [u8; 4] = [0, 0, 0, 0];
 /// Targets are addresses of the loopback network; one listener has the port on all of them. The time is that of the prober's thread alone,
 /// in which on loopback also is what the kernel does for the targets' ends.
 #[test]
-#[ignore = "takes two minutes, and wants a machine that has nothing else to do"]
+#[ignore = "two minutes; scripts/campaign --only checks runs it"]
 fn ten_thousand_targets() {
     raise_file_limit();
     println!("{TARGETS} idle sockets: {:.2} % of a CPU", idle());
