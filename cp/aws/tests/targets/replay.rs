@@ -71,7 +71,8 @@ impl Random {
     }
 }
 
-fn seeds(target: &str) -> Vec<Vec<u8>> {
+/// The seeds of a target.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let mut files: Vec<_> =
         std::fs::read_dir(directory).expect("seeds").map(|entry| entry.expect("a file").path()).collect();
