@@ -45,13 +45,24 @@ fn configuration(api: &mut ApiConnection) -> Result<Vec<Value>> {
         ["/v1/load-balancers", "/v1/load-balancers/a/listeners", "/v1/target-groups", "/v1/target-groups/a/targets"]
     {
         let (_, mut answer) = api.call("GET", path, None)?;
-        for target in answer["targets"].as_array_mut().into_iter().flatten() {
-            // What changes with time.
+        // Health changes with time.
+        for target in list(&mut answer["targets"]) {
             target["health"] = Value::Null;
+        }
+        for group in list(&mut answer["targetGroups"]) {
+            group["targetCounts"] = Value::Null;
+        }
+        for zone in list(&mut answer["loadBalancers"]).flat_map(|it| list(&mut it["availabilityZones"])) {
+            zone["health"] = Value::Null;
         }
         shown.push(answer);
     }
     Ok(shown)
+}
+
+/// The members of an array; none of what is not one.
+fn list(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value.as_array_mut().into_iter().flatten()
 }
 
 /// What is known of a control plane that was killed.
