@@ -30,7 +30,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_(rx|tx)_(queue_setup|burst)",
 ];
 
-const FUNCTIONS_REFERENCE: &[&str] = &["rte_hash_(create|free|add_key|lookup_bulk|crc)", "rte_softrss"];
+const FUNCTIONS_REFERENCE: &[&str] = &["rte_hash_(create|free|add_key|del_key|lookup_bulk|crc)", "rte_softrss"];
 
 const CONSTANTS: &[&str] = &[
     "leat_.*",

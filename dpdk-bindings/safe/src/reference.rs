@@ -41,6 +41,9 @@ pub enum HashTableError {
     /// DPDK's refusal of a key: `ENOSPC` when the table is full.
     #[error("cannot add a key: {0}")]
     Add(Errno),
+    /// DPDK's refusal to remove a key: `ENOENT` when it is not there.
+    #[error("cannot remove a key: {0}")]
+    Remove(Errno),
 }
 
 impl HashTable {
@@ -73,6 +76,16 @@ impl HashTable {
         // SAFETY: needed to add; the table is alive and used by this thread only. DPDK copies KEY_BYTES bytes.
         let position = unsafe { sys::rte_hash_add_key(self.table.as_ptr(), key.as_ptr().cast()) };
         Errno::check(position).map(|position| position as u32).map_err(HashTableError::Add)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// [`HashTableError::Remove`]
+    pub fn remove_key(&mut self, key: &[u8; KEY_BYTES]) -> Result<(), HashTableError> {
+        // SAFETY: needed to remove; the table is alive and used by this thread only. DPDK reads KEY_BYTES bytes.
+        let position = unsafe { sys::rte_hash_del_key(self.table.as_ptr(), key.as_ptr().cast()) };
+        Errno::check(position).map(drop).map_err(HashTableError::Remove)
     }
 
     /// Looks up to [`LOOKUP_KEYS_MAX`] keys up at once and writes their positions, negative for a key that is not

@@ -6,17 +6,18 @@ use anyhow::{Result, ensure};
 use arrayvec::ArrayVec;
 use leat_abi::counters::LcoreCounters;
 use leat_abi::ring::Producer;
-use leat_abi::{FlowEntry, FlowMemory, Snapshot};
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict};
+use leat_abi::{FlowMemory, Snapshot};
+use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict, hash};
 use leat_dpdk::rdtsc;
 
-use crate::world::{self, Binding, FRAME, Flow, Kind, Mode, Transport};
+use crate::frames::{self, Binding, FRAME_MAX, Flow, Kind, Way};
+use crate::world::TARGETS;
 
 /// The appliance's port.
 pub const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// The key of the segment.
-const OWNER_KEY: u64 = 1;
+pub const OWNER_KEY: u64 = 1;
 
 /// The lookup tables for a snapshot.
 pub fn forwarding(snapshot: &Snapshot) -> Forwarding {
@@ -24,20 +25,26 @@ pub fn forwarding(snapshot: &Snapshot) -> Forwarding {
 }
 
 /// Key of the flow table: fixed, so that instructions are; as random as leat-dp's, as a patterned one may hash badly.
-const TABLE_KEY: [u64; 2] = [0x5f0d_3a91_c27e_64b8, 0xd1b5_4a32_d192_ed03];
+pub const TABLE_KEY: [u64; 2] = [0x5f0d_3a91_c27e_64b8, 0xd1b5_4a32_d192_ed03];
+
+/// Room in front of a frame, for one that becomes longer.
+const HEADROOM: usize = 64;
 
 /// A frame in a buffer.
 #[repr(align(64))]
 #[derive(Debug, Clone, Copy)]
 pub struct Buffer {
-    bytes: [u8; FRAME],
-    len: usize,
+    bytes: [u8; HEADROOM + FRAME_MAX],
+    start: usize,
+    end: usize,
 }
 
 impl Buffer {
-    fn fill(&mut self, frame: &[u8; FRAME]) {
-        self.bytes = *frame;
-        self.len = FRAME;
+    const EMPTY: Self = Self { bytes: [0; HEADROOM + FRAME_MAX], start: HEADROOM, end: HEADROOM };
+
+    fn fill(&mut self, (frame, length): &frames::Bytes) {
+        self.bytes[HEADROOM..].copy_from_slice(frame);
+        (self.start, self.end) = (HEADROOM, HEADROOM + length);
     }
 }
 
@@ -49,25 +56,29 @@ impl Frame for Buffer {
 
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len.min(FRAME)]
+        self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
     #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len.min(FRAME)]
+        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
     }
 
     #[inline(always)]
     fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.end = self.end.min(self.start + len);
     }
 
-    fn prepend(&mut self, _count: usize) -> bool {
-        false
+    fn prepend(&mut self, count: usize) -> bool {
+        let fits = count <= self.start;
+        self.start -= if fits { count } else { 0 };
+        fits
     }
 
-    fn trim_front(&mut self, _count: usize) -> bool {
-        false
+    fn trim_front(&mut self, count: usize) -> bool {
+        let fits = count <= self.end - self.start;
+        self.start += if fits { count } else { 0 };
+        fits
     }
 }
 
@@ -119,12 +130,36 @@ pub fn measured(
     verdicts.iter().map(|verdict| u32::from(matches!(verdict, Verdict::Forward { port: 0 }))).sum()
 }
 
+/// Of how many lcores a bed's is one.
+#[derive(Debug, Clone)]
+pub struct Lcores {
+    /// Its number.
+    pub lcore: u16,
+    /// How many there are.
+    pub count: u16,
+    /// The source ports of all of them.
+    pub ports: Arc<SourcePorts>,
+}
+
+impl Lcores {
+    /// So many of them, by number.
+    pub fn of(count: u16, forwarding: &Forwarding) -> Vec<Self> {
+        let ports = Arc::new(SourcePorts::new(count, 2 * usize::from(TARGETS)));
+        ports.configure(forwarding, true);
+        (0..count).map(|lcore| Self { lcore, count, ports: ports.clone() }).collect()
+    }
+}
+
 /// A pipeline and its flows: numbers `0..bindings.len()`.
 pub struct Bed<'m> {
     pipeline: Pipeline<'m>,
-    mode: Mode,
-    transport: Transport,
+    way: Way,
+    lcores: Lcores,
+    /// The flows' numbers as clients have them, where there are several lcores: those of which this one is the owner.
+    clients: Vec<u32>,
     bindings: Vec<Binding>,
+    /// First packets so far of flows that are not among the bindings.
+    begun: u32,
     buffers: Box<[Buffer]>,
     verdicts: ArrayVec<Verdict, BURST>,
     random: Random,
@@ -132,27 +167,38 @@ pub struct Bed<'m> {
 }
 
 impl<'m> Bed<'m> {
-    /// No flows yet, room for as many as there are entries.
+    /// The only lcore. No flows yet, room for as many as there are entries.
     pub fn new(
-        mode: Mode,
-        transport: Transport,
-        entries: &'m mut [FlowEntry],
-        (counters, events): (LcoreCounters<'m>, Producer<'m>),
+        way: Way,
+        memory: FlowMemory<'m>,
+        sinks: (LcoreCounters<'m>, Producer<'m>),
         forwarding: &Arc<Forwarding>,
     ) -> Self {
-        let place = Place { lcore: 0, lcores: 1, owner_key: OWNER_KEY, table_key: TABLE_KEY };
+        let lcores = Lcores { lcore: 0, count: 1, ports: Arc::new(SourcePorts::new(1, 2 * usize::from(TARGETS))) };
+        lcores.ports.configure(forwarding, true);
+        Self::of_several(way, memory, sinks, forwarding, &lcores)
+    }
+
+    /// One of several lcores.
+    pub fn of_several(
+        way: Way,
+        memory: FlowMemory<'m>,
+        (counters, events): (LcoreCounters<'m>, Producer<'m>),
+        forwarding: &Arc<Forwarding>,
+        lcores: &Lcores,
+    ) -> Self {
+        let place = Place { lcore: lcores.lcore, lcores: lcores.count, owner_key: OWNER_KEY, table_key: TABLE_KEY };
         let now = Now { ms: 1_000_000 };
-        let ports = Arc::new(SourcePorts::new(1, 2 * usize::from(world::TARGETS)));
-        ports.configure(forwarding, true);
-        let memory = FlowMemory { entries, addresses: &mut [] };
-        let mut pipeline = Pipeline::new(place, memory, counters, events, ports, now);
+        let mut pipeline = Pipeline::new(place, memory, counters, events, lcores.ports.clone(), now);
         pipeline.install(forwarding.clone());
         Self {
             pipeline,
-            mode,
-            transport,
+            way,
+            lcores: lcores.clone(),
+            clients: Vec::new(),
             bindings: Vec::new(),
-            buffers: vec![Buffer { bytes: [0; FRAME], len: 0 }; BURST].into(),
+            begun: 0,
+            buffers: vec![Buffer::EMPTY; BURST].into(),
             verdicts: ArrayVec::new(),
             random: Random::new(0x1234_5678),
             now,
@@ -160,7 +206,16 @@ impl<'m> Bed<'m> {
     }
 
     fn flow(&self, number: u32) -> Flow {
-        Flow { number, mode: self.mode, transport: self.transport }
+        let binding = self.bindings.get(number as usize).copied().unwrap_or_default();
+        let number = self.clients.get(number as usize).copied().unwrap_or(number);
+        Flow { way: self.way, number, binding }
+    }
+
+    /// Whether this lcore owns the flows of a client.
+    fn owns(&self, number: u32) -> bool {
+        let client = self.way.client(number);
+        let Lcores { lcore, count, .. } = self.lcores;
+        hash::owner(OWNER_KEY, client.ip().into(), client.port().to_be(), count) == lcore
     }
 
     /// The pipeline.
@@ -168,12 +223,15 @@ impl<'m> Bed<'m> {
         &mut self.pipeline
     }
 
-    /// Sends the buffers through without measuring. (Not by [`measured`], so that callgrind does not count it.)
-    fn pass(&mut self, count: usize) -> Result<()> {
+    /// Sends the buffers through without measuring. (Not by [`measured`], so that callgrind does not count it.) Returns how many frames
+    /// were made on the way.
+    fn pass(&mut self, count: usize) -> Result<usize> {
         self.pipeline.process(self.now, Arrival::Wire, &mut self.buffers[..count], &mut self.verdicts);
         let all = self.verdicts.iter().all(|verdict| *verdict == Verdict::Forward { port: 0 });
         ensure!(all && self.verdicts.len() == count, "not all of {count} packets forwarded: {:?}", self.verdicts);
-        Ok(())
+        let mut made = 0;
+        self.pipeline.originated(|_, _| made += 1);
+        Ok(made)
     }
 
     /// Sends the buffers through; every packet must be forwarded. Returns TSC ticks.
@@ -185,19 +243,20 @@ impl<'m> Bed<'m> {
         Ok(ticks)
     }
 
-    /// Puts packets of a kind of these flows, which have bindings, into the buffers.
+    /// Puts packets of a kind of these flows into the buffers.
     fn load(&mut self, numbers: std::ops::Range<u32>, kind: Kind) -> usize {
         let count = numbers.len();
         for (at, number) in numbers.enumerate() {
-            let binding = self.bindings.get(number as usize).copied().unwrap_or_default();
-            let frame = self.flow(number).arriving(kind, binding, PORT_MAC).frame();
-            self.buffers[at].fill(&frame);
+            self.buffers[at].fill(&self.flow(number).arriving(kind, PORT_MAC));
         }
         count
     }
 
     /// Begins flows until there are `count`, by complete handshakes, and checks every frame that leaves.
     pub fn establish(&mut self, count: u32) -> Result<()> {
+        if self.lcores.count > 1 {
+            self.clients = (0..).filter(|number| self.owns(*number)).take(count as usize).collect();
+        }
         let mut next = self.bindings.len() as u32;
         while next < count {
             let end = count.min(next + BURST as u32);
@@ -205,46 +264,81 @@ impl<'m> Bed<'m> {
             self.pass(loaded)?;
             for number in next..end {
                 let left = self.buffers[(number - next) as usize].bytes();
-                let binding = self.flow(number).binding(left);
+                let binding = self.flow(number).bound(left);
                 ensure!(binding.is_some(), "flow {number}: not sent to a target: {left:02x?}");
                 self.bindings.extend(binding);
             }
             self.check(next..end, Kind::Open)?;
             for kind in [Kind::Answer, Kind::ClientData, Kind::TargetData] {
                 let loaded = self.load(next..end, kind);
-                self.pass(loaded)?;
+                let made = self.pass(loaded)?;
+                let headers = if kind == Kind::ClientData && self.way.header() > 0 { loaded } else { 0 };
+                ensure!(made == headers, "{kind:?}: {made} frames made, {headers} expected");
                 self.check(next..end, kind)?;
             }
             next = end;
         }
+        self.begun = self.bindings.len() as u32;
         Ok(())
     }
 
     fn check(&self, numbers: std::ops::Range<u32>, kind: Kind) -> Result<()> {
         for (buffer, number) in self.buffers.iter().zip(numbers) {
-            let expected = self.flow(number).leaving(kind, self.bindings[number as usize], PORT_MAC).frame();
-            let left = buffer.bytes();
-            ensure!(
-                expected.starts_with(left),
-                "flow {number}, {kind:?}:\n{left:02x?} left,\n{expected:02x?} expected"
-            );
+            let (expected, length) = self.flow(number).leaving(kind, PORT_MAC);
+            let (left, expected) = (buffer.bytes(), &expected[..length]);
+            ensure!(left == expected, "flow {number}, {kind:?}:\n{left:02x?} left,\n{expected:02x?} expected");
         }
         Ok(())
     }
 
-    /// Sends bursts of packets of random flows through. Returns the ticks of all bursts together.
-    pub fn established(&mut self, bursts: u32, direction: Direction) -> Result<u64> {
+    /// Fills the first buffers with packets of random flows.
+    fn load_random(&mut self, count: usize, direction: Direction) {
+        for at in 0..count {
+            let number = self.random.below(self.bindings.len() as u32);
+            let from_target = direction == Direction::Both && self.random.next() >> 63 == 1;
+            let kind = if from_target { Kind::TargetData } else { Kind::ClientData };
+            self.buffers[at].fill(&self.flow(number).arriving(kind, PORT_MAC));
+        }
+    }
+
+    /// Sends bursts of so many packets of random flows through. Returns the ticks of all bursts together.
+    pub fn established(&mut self, bursts: u32, burst: usize, direction: Direction) -> Result<u64> {
         let mut ticks = 0;
         for _ in 0..bursts {
+            self.load_random(burst, direction);
+            ticks += self.send(burst)?;
+        }
+        Ok(ticks)
+    }
+
+    /// As [`Bed::established`] with full bursts from clients, but one packet of a hundred begins a new flow, which then stays.
+    pub fn mixed(&mut self, bursts: u32) -> Result<u64> {
+        let mut ticks = 0;
+        for _ in 0..bursts {
+            self.load_random(BURST, Direction::Clients);
             for at in 0..BURST {
-                let number = self.random.below(self.bindings.len() as u32);
-                let from_target = direction == Direction::Both && self.random.next() >> 63 == 1;
-                let kind = if from_target { Kind::TargetData } else { Kind::ClientData };
-                let frame = self.flow(number).arriving(kind, self.bindings[number as usize], PORT_MAC).frame();
-                self.buffers[at].fill(&frame);
+                if self.random.below(100) == 0 {
+                    self.buffers[at].fill(&self.flow(self.begun).arriving(Kind::Open, PORT_MAC));
+                    self.begun += 1;
+                }
             }
             ticks += self.send(BURST)?;
         }
+        Ok(ticks)
+    }
+
+    /// Sends a burst of packets of random flows, from clients, through another lcore's pipeline, which must hand all of them over, then
+    /// through this one's. Returns the ticks of both.
+    pub fn handed_over_by(&mut self, other: &mut Bed<'m>) -> Result<u64> {
+        self.load_random(BURST, Direction::Clients);
+        let before = rdtsc();
+        other.pipeline.process(self.now, Arrival::Wire, &mut self.buffers, &mut other.verdicts);
+        let handed = Verdict::HandOver { lcore: self.lcores.lcore, port: 0, ports: 0 };
+        let all = other.verdicts.iter().all(|verdict| *verdict == handed);
+        self.pipeline.process(self.now, Arrival::HandedOver, &mut self.buffers, &mut self.verdicts);
+        let forwarded = self.verdicts.iter().all(|verdict| *verdict == Verdict::Forward { port: 0 });
+        let ticks = rdtsc().wrapping_sub(before);
+        ensure!(all && forwarded, "not all handed over and forwarded: {:?}, {:?}", other.verdicts, self.verdicts);
         Ok(ticks)
     }
 
@@ -269,12 +363,7 @@ impl<'m> Bed<'m> {
         };
         let mut turns = Vec::with_capacity(bursts as usize);
         for _ in 0..bursts {
-            for at in 0..BURST {
-                let number = self.random.below(self.bindings.len() as u32);
-                let kind = if self.random.next() >> 63 == 1 { Kind::TargetData } else { Kind::ClientData };
-                let frame = self.flow(number).arriving(kind, self.bindings[number as usize], PORT_MAC).frame();
-                self.buffers[at].fill(&frame);
-            }
+            self.load_random(BURST, Direction::Both);
             let before = rdtsc();
             self.now.ms = begin_ms + before.wrapping_sub(begin) * 1000 / tsc_hz;
             let old = new.take().map(|new| self.pipeline.install(new));

@@ -6,14 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use leat_core::BURST;
 
 use crate::cleanup;
+use crate::counted::{CASES, PACKETS};
 use crate::run::{Report, figures_of};
 use crate::stats::Figure;
-
-/// Bursts that are counted.
-const BURSTS: u32 = 64;
 
 /// Counts every case, the first one twice.
 pub fn run(report: &mut Report) -> Result<()> {
@@ -21,24 +18,14 @@ pub fn run(report: &mut Report) -> Result<()> {
         eprintln!("  there is no valgrind (Debian package valgrind): instructions are not counted");
         return Ok(());
     }
-    let cases: [(&str, &[&str]); 8] = [
-        ("established/full-nat/ipv4", &["--mode=full-nat"]),
-        ("established/preserve/ipv4", &["--mode=preserve"]),
-        ("established/full-nat/ipv4/both-directions", &["--mode=full-nat", "--both"]),
-        ("established/preserve/ipv4/both-directions", &["--mode=preserve", "--both"]),
-        ("established-udp/full-nat/ipv4", &["--mode=full-nat", "--udp"]),
-        ("new/full-nat/ipv4", &["--mode=full-nat", "--new"]),
-        ("new/preserve/ipv4", &["--mode=preserve", "--new"]),
-        ("new-udp/full-nat/ipv4", &["--mode=full-nat", "--udp", "--new"]),
-    ];
-    for (index, (case, arguments)) in cases.iter().enumerate() {
+    for (index, (case, ..)) in CASES.iter().enumerate() {
         eprintln!("  {case}");
-        let profile = count(arguments, report)?;
+        let profile = count(case, report)?;
         if index == 0 {
-            let again = count(arguments, report)?;
+            let again = count(case, report)?;
             ensure!(again.total == profile.total, "{case}: {} instructions, then {}", profile.total, again.total);
         }
-        let per_packet = |n: u64| n as f64 / f64::from(BURSTS * BURST as u32);
+        let per_packet = |n: u64| n as f64 / f64::from(PACKETS);
         report.add(
             Figure::once(format!("instructions/{case}"), "leat", per_packet(profile.total), "instructions/packet")
                 .with_note(profile.largest(per_packet)),
@@ -62,13 +49,13 @@ impl Profile {
     }
 }
 
-fn count(arguments: &[&str], report: &mut Report) -> Result<Profile> {
+fn count(case: &str, report: &mut Report) -> Result<Profile> {
     let out = cleanup::directory().join("callgrind.out");
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*leat_bench*bed*measured*", "--quiet"]);
     command.args(["--compress-strings=no", "--compress-pos=no", "--dump-line=yes"]);
     command.arg(format!("--callgrind-out-file={}", out.display())).arg(std::env::current_exe()?);
-    command.arg("counted").args(arguments).arg(format!("--bursts={BURSTS}"));
+    command.arg("counted").arg(format!("--case={case}"));
     command.arg(format!("--scratch={}", cleanup::directory().join("counted").display()));
     figures_of("callgrind", &mut command, Duration::from_secs(300), report)?;
     parse(&out).with_context(|| format!("cannot read {}", out.display()))

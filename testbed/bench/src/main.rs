@@ -5,22 +5,29 @@
 //! |---|---|
 //! | `leat-bench run` | starts the others one after the other, prints the figures, cleans up ([`run`], [`rig`], [`cleanup`]) |
 //! | `leat-bench pipeline` | the pipeline in memory, `rte_hash`, memory access ([`inmemory`]) |
-//! | `leat-bench counted` | a fixed amount of work for callgrind ([`instructions`]) |
+//! | `leat-bench counted` | a fixed amount of work for callgrind ([`counted`], [`instructions`]) |
 //! | `leat-bench generate` | the generator ([`generate`]) |
 //! | `leat-bench campaign`, `hostile` | hostile traffic and long runs ([`hostile`]); started by `scripts/campaign` |
 #![forbid(unsafe_code)]
 
 mod bed;
 mod cleanup;
+mod contest;
+mod counted;
+mod frames;
 mod generate;
+mod handover;
 mod hostile;
 mod inmemory;
 mod instructions;
 mod memory;
+mod references;
 mod report;
 mod rig;
 mod run;
+mod snapshots;
 mod stats;
+mod tables;
 mod world;
 
 use std::process::ExitCode;
@@ -36,7 +43,7 @@ enum Command {
     /// Measure the pipeline in memory (a part of `run`)
     Pipeline(inmemory::Options),
     /// Do a fixed amount of work, to be counted by callgrind (a part of `run`)
-    Counted(inmemory::Counted),
+    Counted(counted::Options),
     /// Run hostile traffic and long runs against leat-dp
     Campaign(run::Campaign),
     /// Generate the traffic of a campaign's part (a part of `campaign`)
@@ -49,7 +56,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Run(settings) => run::run(&settings),
         Command::Pipeline(options) => inmemory::run(&options),
-        Command::Counted(what) => inmemory::counted(&what),
+        Command::Counted(what) => counted::run(&what),
         Command::Campaign(settings) => run::campaign(&settings),
         Command::Hostile(options) => hostile::run(&options),
         Command::Generate(options) => generate::run(&options),

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result};
 use leat_abi::counters::LcoreCounters;
 use leat_abi::ring::Producer;
-use leat_abi::{DataSegment, FlowEntry, Geometry};
+use leat_abi::{DataSegment, FlowEntry, FlowMemory, Geometry};
 use memmap2::{Advice, MmapMut, MmapOptions};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 use crate::world;
 
@@ -54,18 +54,43 @@ impl Region {
         Ok(Self(map))
     }
 
-    /// As flow entries.
-    pub fn entries(&mut self, count: usize) -> Result<&mut [FlowEntry]> {
-        let (entries, _) = <[FlowEntry]>::mut_from_prefix_with_elems(&mut self.0, count)
-            .map_err(|_| anyhow::anyhow!("the mapping is too small"))?;
-        Ok(entries)
-    }
-
-    /// As cache lines.
-    pub fn lines(&mut self, count: usize) -> Result<&mut [Line]> {
-        let (lines, _) = <[Line]>::mut_from_prefix_with_elems(&mut self.0, count)
+    /// As so many lines: flow entries, addresses, or plain ones.
+    pub fn lines<T: FromBytes + IntoBytes + KnownLayout>(&mut self, count: usize) -> Result<&mut [T]>
+    where
+        [T]: KnownLayout<PointerMetadata = usize>,
+    {
+        let (lines, _) = <[T]>::mut_from_prefix_with_elems(&mut self.0, count)
             .map_err(|_| anyhow::anyhow!("the mapping is too small"))?;
         Ok(lines)
+    }
+}
+
+/// Memory of a flow table.
+pub struct FlowRegion {
+    entries: Region,
+    addresses: Option<Region>,
+    count: usize,
+}
+
+impl FlowRegion {
+    /// That many entries; `wide`: each with a second line.
+    pub fn new(count: usize, wide: bool, pages: Pages) -> Result<Self> {
+        let region = || Region::new(count * size_of::<FlowEntry>(), pages);
+        Ok(Self { entries: region()?, addresses: if wide { Some(region()?) } else { None }, count })
+    }
+
+    /// Bytes of an entry with all its lines.
+    pub fn bytes_each(&self) -> usize {
+        size_of::<FlowEntry>() * if self.addresses.is_some() { 2 } else { 1 }
+    }
+
+    /// The memory.
+    pub fn flows(&mut self) -> Result<FlowMemory<'_>> {
+        let addresses = match &mut self.addresses {
+            Some(region) => region.lines(self.count)?,
+            None => &mut [],
+        };
+        Ok(FlowMemory { entries: self.entries.lines(self.count)?, addresses })
     }
 }
 

@@ -45,10 +45,9 @@ pub fn table(figures: &[Figure]) -> String {
     );
     let (mut group, mut case) = ("", "");
     for figure in order(figures) {
-        let next = figure.case.split(['/', '-']).next().unwrap_or_default();
-        if next != group {
+        if self::group(figure) != group {
             text.push('\n');
-            group = next;
+            group = self::group(figure);
         }
         let spread = match (figure.q1, figure.q3) {
             (Some(q1), Some(q3)) => format!("{q1} – {q3}"),
@@ -77,12 +76,18 @@ pub fn table(figures: &[Figure]) -> String {
     text
 }
 
-/// Figures of one case together, otherwise as they came.
+/// What a case is of: its first word.
+fn group(figure: &Figure) -> &str {
+    figure.case.split(['/', '-']).next().unwrap_or_default()
+}
+
+/// Figures of one group together, and of one case, otherwise as they came.
 fn order(figures: &[Figure]) -> Vec<&Figure> {
     let mut ordered: Vec<&Figure> = Vec::new();
     for figure in figures {
-        let after = ordered.iter().rposition(|f| f.case == figure.case).map_or(ordered.len(), |at| at + 1);
-        ordered.insert(after, figure);
+        let last = |same: &dyn Fn(&Figure) -> bool| ordered.iter().rposition(|f| same(f));
+        let after = last(&|f| f.case == figure.case).or_else(|| last(&|f| group(f) == group(figure)));
+        ordered.insert(after.map_or(ordered.len(), |at| at + 1), figure);
     }
     ordered
 }
