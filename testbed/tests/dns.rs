@@ -62,6 +62,11 @@ fn clients_find_the_nodes_by_name() -> Result<()> {
     }
     ensure!(short(&bed, &[&name.to_uppercase(), "A", "+noedns"])? == vips(&Zone::ALL), "in capitals, without EDNS");
     ensure!(short(&bed, &["+tcp", &name, "A"])? == vips(&Zone::ALL), "over TCP");
+    let mut kdig = cli.command("kdig");
+    kdig.args([&format!("@{}", DNS.ip()), "-p", &DNS.port().to_string(), "+short", "+edns", "+padding", &name, "A"]);
+    let output = kdig.output()?;
+    let seen: BTreeSet<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    ensure!(seen == vips(&Zone::ALL), "kdig: {seen:?}");
     let none = dig(cli, DNS, &[&name, "AAAA"])?;
     ensure!(none.contains("status: NOERROR") && none.contains("ANSWER: 0") && none.contains("SOA"), "{none}");
     let unknown = dig(cli, DNS, &["nobody.elb.on-prem-1.leat.internal", "A"])?;
