@@ -13,7 +13,7 @@ use leat_abi::{DropReason, FlowAddresses, FlowEntry, FlowMemory};
 
 use crate::frame::Now;
 use crate::source_ports::SourcePorts;
-use crate::table::{FlowTable, Full, Side, tuple_of};
+use crate::table::{FlowTable, Full, Probe, Side, tuple_of};
 use crate::timer::{Class, Wheel};
 use crate::track;
 
@@ -85,8 +85,16 @@ impl<'m> Flows<'m> {
     }
 
     /// Takes in a new flow, with its second line if it is to have one. One that cannot be taken in loses its source port.
-    pub fn create(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>, now: Now) -> Result<u32, DropReason> {
-        match self.take_in(flow, addresses, now) {
+    /// `client`: the probe of its client's key.
+    #[inline]
+    pub(crate) fn create(
+        &mut self,
+        flow: &FlowEntry,
+        addresses: Option<&FlowAddresses>,
+        client: Probe,
+        now: Now,
+    ) -> Result<u32, DropReason> {
+        match self.take_in(flow, addresses, client, now) {
             Ok(at) => {
                 schedule(&mut self.wheel, at, flow, now);
                 self.counters.add(Counter::FlowsCreated, 1);
@@ -105,7 +113,14 @@ impl<'m> Flows<'m> {
         }
     }
 
-    fn take_in(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>, now: Now) -> Result<u32, Full> {
+    #[inline(always)]
+    fn take_in(
+        &mut self,
+        flow: &FlowEntry,
+        addresses: Option<&FlowAddresses>,
+        client: Probe,
+        now: Now,
+    ) -> Result<u32, Full> {
         if flow.is_tcp()
             && self.wheel.half_open() >= self.half_open_max
             && let Some((oldest, _)) = self.wheel.oldest(Class::HalfOpen, false, track::HALF_OPEN_S + 2)
@@ -116,7 +131,13 @@ impl<'m> Flows<'m> {
         if !self.table.has_room(flow.is_wide()) && !self.make_room(flow, now) {
             return Err(Full);
         }
-        self.table.insert(flow, addresses)
+        self.table.insert_at(flow, addresses, client)
+    }
+
+    /// Starts fetching the entries that the next `count` flows will have.
+    #[inline]
+    pub(crate) fn fetch_free(&self, count: usize) {
+        self.table.fetch_free(count);
     }
 
     /// Gives an entry up for a new flow: one whose time is over, else the oldest closed one, else the oldest of UDP without an answer, else,
@@ -392,7 +413,8 @@ mod tests {
     }
 
     fn create(flows: &mut Flows<'_>, flow: &FlowEntry, now: Now) -> Result<u32, DropReason> {
-        flows.create(flow, flow.is_wide().then_some(&ADDRESSES), now)
+        let client = flows.table.place_of(&tuple_of(flow, Side::Client));
+        flows.create(flow, flow.is_wide().then_some(&ADDRESSES), client, now)
     }
 
     const WIDE_UDP: u8 = protocol::UDP | family::CLIENT_V6;

@@ -10,6 +10,7 @@ use leat_abi::snapshot::{LocalKind, NextHop, SOURCES_MAX, TargetState};
 
 use crate::address::Address;
 use crate::parse::Tuple;
+use crate::prefetch;
 use crate::source_ports::NAT_PORTS;
 
 /// IPv4 addresses as packets carry them: network order as loaded.
@@ -37,6 +38,18 @@ pub struct Listener {
     pub sources: ArrayVec<Address, SOURCES_MAX>,
     /// Listeners of this protocol stand on ports of full NAT at one of these addresses.
     pub shares_ports: bool,
+}
+
+impl Listener {
+    /// The source address that the hash of an attempt leads to as the `nth`; none if the listener has none.
+    #[inline(always)]
+    pub(crate) fn source(&self, attempt: u64, nth: usize) -> Option<Address> {
+        match self.sources[..] {
+            [] => None,
+            [only] => Some(only),
+            _ => Some(self.sources[(attempt as usize % self.sources.len() + nth) % self.sources.len()]),
+        }
+    }
 }
 
 /// A target as every packet needs it.
@@ -93,6 +106,20 @@ impl Group {
         let at = hash.wrapping_add(u64::from(attempt).wrapping_mul(0x9e37_79b9)) % self.table.len() as u64;
         self.table.get(at as usize).copied()
     }
+
+    /// Starts fetching what [`Group::choose`] reads for the first attempt.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, hash: u64) {
+        if let Some(place) = hash.checked_rem(self.table.len() as u64).and_then(|at| self.table.get(at as usize)) {
+            prefetch::read(place);
+        }
+    }
+
+    /// Whether a target sees this client's address and port, unless the client comes by an endpoint.
+    #[inline(always)]
+    pub(crate) fn preserves(&self, target: &Target, client: Address) -> bool {
+        self.preserve_client_ip && target.address.is_v4() == client.is_v4()
+    }
 }
 
 /// Tables of fewer places are sorted to find their members; of larger ones all slots that there can be are looked at.
@@ -126,7 +153,9 @@ pub struct Forwarding {
     ports: Vec<PortInfo>,
     endpoints: Vec<Option<Box<str>>>,
     locals: HashMap<Address, LocalKind, FixedState>,
-    listeners: HashMap<(Address, u16, u8), Listener, FixedState>,
+    listeners: Vec<Listener>,
+    /// By address, port and IP protocol: where the listener is among them.
+    listener_numbers: HashMap<(Address, u16, u8), u32, FixedState>,
     groups: Vec<Group>,
     /// By listener slot: the bit of its node.
     node_bits: Vec<u64>,
@@ -136,6 +165,42 @@ pub struct Forwarding {
     target_sockets: HashSet<(Address, u16), FixedState>,
     withdrawn_sockets: HashSet<(Address, u16), FixedState>,
     target_addresses: HashSet<Address, FixedState>,
+    known: Known,
+}
+
+/// Which addresses may be the appliance's own or a target's: what most clients' are not is told by one bit.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// A power of two of words, or none for no address.
+    bits: Vec<u64>,
+}
+
+impl Known {
+    /// Bits per address: one client in sixteen is looked up without need at the most.
+    const BITS: usize = 16;
+
+    fn new(addresses: impl Iterator<Item = Address> + Clone) -> Self {
+        let words = (addresses.clone().count() * Self::BITS).div_ceil(u64::BITS as usize).next_power_of_two();
+        let mut known = Self { bits: vec![0; words] };
+        for address in addresses {
+            let bit = known.bit(address);
+            known.bits[bit / 64] |= 1 << (bit % 64);
+        }
+        known
+    }
+
+    #[inline(always)]
+    fn bit(&self, address: Address) -> usize {
+        let [high, low] = address.words();
+        let hash = (high.rotate_left(29) ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (hash >> 32) as usize & (self.bits.len() * 64).wrapping_sub(1)
+    }
+
+    #[inline(always)]
+    fn may_have(&self, address: Address) -> bool {
+        let bit = self.bit(address);
+        self.bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+    }
 }
 
 impl Forwarding {
@@ -172,6 +237,17 @@ impl Forwarding {
                 *place = Some(endpoint.id.as_str().into());
             }
         }
+        let locals: HashMap<Address, LocalKind, FixedState> =
+            snapshot.locals.iter().map(|l| (l.address.into(), l.kind)).collect();
+        let target_addresses: HashSet<Address, FixedState> =
+            snapshot.targets.iter().map(|t| t.address.into()).collect();
+        let known = Known::new(locals.keys().chain(&target_addresses).copied());
+        let listener = |l: &leat_abi::snapshot::Listener| {
+            let shares_ports = l.sources.iter().any(|source| on_nat_ports.contains(&(*source, l.protocol)));
+            let sources = l.sources.iter().take(SOURCES_MAX).map(|source| (*source).into()).collect();
+            Listener { slot: l.slot, group: l.group, sources, shares_ports }
+        };
+        let key = |l: &leat_abi::snapshot::Listener| (l.vip.into(), l.port.to_be(), l.protocol);
         Self {
             generation: snapshot.generation,
             selection_key: snapshot.selection_key,
@@ -180,24 +256,17 @@ impl Forwarding {
             digest_key,
             ports: ports.to_vec(),
             endpoints,
-            locals: snapshot.locals.iter().map(|l| (l.address.into(), l.kind)).collect(),
-            listeners: snapshot
-                .listeners
-                .iter()
-                .map(|l| {
-                    let key = (l.vip.into(), l.port.to_be(), l.protocol);
-                    let shares_ports = l.sources.iter().any(|source| on_nat_ports.contains(&(*source, l.protocol)));
-                    let sources = l.sources.iter().take(SOURCES_MAX).map(|source| (*source).into()).collect();
-                    (key, Listener { slot: l.slot, group: l.group, sources, shares_ports })
-                })
-                .collect(),
+            locals,
+            listeners: snapshot.listeners.iter().map(listener).collect(),
+            listener_numbers: snapshot.listeners.iter().zip(0..).map(|(l, number)| (key(l), number)).collect(),
             groups: snapshot.groups.iter().map(Group::new).collect(),
             node_bits,
             targets,
             ending: snapshot.targets.iter().filter(ends).map(|t| t.slot).collect(),
             target_sockets: sockets(false),
             withdrawn_sockets: sockets(true),
-            target_addresses: snapshot.targets.iter().map(|t| t.address.into()).collect(),
+            target_addresses,
+            known,
         }
     }
 
@@ -227,7 +296,25 @@ impl Forwarding {
     /// The listener at an address, port and IP protocol.
     #[inline]
     pub fn listener(&self, address: Address, port: u16, protocol: u8) -> Option<&Listener> {
-        self.listeners.get(&(address, port, protocol))
+        self.numbered_listener(self.listener_number(address, port, protocol)?)
+    }
+
+    /// The number of the listener at an address, port and IP protocol.
+    #[inline]
+    pub(crate) fn listener_number(&self, address: Address, port: u16, protocol: u8) -> Option<u32> {
+        self.listener_numbers.get(&(address, port, protocol)).copied()
+    }
+
+    /// The listener of a number.
+    #[inline(always)]
+    pub(crate) fn numbered_listener(&self, number: u32) -> Option<&Listener> {
+        self.listeners.get(number as usize)
+    }
+
+    /// Whether an address may be the appliance's own or a target's. No is certain.
+    #[inline(always)]
+    pub(crate) fn may_know(&self, address: Address) -> bool {
+        self.known.may_have(address)
     }
 
     /// A group.
@@ -241,7 +328,9 @@ impl Forwarding {
     pub fn full_nat_pairs(&self) -> impl Iterator<Item = Tuple> {
         let digest_key = self.digest_key;
         let has_endpoints = self.endpoints.iter().any(Option::is_some);
-        self.listeners.iter().flat_map(move |((vip, _, protocol), listener)| {
+        let listeners =
+            self.listener_numbers.iter().filter_map(|(key, number)| Some((key, self.numbered_listener(*number)?)));
+        listeners.flat_map(move |((vip, _, protocol), listener)| {
             let translates = move |group: &&Group| {
                 let other_kind = listener.sources.first().is_some_and(|source| source.is_v4() != vip.is_v4());
                 !group.preserve_client_ip || has_endpoints || other_kind
@@ -282,6 +371,14 @@ impl Forwarding {
         self.targets.get(usize::from(slot))?.as_ref()
     }
 
+    /// Starts fetching the target in a slot.
+    #[inline(always)]
+    pub(crate) fn fetch_target(&self, slot: u16) {
+        if let Some(target) = self.targets.get(usize::from(slot)) {
+            prefetch::read(target);
+        }
+    }
+
     /// The slots of targets whose flows end, whether they see packets or not.
     #[inline(always)]
     pub fn ending(&self) -> &[u16] {
@@ -310,6 +407,21 @@ impl Forwarding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No address of the appliance or a target is missed, few others are looked up for nothing.
+    #[test]
+    fn known_addresses() {
+        let addresses = |count: u32| (0..count).map(|n| Address::v4((0x0a02_0000 + n).to_be()));
+        let others = |known: &Known| {
+            (0..10_000u32).filter(|n| known.may_have(Address::v4((0x1000_0000 + n * 77).to_be()))).count()
+        };
+        for count in [1, 3, 1000, 30_000] {
+            let known = Known::new(addresses(count));
+            assert!(addresses(count).all(|address| known.may_have(address)), "{count}");
+            assert!(others(&known) < 1000, "{} of 10000 with {count}", others(&known));
+        }
+        assert_eq!((others(&Known::new(addresses(0))), others(&Known::default())), (0, 0));
+    }
 
     #[test]
     fn members_of_small_and_large_tables() {

@@ -7,7 +7,7 @@
 //! | check headers | [`parse`] |
 //! | find the flow | [`table`] |
 //! | follow its state | [`track`] |
-//! | begin a flow: listener, target, source port | `miss`, [`source_ports`] |
+//! | begin a flow: listener, target, source port; for a burst ahead | `miss`, [`source_ports`]; `opening` |
 //! | change the packet | [`rewrite`], [`checksum`]; with IPv6 on a side [`wide`], `translate`, `mss` |
 //! | put a PROXY header first | [`proxy`] |
 //! | answer with a reset, and reset both ends | [`reset`], [`resets`] |
@@ -28,6 +28,7 @@ pub mod icmp;
 mod limit;
 mod miss;
 mod mss;
+mod opening;
 pub mod originate;
 pub mod parse;
 pub mod pipeline;

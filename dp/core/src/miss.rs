@@ -8,14 +8,18 @@ use leat_abi::snapshot::LocalKind;
 use leat_abi::{Counter, DropReason};
 
 use crate::address::Address;
+use crate::checksum;
 use crate::flows::Flows;
 use crate::forwarding::{Forwarding, Listener, Target};
 use crate::frame::{Answer, Frame, Now, Verdict};
 use crate::hash;
+use crate::opening::Opening;
 use crate::parse::{Ends, Meta, Piece, Tuple, tcp};
 use crate::pipeline::{Arrival, Pipeline};
+use crate::proxy;
 use crate::reset;
 use crate::rewrite;
+use crate::source_ports::pair_of;
 use crate::table::{Found, Side, tuple_of};
 use crate::trace::socket;
 
@@ -32,7 +36,7 @@ impl Pipeline<'_> {
             return self.drop(DropReason::NoConfiguration);
         }
         let (tuple, ends) = (&meta.tuple, meta.ends(frame.bytes()));
-        let listener = self.forwarding.listener(ends.destination, tuple.destination_port(), tuple.ip_protocol());
+        let listener = self.forwarding.listener_number(ends.destination, tuple.destination_port(), tuple.ip_protocol());
         let is_target = self.forwarding.is_target(ends.source, tuple.source_port());
         let local = self.forwarding.local(ends.destination);
         let opens = meta.opens();
@@ -56,8 +60,10 @@ impl Pipeline<'_> {
             let is_ours = listener.is_some() || is_target;
             return self.drop(if is_ours { DropReason::NoFlow } else { DropReason::NoListener });
         }
-        if !from_target && listener.is_some() {
-            return self.listened(frame, meta, &ends, now);
+        if let Some(number) = listener
+            && !from_target
+        {
+            return self.listened(frame, meta, &ends, number, now);
         }
         match local {
             Some(LocalKind::Host) => return self.punt(frame.in_port(), now),
@@ -96,81 +102,124 @@ impl Pipeline<'_> {
             && self.forwarding.is_target_address(ends.source)
     }
 
-    fn listened<F: Frame>(&mut self, frame: &mut F, meta: &Meta, ends: &Ends, now: Now) -> Verdict {
-        let tuple = &meta.tuple;
+    /// A packet to a listener from somebody else than a target.
+    fn listened<F: Frame>(&mut self, frame: &mut F, meta: &Meta, ends: &Ends, number: u32, now: Now) -> Verdict {
         // An answer would go to ourselves.
         if self.forwarding.local(ends.source).is_some() {
             return self.drop(DropReason::IpSource);
         }
-        let key = (ends.destination, tuple.destination_port(), tuple.ip_protocol());
-        let Some(listener) = self.forwarding.listener(key.0, key.1, key.2).cloned() else {
+        if meta.opens() {
+            let probe = self.flows.table.place_of(&meta.tuple);
+            let mut opening = Opening::new(&self.forwarding, meta, ends, number, probe);
+            opening.choose(&self.forwarding);
+            return self.begin(frame, meta, ends, &opening, now);
+        }
+        let Some(slot) = self.forwarding.numbered_listener(number).map(|listener| listener.slot) else {
             return self.drop(DropReason::NoListener);
         };
-        self.tracer.step(|| Step::Listener { slot: listener.slot });
-        if !meta.opens() {
-            return if meta.has(tcp::SYN) {
-                self.drop(DropReason::TcpFlags)
-            } else {
-                self.reset(frame, meta, Some(listener.slot), now)
-            };
+        self.tracer.step(|| Step::Listener { slot });
+        if meta.has(tcp::SYN) { self.drop(DropReason::TcpFlags) } else { self.reset(frame, meta, Some(slot), now) }
+    }
+
+    /// Handles a packet that was looked ahead for. One before it in the burst may have begun its flow.
+    #[inline(never)]
+    pub(crate) fn opening_packet<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        at: usize,
+        arrival: Arrival,
+        now: Now,
+    ) -> Verdict {
+        let opening = self.openings[at];
+        if let Some(found) = self.flows.table.find_at(opening.probe, &meta.tuple) {
+            return self.flow_packet_again(frame, meta, found, arrival, now);
         }
+        self.tracer.step(|| Step::Lookup { entry: None, from_client: false, state: 0 });
+        self.begin(frame, meta, &meta.ends(frame.bytes()), &opening, now)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flow_packet_again<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        found: Found,
+        arrival: Arrival,
+        now: Now,
+    ) -> Verdict {
+        self.flow_packet(frame, meta, Some(found), arrival, now)
+    }
+
+    /// Begins a flow at a listener.
+    fn begin<F: Frame>(&mut self, frame: &mut F, meta: &Meta, ends: &Ends, opening: &Opening, now: Now) -> Verdict {
+        let Some(slot) = self.forwarding.numbered_listener(opening.listener).map(|listener| listener.slot) else {
+            return self.drop(DropReason::NoListener);
+        };
+        self.tracer.step(|| Step::Listener { slot });
         if meta.ttl <= 1 {
             return self.drop(DropReason::TtlExpired);
         }
-        match self.plan(frame, meta, ends, &listener, now) {
+        match self.plan(frame, meta, ends, opening, now) {
             Ok(at) => {
-                let meta = self.opening(frame, meta, at);
-                self.forward(frame, &meta, Found { entry: at, side: Side::Client }, now)
-            }
-            Err(DropReason::NoTarget) => {
-                self.counters.listener(listener.slot, ListenerCounter::NoTarget, 1);
-                if tuple.is_tcp() {
-                    self.reset(frame, meta, Some(listener.slot), now)
-                } else {
-                    self.drop(DropReason::NoTarget)
+                let found = Found { entry: at, side: Side::Client };
+                if self.flows.table.entry(at).has(flag::PROXY) {
+                    let meta = proxy::without_fast_open(frame, meta);
+                    return self.forward(frame, &meta, found, now);
                 }
+                self.forward(frame, meta, found, now)
             }
-            Err(reason) => {
-                let counter = match reason {
-                    // Once per attempt, however often the client sends its SYN again (S9.5).
-                    DropReason::NatPortsExhausted if !self.is_refused_again(meta, ends, now) => {
-                        Some(ListenerCounter::NoPort)
-                    }
-                    DropReason::FlowTableFull => Some(ListenerCounter::NoRoom),
-                    DropReason::TupleConflict | DropReason::Hairpin => Some(ListenerCounter::Conflicts),
-                    _ => None,
-                };
-                if let Some(counter) = counter {
-                    self.counters.listener(listener.slot, counter, 1);
-                }
-                self.drop(reason)
-            }
+            Err(reason) => self.refuse(frame, meta, opening.attempt, (slot, reason), now),
         }
     }
 
+    /// What becomes of a packet for which no flow was made.
+    #[cold]
+    #[inline(never)]
+    fn refuse<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        attempt: u64,
+        (listener, reason): (u16, DropReason),
+        now: Now,
+    ) -> Verdict {
+        let counter = match reason {
+            DropReason::NoTarget => Some(ListenerCounter::NoTarget),
+            // Once per attempt, however often the client sends its SYN again (S9.5).
+            DropReason::NatPortsExhausted if !self.refusals.is_known(attempt, now) => Some(ListenerCounter::NoPort),
+            DropReason::FlowTableFull => Some(ListenerCounter::NoRoom),
+            DropReason::TupleConflict | DropReason::Hairpin => Some(ListenerCounter::Conflicts),
+            _ => None,
+        };
+        if let Some(counter) = counter {
+            self.counters.listener(listener, counter, 1);
+        }
+        if reason == DropReason::NoTarget && meta.tuple.is_tcp() {
+            return self.reset(frame, meta, Some(listener), now);
+        }
+        self.drop(reason)
+    }
+
     /// Makes the flow that a first packet begins. Returns its entry.
+    #[inline(always)]
     fn plan<F: Frame>(
         &mut self,
         frame: &F,
         meta: &Meta,
         ends: &Ends,
-        listener: &Listener,
+        opening: &Opening,
         now: Now,
     ) -> Result<u32, DropReason> {
-        let attempt_hash = self.attempt(meta, ends);
         let Self { forwarding, flows, tracer, digest_key, .. } = self;
-        let group = forwarding.group(listener.group).ok_or(DropReason::NoTarget)?;
-        let choice = if group.sticky {
-            let client = if forwarding.sticky_by_64 { ends.source.network_64() } else { ends.source };
-            hash::sticky(forwarding.selection_key, group.id, meta.tuple.ip_protocol(), client)
-        } else {
-            attempt_hash
-        };
+        let (listener, group) = opening.group(forwarding).ok_or(DropReason::NoTarget)?;
         let is_endpoint = forwarding.endpoint(frame.in_port()).is_some();
         let mut tried: ArrayVec<u16, TARGET_TRIES> = ArrayVec::new();
         let mut refusal = DropReason::TupleConflict;
         for attempt in 0..PLACES_TRIED {
-            let slot = group.choose(choice, attempt).ok_or(DropReason::NoTarget)?;
+            let slot = if attempt == 0 { opening.slot } else { group.choose(opening.choice, attempt) };
+            let slot = slot.ok_or(DropReason::NoTarget)?;
             if tried.contains(&slot) {
                 continue;
             }
@@ -188,11 +237,11 @@ impl Pipeline<'_> {
                 // What the SYN brings is not forwarded (S8.7).
                 plan.flow.client_end = plan.flow.target_ack;
             }
-            let preserves = group.preserve_client_ip && !is_endpoint && target.address.is_v4() == ends.source.is_v4();
-            let addressed = if preserves {
+            let addressed = if group.preserves(target, ends.source) && !is_endpoint {
                 plan.preserve(*digest_key, flows, now)
             } else {
-                plan.translate(*digest_key, flows, forwarding, listener, attempt_hash, now)
+                let pool = opening.pool.filter(|_| attempt == 0);
+                plan.translate(*digest_key, flows, forwarding, listener, (opening.attempt, pool), now)
             };
             match addressed {
                 Err(reason @ DropReason::TupleConflict) => refusal = reason,
@@ -200,27 +249,13 @@ impl Pipeline<'_> {
                 Err(reason) => return Err(reason),
                 Ok(()) => {
                     plan.flow.l4_delta = plan.l4_delta();
-                    let at = flows.create(&plan.flow, plan.second_line().as_ref(), now)?;
+                    let at = flows.create(&plan.flow, plan.second_line().as_ref(), opening.probe, now)?;
                     tracer.step(|| Step::Create { entry: at, nat: socket(plan.nat, plan.flow.nat_port) });
                     return Ok(at);
                 }
             }
         }
         Err(refusal)
-    }
-
-    /// The hash of an attempt to begin a flow. It chooses the target of a group that is not sticky, and where the search for a source
-    /// port begins.
-    fn attempt(&self, meta: &Meta, ends: &Ends) -> u64 {
-        let isn = meta.tuple.is_tcp().then_some(meta.seq);
-        hash::selection(self.forwarding.selection_key, ends, &meta.tuple, isn)
-    }
-
-    /// Whether this attempt to begin a flow was refused a moment ago already. Remembers it.
-    #[cold]
-    fn is_refused_again(&mut self, meta: &Meta, ends: &Ends, now: Now) -> bool {
-        let attempt = self.attempt(meta, ends);
-        self.refusals.is_known(attempt, now)
     }
 
     /// Answers a segment that belongs to no flow.
@@ -353,14 +388,14 @@ impl Plan {
     }
 
     /// The target sees one of the node's addresses and a port that no other flow to the same target has. Who makes no flow of it
-    /// gives it back.
+    /// gives it back. `attempt`: its hash, and the pool to which it leads first if that is known.
     fn translate(
         &mut self,
         digest_key: u64,
         flows: &mut Flows<'_>,
         forwarding: &Forwarding,
         listener: &Listener,
-        choice: u64,
+        (attempt, first_pool): (u64, Option<u32>),
         now: Now,
     ) -> Result<(), DropReason> {
         self.flow.flags |= flag::FULL_NAT;
@@ -369,12 +404,13 @@ impl Plan {
         // The same hash chooses the address (S9.7); the others are for when it has no port left. Only when none has, a port is taken from a
         // flow that can do without.
         for n in 0..2 * count {
-            let source = listener.sources[(choice as usize % count + n) % count];
+            let Some(source) = listener.source(attempt, n) else { break };
             self.set_nat(digest_key, source, 0);
             let usable = |port| !listener.shares_ports || forwarding.listener(source, port, protocol).is_none();
-            let choice = (choice >> 32) as u32;
+            let choice = (attempt >> 32) as u32;
             let port = if n < count {
-                flows.ports.claim(&self.flow, choice, flows.lcore, usable)
+                let pool = first_pool.filter(|_| n == 0).or_else(|| flows.ports.pool_of(&pair_of(&self.flow)));
+                pool.and_then(|pool| flows.ports.claim(pool, choice, flows.lcore, usable))
             } else {
                 flows.reclaim_port(&self.flow, choice, now, usable)
             };
@@ -390,12 +426,11 @@ impl Plan {
     fn l4_delta(&self) -> u16 {
         let f = &self.flow;
         let ports = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
-        rewrite::l4_delta(
-            [self.client, self.vip],
-            ports(f.client_port, f.vport),
-            [self.nat, self.target],
-            ports(f.nat_port, f.target_port),
-        )
+        let (old, new) = (ports(f.client_port, f.vport), ports(f.nat_port, f.target_port));
+        if !f.is_wide() {
+            return checksum::delta([f.client_ip, f.vip, old], [f.nat_ip, f.target_ip, new]);
+        }
+        rewrite::l4_delta([self.client, self.vip], old, [self.nat, self.target], new)
     }
 
     fn second_line(&self) -> Option<FlowAddresses> {

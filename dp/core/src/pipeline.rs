@@ -26,6 +26,7 @@ use crate::fragments::Fragments;
 use crate::frame::{Answer, BURST, Frame, Now, Verdict};
 use crate::icmp;
 use crate::limit::Limit;
+use crate::opening::Opening;
 use crate::originate::Originated;
 use crate::parse::{self, Ends, Meta, Parsed, Piece, tcp};
 use crate::proxy;
@@ -90,6 +91,8 @@ pub struct Pipeline<'m> {
     pub(crate) fragments: Fragments,
     pub(crate) sweep: Sweep,
     pub(crate) followed: Followed,
+    /// Of the packets of the burst at hand for which [`Pipeline::look_ahead`] says so, by their place in it.
+    pub(crate) openings: Box<[Opening; BURST]>,
     arps: Limit,
     dump: Option<Dump>,
 }
@@ -124,6 +127,7 @@ impl<'m> Pipeline<'m> {
             fragments: Fragments::new(place.table_key, place.lcore, place.lcores),
             sweep: Sweep::new(),
             followed: Followed::new(),
+            openings: Box::default(),
             arps: Limit::new(ARP_PER_S.0, ARP_PER_S.1),
             dump: None,
         }
@@ -180,19 +184,24 @@ impl<'m> Pipeline<'m> {
         }
 
         let mut candidates: [Option<Found>; BURST] = [None; BURST];
-        for (((_, p), probe), candidate) in frames.iter().zip(&parsed).zip(&probes).zip(&mut candidates) {
+        let mut missing = 0;
+        for ((((_, p), probe), candidate), at) in frames.iter().zip(&parsed).zip(&probes).zip(&mut candidates).zip(0..)
+        {
             if let Parsed::Flow(_) = p {
                 *candidate = self.flows.table.candidate(*probe);
+                missing |= u32::from(candidate.is_none()) << at;
             }
         }
+        let ahead = if missing == 0 { 0 } else { self.look_ahead(frames, &parsed, &probes, missing, arrival) };
 
-        for ((frame, p), candidate) in frames.iter_mut().zip(&parsed).zip(&candidates) {
+        for (((frame, p), candidate), at) in frames.iter_mut().zip(&parsed).zip(&candidates).zip(0..) {
             let meta = match p {
                 Parsed::Flow(meta) | Parsed::Fragment(meta, _) | Parsed::IcmpError(meta) => Some(meta),
                 _ => None,
             };
             self.tracer.packet(frame.in_port(), frame.bytes(), meta);
             let verdict = match p {
+                Parsed::Flow(meta) if ahead >> at & 1 == 1 => self.opening_packet(frame, meta, at, arrival, now),
                 Parsed::Flow(meta) => self.flow_packet(frame, meta, *candidate, arrival, now),
                 Parsed::Fragment(meta, place) => self.fragment(frame, meta, place, arrival, now),
                 Parsed::IcmpError(meta) => self.icmp_error(frame, meta, arrival, now),

@@ -141,11 +141,6 @@ impl Pipeline<'_> {
         self.tracked(frame, meta, found, outcome, arrival, now)
     }
 
-    /// What a SYN that begins a flow is to be forwarded as.
-    pub(crate) fn opening<F: Frame>(&self, frame: &mut F, meta: &Meta, at: u32) -> Meta {
-        if self.flows.table.entry(at).has(flag::PROXY) { without_fast_open(frame, meta) } else { *meta }
-    }
-
     /// A segment of the client, tracked already. Returns whether it ends here.
     fn client_segment<F: Frame>(&mut self, frame: &F, meta: &Meta, at: u32, was_sent: bool, now: Now) -> bool {
         let entry = self.flows.table.entry(at);
@@ -348,7 +343,7 @@ fn opens_nothing(told: (u16, u32), window: (u16, u32), header: u32) -> bool {
 
 /// Makes a SYN ordinary that opens a connection with TCP Fast Open: its payload would come before the header (S8.7). The client sends it
 /// again, because nobody acknowledges it. Returns what the SYN says then.
-fn without_fast_open<F: Frame>(frame: &mut F, meta: &Meta) -> Meta {
+pub(crate) fn without_fast_open<F: Frame>(frame: &mut F, meta: &Meta) -> Meta {
     let (l4, end) = (usize::from(meta.l4), ETHERNET + usize::from(meta.ip_len));
     let Some((headers, segment)) = frame.bytes_mut().get_mut(..end).and_then(|bytes| bytes.split_at_mut_checked(l4))
     else {

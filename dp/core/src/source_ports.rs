@@ -27,6 +27,7 @@ use leat_abi::FlowEntry;
 use crate::forwarding::Forwarding;
 use crate::hash::TupleHash;
 use crate::parse::Tuple;
+use crate::prefetch;
 use crate::table::{Side, tuple_of};
 
 /// Ports of a node address for full NAT: 55,000 (S9.1).
@@ -260,17 +261,40 @@ impl SourcePorts {
         self.claim_this(flow, lcore)
     }
 
+    /// The number of the pool of a pair: a tuple of packets from the target's socket to the node's address, whatever the port. It stays the
+    /// pair's as long as the lcore's configuration stays the same.
+    #[inline]
+    pub(crate) fn pool_of(&self, from_target: &Tuple) -> Option<u32> {
+        self.number(fingerprint(from_target))
+    }
+
+    /// Starts fetching what [`SourcePorts::claim`] will read first.
+    #[inline]
+    pub(crate) fn fetch(&self, pool: u32, choice: u32) {
+        if let Some(word) = self.numbered(pool).and_then(|pool| pool.taken.get((start(choice) / u64::BITS) as usize)) {
+            prefetch::read(word);
+        }
+    }
+
+    /// The port that [`SourcePorts::claim`] would take now, if it is one of the first 64 that it looks at. Network order.
+    #[inline]
+    pub(crate) fn likely(&self, pool: u32, choice: u32) -> Option<u16> {
+        let (pool, start) = (self.numbered(pool)?, start(choice));
+        let (word, among) = ((start / u64::BITS) as usize, u64::MAX << (start % u64::BITS));
+        let free = !pool.taken.get(word)?.load(Ordering::Relaxed) & among;
+        let port = word as u32 * u64::BITS + free.trailing_zeros();
+        if let Some(owner) = pool.owners.get(port as usize) {
+            prefetch::read(owner);
+        }
+        (free != 0).then(|| (NAT_PORTS.start() + port as u16).to_be())
+    }
+
     /// Takes a port for a flow whose other fields are set: the first one that is free and usable, from the one that `choice` leads to.
     /// Network order.
+    /// `pool`: [`SourcePorts::pool_of`] the flow's pair.
     #[inline]
-    pub(crate) fn claim(
-        &self,
-        flow: &FlowEntry,
-        choice: u32,
-        lcore: u16,
-        mut usable: impl FnMut(u16) -> bool,
-    ) -> Option<u16> {
-        let pool = self.pool(fingerprint(&pair_of(flow)))?;
+    pub(crate) fn claim(&self, pool: u32, choice: u32, lcore: u16, mut usable: impl FnMut(u16) -> bool) -> Option<u16> {
+        let pool = self.numbered(pool)?;
         let mut start = start(choice);
         for _ in 0..SKIPS_MAX {
             let port = pool.claim(start)?;
@@ -333,12 +357,22 @@ impl SourcePorts {
 
     #[inline]
     fn pool(&self, print: u64) -> Option<&Pool> {
+        self.numbered(self.number(print)?)
+    }
+
+    #[inline(always)]
+    fn numbered(&self, pool: u32) -> Option<&Pool> {
+        self.pools.get(pool as usize)?.get().map(Box::as_ref)
+    }
+
+    #[inline]
+    fn number(&self, print: u64) -> Option<u32> {
         let mask = self.directory.len() - 1;
         let home = (print >> 32) as usize;
         for n in 0..WINDOW {
             let place = &self.directory[(home + n) & mask];
             if place.fingerprint.load(Ordering::Acquire) == print {
-                return self.pools.get(place.pool.load(Ordering::Relaxed) as usize)?.get().map(Box::as_ref);
+                return Some(place.pool.load(Ordering::Relaxed));
             }
         }
         None
@@ -384,7 +418,7 @@ fn fingerprint(from_target: &Tuple) -> u64 {
 }
 
 #[inline]
-fn pair_of(flow: &FlowEntry) -> Tuple {
+pub(crate) fn pair_of(flow: &FlowEntry) -> Tuple {
     let from_target = tuple_of(flow, Side::Target);
     Tuple { ports: from_target.source_port().into(), ..from_target }
 }

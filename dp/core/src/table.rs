@@ -204,7 +204,7 @@ impl<'m> FlowTable<'m> {
     }
 
     #[inline(always)]
-    fn place_of(&self, tuple: &Tuple) -> Probe {
+    pub(crate) fn place_of(&self, tuple: &Tuple) -> Probe {
         let hash = self.hash.of(tuple);
         let tag = (hash >> 48) as u16;
         Probe { bucket: hash as u32 & self.mask, tag: if tag == 0 { 1 } else { tag } }
@@ -241,27 +241,34 @@ impl<'m> FlowTable<'m> {
 
     /// The flow of a tuple.
     pub fn find(&self, tuple: &Tuple) -> Option<Found> {
-        self.find_at(self.place_of(tuple), tuple).map(|(_, _, reference)| Found::of(reference))
+        self.find_at(self.place_of(tuple), tuple)
     }
 
-    /// The bucket, place and reference of a tuple.
-    fn find_at(&self, probe: Probe, tuple: &Tuple) -> Option<(u32, usize, u32)> {
-        let search = |bucket_at: u32| {
-            let bucket = &self.buckets[bucket_at as usize];
-            let mut set = bucket.with_tag(probe.tag);
+    /// The flow of the tuple that a probe is of.
+    #[inline(always)]
+    pub(crate) fn find_at(&self, probe: Probe, tuple: &Tuple) -> Option<Found> {
+        let bucket = &self.buckets[(probe.bucket & self.mask) as usize];
+        let set = bucket.with_tag(probe.tag);
+        if set == 0 && bucket.overflow == 0 { None } else { self.search(probe, set, tuple) }
+    }
+
+    /// Looks among these places of a probe's first bucket, then in its second one.
+    #[inline(never)]
+    fn search(&self, probe: Probe, set: u32, tuple: &Tuple) -> Option<Found> {
+        let among = |bucket: &Bucket, mut set: u32| {
             while set != 0 {
-                let place = set.trailing_zeros() as usize;
-                let reference = bucket.references[place];
-                if self.is(Found::of(reference), tuple) {
-                    return Some((bucket_at, place, reference));
+                let found = Found::of(bucket.references[set.trailing_zeros() as usize]);
+                if self.is(found, tuple) {
+                    return Some(found);
                 }
                 set &= set - 1;
             }
             None
         };
-        search(probe.bucket).or_else(|| {
-            let overflown = self.buckets[probe.bucket as usize].overflow > 0;
-            if overflown { search(self.other(probe.bucket, probe.tag)) } else { None }
+        let first = &self.buckets[(probe.bucket & self.mask) as usize];
+        among(first, set).or_else(|| {
+            let second = &self.buckets[self.other(probe.bucket, probe.tag) as usize];
+            if first.overflow > 0 { among(second, second.with_tag(probe.tag)) } else { None }
         })
     }
 
@@ -280,6 +287,14 @@ impl<'m> FlowTable<'m> {
     /// Whether an entry is free for a flow that needs a second line, or does not.
     pub fn has_room(&self, wide: bool) -> bool {
         !self.free_wide.is_empty() || !wide && !self.free.is_empty()
+    }
+
+    /// Starts fetching the entries that the next `count` flows without a second line will have.
+    #[inline]
+    pub(crate) fn fetch_free(&self, count: usize) {
+        for at in self.free.iter().rev().take(count) {
+            prefetch::read(&self.entries[*at as usize]);
+        }
     }
 
     /// The first entry that has a second line.
@@ -305,9 +320,26 @@ impl<'m> FlowTable<'m> {
     /// # Errors
     /// No entry is free, no place for a key was found, or another flow has the target's key. Nothing has changed then.
     pub fn insert(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>) -> Result<u32, Full> {
+        self.insert_at(flow, addresses, self.place_of(&tuple_of(flow, Side::Client)))
+    }
+
+    /// As [`FlowTable::insert`], for a flow whose client's key has this probe.
+    #[inline]
+    pub(crate) fn insert_at(
+        &mut self,
+        flow: &FlowEntry,
+        addresses: Option<&FlowAddresses>,
+        client: Probe,
+    ) -> Result<u32, Full> {
         debug_assert!(self.find(&tuple_of(flow, Side::Client)).is_none(), "the client's key is new");
+        debug_assert_eq!(self.place_of(&tuple_of(flow, Side::Client)), client, "the probe is the client's key's");
         debug_assert_eq!(flow.is_wide(), addresses.is_some(), "a second line where there is IPv6, and only there");
         // Who needs no second line takes an entry that has one only when no other is left.
+        let target = tuple_of(flow, Side::Target);
+        let target_probe = self.place_of(&target);
+        if self.find_at(target_probe, &target).is_some() {
+            return Err(Full);
+        }
         let list = if self.free.is_empty() || flow.is_wide() { &mut self.free_wide } else { &mut self.free };
         let at = list.pop().ok_or(Full)?;
         if let Some(addresses) = addresses {
@@ -318,7 +350,7 @@ impl<'m> FlowTable<'m> {
         self.entries[at as usize] = FlowEntry { state: 0, ..*flow };
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::Release);
         self.entries[at as usize].state = flow.state;
-        if let Err(full) = self.index(at) {
+        if let Err(full) = self.place_both(at, client, target_probe) {
             self.release(at);
             return Err(full);
         }
@@ -353,19 +385,25 @@ impl<'m> FlowTable<'m> {
         placed
     }
 
+    /// Gives an entry its keys, if no other one has them.
     fn index(&mut self, at: u32) -> Result<(), Full> {
-        for side in [Side::Client, Side::Target] {
-            let tuple = tuple_of(&self.entries[at as usize], side);
-            let probe = self.place_of(&tuple);
-            let taken = self.find_at(probe, &tuple).is_some_and(|(_, _, reference)| reference >> 1 != at);
-            if taken || self.place(probe, at << 1 | side as u32).is_err() {
-                if side == Side::Target {
-                    self.unplace(at, Side::Client);
-                }
-                return Err(Full);
-            }
+        let [client, target] = [Side::Client, Side::Target].map(|side| tuple_of(&self.entries[at as usize], side));
+        let probes = [self.place_of(&client), self.place_of(&target)];
+        if self.find_at(probes[0], &client).is_some() || self.find_at(probes[1], &target).is_some() {
+            return Err(Full);
         }
-        Ok(())
+        self.place_both(at, probes[0], probes[1])
+    }
+
+    /// Puts the keys of an entry in their places; neither is in the table.
+    #[inline(always)]
+    fn place_both(&mut self, at: u32, client: Probe, target: Probe) -> Result<(), Full> {
+        self.place(client, at << 1 | Side::Client as u32)?;
+        let placed = self.place(target, at << 1 | Side::Target as u32);
+        if placed.is_err() {
+            self.unplace(at, Side::Client);
+        }
+        placed
     }
 
     fn unindex(&mut self, at: u32) {
@@ -392,12 +430,24 @@ impl<'m> FlowTable<'m> {
         debug_assert!(false, "entry {at} has no reference for {side:?}");
     }
 
+    #[inline(always)]
     fn place(&mut self, probe: Probe, reference: u32) -> Result<(), Full> {
+        let bucket = probe.bucket & self.mask;
+        match self.buckets[bucket as usize].empty_place() {
+            Some(place) => {
+                self.put(bucket, place, probe.tag, reference);
+                Ok(())
+            }
+            None => self.place_elsewhere(probe, reference),
+        }
+    }
+
+    /// Puts a key whose first bucket is full in its second one, or makes room.
+    #[inline(never)]
+    fn place_elsewhere(&mut self, probe: Probe, reference: u32) -> Result<(), Full> {
         let first = probe.bucket;
         let second = self.other(first, probe.tag);
-        let (bucket, place) = if let Some(place) = self.buckets[first as usize].empty_place() {
-            (first, place)
-        } else if let Some(place) = self.buckets[second as usize].empty_place() {
+        let (bucket, place) = if let Some(place) = self.buckets[second as usize].empty_place() {
             (second, place)
         } else {
             self.make_room(first, second).ok_or(Full)?

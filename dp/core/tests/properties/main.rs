@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bursts;
 mod conversations;
 mod distribution;
 mod fragments;
