@@ -20,7 +20,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_lcore_to_socket_id",
     "rte_strerror",
     // memory
-    "rte_pktmbuf_(pool_create|alloc|free|free_bulk)",
+    "rte_pktmbuf_(pool_create|alloc|alloc_bulk|free|free_bulk)",
     "rte_mempool_(free|avail_count|in_use_count)",
     "rte_ring_(create|free|sp_enqueue_burst|sc_dequeue_burst)",
     // ports
