@@ -104,14 +104,14 @@ impl Known {
                 let answered = if self.is_answered { "answered, and " } else { "" };
                 ensure!(
                     again == now,
-                    "{:?} was {answered}made by half or not at all: {now:#?}\nthen {again:#?}",
+                    "{:?} was {answered}made by half or not at all. Before: {before:#?}\nfound: {now:#?}\nmade again: {again:#?}",
                     changes[self.next]
                 );
                 self.whole += 1;
                 self.next = (self.next + 1) % changes.len();
             }
         }
-        (self.before, self.is_answered) = (Some(or_end!(configuration(&mut api))), false);
+        (self.before, self.is_answered) = (Some(now), false);
         loop {
             let status = or_end!(call(&mut api, &changes[self.next]));
             // One that was made just before the kill, but not seen to be, is made again.
