@@ -39,6 +39,8 @@ pub struct ApplianceOptions {
     pub control_plane: Vec<(&'static str, &'static str)>,
     /// DPDK's driver of the ports: `net_af_packet`, or `net_pcap`, which is slower and gets fragments as they come.
     pub driver: &'static str,
+    /// DPDK's devices of p0 and p1, in place of those that `driver` makes of the namespace's interfaces.
+    pub devices: Option<[String; 2]>,
 }
 
 impl Default for ApplianceOptions {
@@ -50,6 +52,7 @@ impl Default for ApplianceOptions {
             ipv6: false,
             control_plane: Vec::new(),
             driver: "net_af_packet",
+            devices: None,
         }
     }
 }
@@ -64,7 +67,10 @@ impl ApplianceOptions {
             let v6 = self.ipv6.then(|| v6.to_owned());
             Some(format!("{v4}/24")).into_iter().chain(v6).collect::<Vec<_>>()
         };
-        let device = |number: u8, interface: &str| format!("{}{number},iface={interface}", self.driver);
+        let device = |number: usize, interface: &str| match &self.devices {
+            Some(devices) => devices[number].clone(),
+            None => format!("{}{number},iface={interface}", self.driver),
+        };
         // The API is open to all that runs in the namespace; who signs is checked all the same.
         let open = [("anonymous", "admin")];
         let mut control_plane: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

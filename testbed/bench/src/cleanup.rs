@@ -18,6 +18,7 @@ const PREFIX: &str = "leat-bench-";
 const MEMORY: &str = "/dev/shm";
 const NAMESPACES: &str = "/run/netns";
 const EAL: &str = "/var/run/dpdk";
+const TESTBED: &str = "/run/leat-testbed";
 const HUGEPAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 /// In the run's directory: how many huge pages were added.
 const ADDED: &str = "hugepages-added";
@@ -67,6 +68,12 @@ pub fn finish() {
     // Their directories and pages are in use until they are gone.
     std::thread::sleep(Duration::from_millis(50));
     take_away(&name());
+    // The part "namespaces" has runs of the testbed.
+    if Path::new(TESTBED).exists()
+        && let Err(error) = leat_testbed::sweep()
+    {
+        eprintln!("{error:#}");
+    }
 }
 
 /// Names of runs whose process is gone.

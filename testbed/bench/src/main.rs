@@ -6,6 +6,7 @@
 //! | `leat-bench run` | starts the others one after the other, prints the figures, cleans up ([`run`], [`rig`], [`cleanup`]) |
 //! | `leat-bench pipeline` | the pipeline in memory, `rte_hash`, memory access ([`inmemory`]) |
 //! | `leat-bench counted` | a fixed amount of work for callgrind ([`counted`], [`instructions`]) |
+//! | `leat-bench namespaces` | connections and requests, next to proxies and kernel stacks ([`namespaces`]) |
 //! | `leat-bench generate` | the generator ([`generate`]) |
 //! | `leat-bench campaign`, `hostile` | hostile traffic and long runs ([`hostile`]); started by `scripts/campaign` |
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod hostile;
 mod inmemory;
 mod instructions;
 mod memory;
+mod namespaces;
 mod references;
 mod report;
 mod rig;
@@ -44,6 +46,8 @@ enum Command {
     Pipeline(inmemory::Options),
     /// Do a fixed amount of work, to be counted by callgrind (a part of `run`)
     Counted(counted::Options),
+    /// Measure connections and requests through network namespaces (a part of `run`)
+    Namespaces(namespaces::Options),
     /// Run hostile traffic and long runs against leat-dp
     Campaign(run::Campaign),
     /// Generate the traffic of a campaign's part (a part of `campaign`)
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Command::Run(settings) => run::run(&settings),
         Command::Pipeline(options) => inmemory::run(&options),
         Command::Counted(what) => counted::run(&what),
+        Command::Namespaces(options) => namespaces::run(&options),
         Command::Campaign(settings) => run::campaign(&settings),
         Command::Hostile(options) => hostile::run(&options),
         Command::Generate(options) => generate::run(&options),

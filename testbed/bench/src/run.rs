@@ -21,6 +21,8 @@ pub enum Part {
     Instructions,
     /// leat-dp over memif, next to dpdk-testpmd; its starts
     Memif,
+    /// CPU time of a connection and a request through network namespaces, next to HAProxy, nginx and nftables
+    Namespaces,
 }
 
 /// What the run is told.
@@ -33,7 +35,7 @@ pub struct Settings {
     #[arg(long)]
     json: bool,
     /// Only these parts
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Memory, Part::Instructions, Part::Memif])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Memory, Part::Instructions, Part::Memif, Part::Namespaces])]
     only: Vec<Part>,
     /// Use only huge pages that are reserved already. Otherwise what is missing is reserved for the time of the run, and given back
     #[arg(long)]
@@ -137,6 +139,7 @@ fn measure(settings: &Settings) -> Result<()> {
             eprintln!("the appliance over memif");
             rig::run(settings, &mut report)
         }
+        Part::Namespaces => namespaces(settings, &mut report),
     });
     // What was measured before something went wrong is worth showing, too.
     if !settings.json {
@@ -163,6 +166,16 @@ fn in_memory(settings: &Settings, report: &mut Report) -> Result<()> {
         command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
     }
     figures_of("pipeline", &mut command, Duration::from_secs(1800), report)
+}
+
+fn namespaces(settings: &Settings, report: &mut Report) -> Result<()> {
+    eprintln!("connections and requests through network namespaces");
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("namespaces");
+    if settings.full {
+        command.arg("--full");
+    }
+    figures_of("namespaces", &mut command, Duration::from_secs(1800), report)
 }
 
 /// Runs a process of this program to its end, passes its progress on and takes its figures in.
