@@ -239,6 +239,19 @@ impl<'m> LcoreCounters<'m> {
         }
     }
 
+    /// Counts a packet that was forwarded to a target, or from it; a slot out of range counts nowhere.
+    #[inline(always)]
+    pub fn forwarded(&self, slot: u16, from_target: bool, bytes: u64) {
+        const _: () = assert!(TargetCounter::BytesIn as usize == TargetCounter::PacketsIn as usize + 1);
+        const _: () = assert!(TargetCounter::PacketsOut as usize == TargetCounter::PacketsIn as usize + 2);
+        const _: () = assert!(TargetCounter::BytesOut as usize == TargetCounter::PacketsOut as usize + 1);
+        let first = TargetCounter::PacketsIn as usize + 2 * usize::from(from_target);
+        if let Some([packets, total, ..]) = self.targets.get(slot as usize * TARGET_WORDS + first..) {
+            add(packets, 1);
+            add(total, bytes);
+        }
+    }
+
     /// Adds to a counter of a listener slot; a slot out of range counts nowhere.
     #[inline(always)]
     pub fn listener(&self, slot: u16, counter: ListenerCounter, n: u64) {

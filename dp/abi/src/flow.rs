@@ -112,6 +112,21 @@ pub mod flag {
     pub const PROXY_ACKED: u8 = 1 << 7;
 }
 
+/// Places in [`FlowEntry::words`].
+pub mod word {
+    use std::mem::offset_of;
+
+    use super::FlowEntry;
+
+    /// Source and destination address of packets from the client; two words on, those of packets from the target.
+    pub const ADDRESSES: usize = offset_of!(FlowEntry, client_ip) / 4;
+    /// Source and destination port of packets from the client; one word on, those of packets from the target.
+    pub const PORTS: usize = offset_of!(FlowEntry, client_port) / 4;
+
+    const _: () = assert!(ADDRESSES * 4 + 8 == offset_of!(FlowEntry, target_ip));
+    const _: () = assert!(PORTS * 4 + 4 == offset_of!(FlowEntry, target_port));
+}
+
 /// One flow. All fields are written and read by the lcore that owns the entry, and by nobody else.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -198,6 +213,13 @@ impl FlowEntry {
         // As one word, so that one comparison tells.
         const OTHERS: u32 = (family::CLIENT_V6 | family::TARGET_V6) as u32 | (flag::PROXY as u32) << 16;
         u32::from_le_bytes([self.protocol, self.state, self.flags, self.window_scales]) & OTHERS == 0
+    }
+
+    /// The entry as words: two addresses and the ports of the packets that come from the client, and from the target, lie at
+    /// [`word::ADDRESSES`] and [`word::PORTS`], so that a side is an index.
+    #[inline(always)]
+    pub fn words(&self) -> &[u32; 16] {
+        zerocopy::transmute_ref!(self)
     }
 
     /// Whether the flow has a second line.

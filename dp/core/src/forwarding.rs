@@ -69,6 +69,21 @@ pub struct Target {
     pub address: Address,
 }
 
+/// A hop by a port that is not there.
+const NO_HOP: u64 = (NO_PORT as u64) << 8;
+const NO_PORT: u8 = u8::MAX;
+
+impl Target {
+    fn hop(&self) -> u64 {
+        match self.next_hop {
+            Some(NextHop { port, mac: [a, b, c, d, e, f] }) if self.state < TargetState::UnhealthyInPart => {
+                u64::from_le_bytes([self.generation, port, a, b, c, d, e, f])
+            }
+            _ => NO_HOP,
+        }
+    }
+}
+
 /// A target group as the miss path needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -160,6 +175,8 @@ pub struct Forwarding {
     /// By listener slot: the bit of its node.
     node_bits: Vec<u64>,
     targets: Vec<Option<Target>>,
+    /// By slot: the way to the target, if its flows go on whatever their node.
+    hops: Box<[u64]>,
     /// The slots whose flows end by themselves.
     ending: Box<[u16]>,
     target_sockets: HashSet<(Address, u16), FixedState>,
@@ -261,6 +278,7 @@ impl Forwarding {
             listener_numbers: snapshot.listeners.iter().zip(0..).map(|(l, number)| (key(l), number)).collect(),
             groups: snapshot.groups.iter().map(Group::new).collect(),
             node_bits,
+            hops: targets.iter().map(|target| target.as_ref().map_or(NO_HOP, Target::hop)).collect(),
             targets,
             ending: snapshot.targets.iter().filter(ends).map(|t| t.slot).collect(),
             target_sockets: sockets(false),
@@ -349,6 +367,13 @@ impl Forwarding {
     #[inline(always)]
     pub fn target(&self, slot: u16, generation: u8) -> Option<&Target> {
         self.target_in(slot).filter(|t| t.generation == generation)
+    }
+
+    /// The way to the target in a slot in one word, as flow entries have the way back to the client: generation of the slot, egress port,
+    /// MAC from the lowest byte on. The port is one that is not there if packets should not go just there.
+    #[inline(always)]
+    pub(crate) fn hop(&self, slot: u16) -> u64 {
+        self.hops.get(usize::from(slot)).copied().unwrap_or(NO_HOP)
     }
 
     /// Whether a flow's client may not have its target any more: it is gone, unhealthy for the node of the flow's listener, or its flows

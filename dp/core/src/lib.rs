@@ -8,6 +8,7 @@
 //! | find the flow | [`table`] |
 //! | follow its state | [`track`] |
 //! | begin a flow: listener, target, source port; for a burst ahead | `miss`, [`source_ports`]; `opening` |
+//! | all of these, for what nearly all packets are | `fast` |
 //! | change the packet | [`rewrite`], [`checksum`]; with IPv6 on a side [`wide`], `translate`, `mss` |
 //! | put a PROXY header first | [`proxy`] |
 //! | answer with a reset, and reset both ends | [`reset`], [`resets`] |
@@ -19,6 +20,7 @@ pub mod address;
 pub mod attempts;
 pub mod checksum;
 mod dump;
+mod fast;
 pub mod flows;
 pub mod forwarding;
 pub mod fragments;
@@ -41,6 +43,8 @@ pub mod resets;
 pub mod rewrite;
 pub mod source_ports;
 pub mod table;
+#[allow(unsafe_code)]
+mod tags;
 pub mod timer;
 pub mod trace;
 pub mod track;

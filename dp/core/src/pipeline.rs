@@ -20,21 +20,22 @@ use leat_abi::{DropReason, FlowEntry, FlowMemory};
 
 use crate::attempts::Followed;
 use crate::dump::Dump;
+use crate::fast;
 use crate::flows::Flows;
 use crate::forwarding::Forwarding;
 use crate::fragments::Fragments;
 use crate::frame::{Answer, BURST, Frame, Now, Verdict};
 use crate::icmp;
 use crate::limit::Limit;
-use crate::opening::Opening;
+use crate::opening::{Opening, bits};
 use crate::originate::Originated;
-use crate::parse::{self, Ends, Meta, Parsed, Piece, tcp};
+use crate::parse::{self, Ends, Meta, Parsed, Piece, Tuple, tcp};
 use crate::proxy;
 use crate::refusals::Refusals;
 use crate::resets::Sweep;
 use crate::rewrite::{self, Egress};
 use crate::source_ports::SourcePorts;
-use crate::table::{Found, Probe, Side};
+use crate::table::{Candidate, Found, Probe, Side};
 use crate::trace::{Sockets, Tracer};
 use crate::track::{self, Outcome};
 use crate::wide;
@@ -174,51 +175,119 @@ impl<'m> Pipeline<'m> {
         // Places for a whole burst, filled in step with the frames: nothing is appended, so nothing has to look for room.
         let mut parsed = [Parsed::Neighbour; BURST];
         let mut probes = [Probe::default(); BURST];
-        for ((frame, place), probe) in frames.iter().zip(&mut parsed).zip(&mut probes) {
-            let p = self.parse(frame);
-            // Before it is put in its place: reading it back from there would wait for the copy.
-            if let Parsed::Flow(meta) = &p {
-                *probe = self.flows.table.probe(&meta.tuple);
-            }
-            *place = p;
-        }
-
-        let mut candidates: [Option<Found>; BURST] = [None; BURST];
-        let mut missing = 0;
-        for ((((_, p), probe), candidate), at) in frames.iter().zip(&parsed).zip(&probes).zip(&mut candidates).zip(0..)
-        {
-            if let Parsed::Flow(_) = p {
-                *candidate = self.flows.table.candidate(*probe);
-                missing |= u32::from(candidate.is_none()) << at;
+        // Packets that may take the fast path, a bit each; only the others are parsed.
+        let mut plain = 0u32;
+        let untraced = self.tracer.is_off();
+        for (((frame, place), probe), at) in frames.iter().zip(&mut parsed).zip(&mut probes).zip(0..) {
+            if untraced && let Some(tuple) = self.fast_tuple(frame) {
+                *probe = self.flows.table.probe(&tuple);
+                plain |= 1 << at;
+            } else {
+                *probe = self.parse_into(frame, place);
             }
         }
-        let ahead = if missing == 0 { 0 } else { self.look_ahead(frames, &parsed, &probes, missing, arrival) };
 
-        for (((frame, p), candidate), at) in frames.iter_mut().zip(&parsed).zip(&candidates).zip(0..) {
-            let meta = match p {
-                Parsed::Flow(meta) | Parsed::Fragment(meta, _) | Parsed::IcmpError(meta) => Some(meta),
-                _ => None,
-            };
-            self.tracer.packet(frame.in_port(), frame.bytes(), meta);
-            let verdict = match p {
-                Parsed::Flow(meta) if ahead >> at & 1 == 1 => self.opening_packet(frame, meta, at, arrival, now),
-                Parsed::Flow(meta) => self.flow_packet(frame, meta, *candidate, arrival, now),
-                Parsed::Fragment(meta, place) => self.fragment(frame, meta, place, arrival, now),
-                Parsed::IcmpError(meta) => self.icmp_error(frame, meta, arrival, now),
-                Parsed::Neighbour if self.arps.take(now) => {
-                    self.tracer.step(|| Step::Punt { port: frame.in_port() });
-                    Verdict::Punt { port: frame.in_port() }
+        let mut candidates = [Candidate::default(); BURST];
+        let mut missing = 0u32;
+        for (((_, probe), candidate), at) in frames.iter().zip(&probes).zip(&mut candidates).zip(0..) {
+            *candidate = self.flows.table.candidate(*probe);
+            if candidate.found().is_none() {
+                missing |= 1 << at;
+            }
+        }
+        let ahead = if missing == 0 {
+            0
+        } else {
+            for at in bits(missing & plain) {
+                parsed[at] = self.parse(&frames[at]);
+            }
+            plain &= !missing;
+            self.look_ahead(frames, &parsed, &probes, missing, arrival)
+        };
+
+        let mut outcomes = [Verdict::Consume; BURST];
+        let packets = frames.iter_mut().zip(&parsed).zip(&candidates).zip(&mut outcomes).zip(0..);
+        for ((((frame, place), candidate), outcome), at) in packets {
+            let is_plain = plain >> at & 1 == 1;
+            *outcome = match self.fast_if(is_plain, frame, *candidate, now) {
+                Some(verdict) => verdict,
+                None => {
+                    let ahead = (ahead >> at & 1 == 1).then_some(at);
+                    self.any_packet(frame, (!is_plain).then_some(place), *candidate, ahead, arrival, now)
                 }
-                Parsed::Neighbour => self.drop(DropReason::PuntRate),
-                Parsed::Other { destination, reason } => match self.forwarding.local(*destination) {
-                    Some(LocalKind::Host) => self.punt(frame.in_port(), now),
-                    _ => self.drop(*reason),
-                },
-                Parsed::Bad(reason) => self.drop(*reason),
             };
-            self.tracer.done();
-            verdicts.push(verdict);
         }
+        // There is room: the array is as long as the vector may become.
+        let _ = verdicts.try_extend_from_slice(&outcomes[..frames.len()]);
+    }
+
+    /// The tuple of a frame that may take the fast path.
+    #[inline(always)]
+    fn fast_tuple<F: Frame>(&self, frame: &F) -> Option<Tuple> {
+        if !frame.is_whole() {
+            return None;
+        }
+        fast::tuple(frame.bytes(), self.forwarding.port_mac(frame.in_port()))
+    }
+
+    #[inline(always)]
+    fn fast_if<F: Frame>(&mut self, is_plain: bool, frame: &mut F, candidate: Candidate, now: Now) -> Option<Verdict> {
+        if is_plain { self.fast(frame, candidate.found()?, now) } else { None }
+    }
+
+    /// Parses a frame that does not take the fast path, and begins to look for its flow.
+    #[inline(never)]
+    fn parse_into<F: Frame>(&self, frame: &F, place: &mut Parsed) -> Probe {
+        let parsed = self.parse(frame);
+        // Before it is put in its place: reading it back from there would wait for the copy.
+        let probe = match &parsed {
+            Parsed::Flow(meta) => self.flows.table.probe(&meta.tuple),
+            _ => Probe::default(),
+        };
+        *place = parsed;
+        probe
+    }
+
+    /// Handles a packet that does not take the fast path, and is parsed or not.
+    #[inline(never)]
+    fn any_packet<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        parsed: Option<&Parsed>,
+        candidate: Candidate,
+        ahead: Option<usize>,
+        arrival: Arrival,
+        now: Now,
+    ) -> Verdict {
+        let parsed = match parsed {
+            Some(parsed) => parsed,
+            None => &self.parse(frame),
+        };
+        let meta = match parsed {
+            Parsed::Flow(meta) | Parsed::Fragment(meta, _) | Parsed::IcmpError(meta) => Some(meta),
+            _ => None,
+        };
+        self.tracer.packet(frame.in_port(), frame.bytes(), meta);
+        let verdict = match parsed {
+            Parsed::Flow(meta) => match ahead {
+                Some(at) => self.opening_packet(frame, meta, at, arrival, now),
+                None => self.flow_packet(frame, meta, candidate.found(), arrival, now),
+            },
+            Parsed::Fragment(meta, place) => self.fragment(frame, meta, place, arrival, now),
+            Parsed::IcmpError(meta) => self.icmp_error(frame, meta, arrival, now),
+            Parsed::Neighbour if self.arps.take(now) => {
+                self.tracer.step(|| Step::Punt { port: frame.in_port() });
+                Verdict::Punt { port: frame.in_port() }
+            }
+            Parsed::Neighbour => self.drop(DropReason::PuntRate),
+            Parsed::Other { destination, reason } => match self.forwarding.local(*destination) {
+                Some(LocalKind::Host) => self.punt(frame.in_port(), now),
+                _ => self.drop(*reason),
+            },
+            Parsed::Bad(reason) => self.drop(*reason),
+        };
+        self.tracer.done();
+        verdict
     }
 
     fn count_arrival<F: Frame>(&self, frames: &[F], arrival: Arrival) {

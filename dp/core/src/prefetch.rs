@@ -1,4 +1,4 @@
-//! Asking the CPU to fetch a cache line early. The only `unsafe` of this crate.
+//! Asking the CPU to fetch a cache line early. With `tags`, the only `unsafe` of this crate.
 
 /// Starts loading the cache line of `place` into the nearest cache, without waiting for it.
 #[inline(always)]

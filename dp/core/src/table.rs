@@ -19,9 +19,10 @@ use leat_abi::{FlowAddresses, FlowEntry, FlowMemory};
 use crate::hash::TupleHash;
 use crate::parse::Tuple;
 use crate::prefetch;
+use crate::tags;
 
 /// Places in a bucket.
-const PLACES: usize = 10;
+const PLACES: usize = tags::TAGS;
 /// Buckets that an insertion looks at in search of room.
 pub const SEARCH_MAX: usize = 64;
 
@@ -67,11 +68,7 @@ impl Bucket {
     /// The places with this tag, as a bit set.
     #[inline(always)]
     fn with_tag(&self, tag: u16) -> u32 {
-        let mut set = 0;
-        for (place, t) in self.tags.iter().enumerate() {
-            set |= u32::from(*t == tag) << place;
-        }
-        set
+        tags::equal(&self.tags, tag)
     }
 
     #[inline(always)]
@@ -101,6 +98,27 @@ impl Found {
     #[inline(always)]
     fn of(reference: u32) -> Self {
         Self { entry: reference >> 1, side: if reference & 1 == 0 { Side::Client } else { Side::Target } }
+    }
+}
+
+/// What may be a packet's flow: a reference, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate(u32);
+
+impl Candidate {
+    /// Larger than any reference.
+    const NONE: Self = Self(u32::MAX);
+
+    /// The flow, if there is a candidate.
+    #[inline(always)]
+    pub fn found(self) -> Option<Found> {
+        (self != Self::NONE).then(|| Found::of(self.0))
+    }
+}
+
+impl Default for Candidate {
+    fn default() -> Self {
+        Self::NONE
     }
 }
 
@@ -218,18 +236,20 @@ impl<'m> FlowTable<'m> {
 
     /// The likely entry of a probe: the first with its tag in the first bucket. Starts fetching it. It may be another flow's.
     #[inline(always)]
-    pub fn candidate(&self, probe: Probe) -> Option<Found> {
+    pub fn candidate(&self, probe: Probe) -> Candidate {
         let bucket = &self.buckets[(probe.bucket & self.mask) as usize];
         let set = bucket.with_tag(probe.tag);
         if set == 0 {
             if bucket.overflow > 0 {
                 prefetch::read(&self.buckets[self.other(probe.bucket, probe.tag) as usize]);
             }
-            return None;
+            return Candidate::NONE;
         }
-        let found = Found::of(bucket.references[set.trailing_zeros() as usize]);
-        prefetch::read(&self.entries[found.entry as usize]);
-        Some(found)
+        let candidate = Candidate(bucket.references[set.trailing_zeros() as usize]);
+        if let Some(entry) = self.entries.get((candidate.0 >> 1) as usize) {
+            prefetch::read(entry);
+        }
+        candidate
     }
 
     /// Whether a candidate is the tuple's flow.
@@ -282,6 +302,12 @@ impl<'m> FlowTable<'m> {
     #[inline(always)]
     pub fn entry_mut(&mut self, at: u32) -> &mut FlowEntry {
         &mut self.entries[at as usize]
+    }
+
+    /// The entry of a candidate, to be changed as [`FlowTable::entry_mut`] says; none for a number out of range.
+    #[inline(always)]
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut FlowEntry> {
+        self.entries.get_mut(at as usize)
     }
 
     /// Whether an entry is free for a flow that needs a second line, or does not.
@@ -552,7 +578,7 @@ mod tests {
             for side in [Side::Client, Side::Target] {
                 let tuple = tuple_of(entry, side);
                 assert_eq!(table.find(&tuple), Some(Found { entry: *at, side }));
-                let candidate = table.candidate(table.probe(&tuple));
+                let candidate = table.candidate(table.probe(&tuple)).found();
                 assert!(candidate.is_none_or(|c| !table.is(c, &tuple) || c == Found { entry: *at, side }));
             }
         }

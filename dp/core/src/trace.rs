@@ -61,6 +61,11 @@ impl<'m> Tracer<'m> {
         }
     }
 
+    /// Whether no packet is to be shown.
+    pub fn is_off(&self) -> bool {
+        self.armed.is_none()
+    }
+
     /// Turns to the next packet. `meta` is there if it is TCP, UDP or an ICMP error.
     #[inline(always)]
     pub fn packet(&mut self, port: u8, frame: &[u8], meta: Option<&Meta>) {

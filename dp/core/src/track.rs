@@ -290,37 +290,57 @@ const GAP_MAX: u32 = 0xffff;
 /// place until they are sent again; then the other side's acknowledgement tells how far the sender had come.
 #[inline(always)]
 fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {
-    let (acknowledged, end) = in_flight(entry, side);
-    let segment_end = meta.seq.wrapping_add(meta.seq_len());
     // Nothing comes behind a FIN.
     let closes = meta.has(tcp::FIN);
+    let segment_end = meta.seq.wrapping_add(meta.seq_len());
     let gap = if closes { GAP_MAX } else { 0 };
+    let (acknowledged, end) = in_flight(entry, side);
     let is_near = within(meta.seq, acknowledged.wrapping_sub(GAP_MAX), end.wrapping_add(gap));
     if !is_near || closes && before(segment_end, end) {
         return false;
     }
-    let (_, limit) = window(entry, side);
+    reach(entry, side, segment_end, meta.has(tcp::ACK).then_some(meta.ack));
+    true
+}
+
+/// As [`packet`] for what nearly all are: a segment of an established flow with ACK, and without SYN, FIN and RST.
+#[inline(always)]
+pub(crate) fn flowing(entry: &mut FlowEntry, side: Side, seq: u32, payload_len: u32, ack: u32) {
+    let (acknowledged, end) = in_flight(entry, side);
+    if within(seq, acknowledged.wrapping_sub(GAP_MAX), end) {
+        reach(entry, side, seq.wrapping_add(payload_len), Some(ack));
+    }
+}
+
+/// A segment in its place ends there and acknowledges that: notes both, if they are within the windows.
+#[inline(always)]
+fn reach(entry: &mut FlowEntry, side: Side, segment_end: u32, ack: Option<u32>) {
+    let (_, end) = in_flight(entry, side);
+    if before(end, segment_end) && !before(window(entry, side).1, segment_end) {
+        match side {
+            Side::Client => entry.client_end = segment_end,
+            Side::Target => entry.target_end = segment_end,
+        }
+    }
     let other = match side {
         Side::Client => Side::Target,
         Side::Target => Side::Client,
     };
+    let (acknowledged, other_end) = in_flight(entry, other);
+    let Some(ack) = ack.filter(|ack| before(acknowledged, *ack)) else { return };
     // Before the handshake is complete, all that the client has sent was seen.
-    let (_, other_limit) =
-        if entry.state == FlowState::SynReceived as u8 { in_flight(entry, other) } else { window(entry, other) };
-    let (end, acknowledged, other_end) = match side {
-        Side::Client => (&mut entry.client_end, &mut entry.client_ack, &mut entry.target_end),
-        Side::Target => (&mut entry.target_end, &mut entry.target_ack, &mut entry.client_end),
+    let limit = if entry.state == FlowState::SynReceived as u8 { other_end } else { window(entry, other).1 };
+    if before(limit, ack) {
+        return;
+    }
+    let (acknowledged, other_end) = match side {
+        Side::Client => (&mut entry.client_ack, &mut entry.target_end),
+        Side::Target => (&mut entry.target_ack, &mut entry.client_end),
     };
-    if before(*end, segment_end) && !before(limit, segment_end) {
-        *end = segment_end;
+    *acknowledged = ack;
+    if before(*other_end, ack) {
+        *other_end = ack;
     }
-    if meta.has(tcp::ACK) && before(*acknowledged, meta.ack) && !before(other_limit, meta.ack) {
-        *acknowledged = meta.ack;
-        if before(*other_end, meta.ack) {
-            *other_end = meta.ack;
-        }
-    }
-    true
 }
 
 #[cfg(test)]

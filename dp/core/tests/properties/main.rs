@@ -6,6 +6,7 @@ mod common;
 mod bursts;
 mod conversations;
 mod distribution;
+mod fast;
 mod fragments;
 mod peer;
 mod proxied;
