@@ -1,36 +1,44 @@
-//! The generator: a DPDK process between two memif ports, one towards leat-dp and one towards dpdk-testpmd, which it measures in
-//! turn with the same frames; the one that is not measured is stopped (SIGSTOP).
+//! Measures leat-dp and dpdk-testpmd in turn with leat-gen, each behind a memif port of its own; the one that is not measured is stopped
+//! (SIGSTOP). Every packet that comes back is verified.
 //!
-//! A fixed number of frames is under way at any time, so nothing may be lost, and every frame that comes back is compared byte
-//! by byte with the one that should: order, rewriting, checksums and count are all checked on every packet.
+//! | figure | how |
+//! |---|---|
+//! | `memif/…` | packets that come back per second when never more than 512 are under way: nothing can be lost, and nothing may be |
+//! | `throughput/…` | the highest rate at which nothing is lost, whatever comes back (RFC 2544) |
+//! | `latency/…` | at half of leat-dp's throughput, the same for both |
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use arrayvec::ArrayVec;
+use anyhow::{Context, Result, ensure};
 use leat_abi::ControlSegment;
 use leat_abi::counters::Counter;
-use leat_dpdk::{Eal, Mbuf, Mempool, MempoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue, free_batch, rdtsc};
+use leat_dpdk::Eal;
+use leat_gen::counts::Counts;
+use leat_gen::frame::Transport;
+use leat_gen::generator::{Directions, Generator, Outcome, Pace, Traffic, Until};
+use leat_gen::report::QUANTILES;
+use leat_gen::rfc2544::{self, Search};
+use leat_gen::site::{Addresses, Device, Site, Source};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bed::Random;
 use crate::memory::Pages;
 use crate::stats::Figure;
-use crate::world::{self, Binding, FRAME, Flow, Kind, Mode, Transport};
+use crate::world::{self, CLIENT_MAC, Mode, TARGET_MAC, TARGETS};
 
-/// Frames under way at the most. Below the size of the rings (1024), so that none is ever refused.
-const WINDOW: u64 = 512;
+/// Packets under way at the most. Below the size of the rings (1024), so that none is ever refused.
+const WINDOW: Pace = Pace::Window(512);
 /// What is sent before each measurement, as both have been stopped.
 const WARM_UP: Until = Until::Packets(20_000);
 /// A round counts as disturbed when the threads had to wait for their CPUs for this share of it.
 const DISTURBED: f64 = 0.03;
-/// Without any frame back for this long, those under way are lost.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The same while testpmd starts.
+/// How long testpmd may take to start.
 const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of frames, FCS included.
+const FRAME: usize = 64;
+/// Handshakes at the same time.
+const OPENING: u64 = 256;
 
 /// What the subcommand is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -61,76 +69,32 @@ pub struct Options {
     file_prefix: String,
 }
 
-/// A frame to be sent, and what should come of it.
-pub struct Pair {
-    /// To leat-dp.
-    pub arriving: [u8; FRAME],
-    /// From leat-dp.
-    pub leaving: [u8; FRAME],
-}
-
-/// One of the two ports.
-pub struct Link {
+/// One of the two systems, and the generator that measures it.
+struct System {
     name: &'static str,
-    port: Port,
-    /// What comes.
-    pub rx: RxQueue,
-    /// What goes.
-    pub tx: TxQueue,
-    /// Buffers.
-    pub pool: Arc<Mempool>,
-    /// None until the process has been named.
+    generator: Generator,
     pid: Option<Pid>,
-    sent: u64,
-    received: u64,
-    patience: Duration,
 }
 
-/// What came of sending for a while.
-pub struct Run {
-    /// Packets that came back.
-    pub packets: u64,
-    /// How long it took.
-    pub ticks: u64,
-}
-
-/// When to stop sending.
-#[derive(Clone, Copy)]
-pub enum Until {
-    /// After so many.
-    Packets(u64),
-    /// After so many TSC ticks.
-    Ticks(u64),
-}
-
-impl Link {
-    /// The port of a memif device.
-    pub fn open(eal: &Eal, index: u16, name: &'static str) -> Result<Self> {
-        let pool = Mempool::new(eal, name, MempoolConfig { count: 8191, ..MempoolConfig::default() })?;
-        let device = format!("net_memif{index}");
-        let config = PortConfig {
-            rx_queues: 1,
-            tx_queues: 1,
-            rx_descriptors: 1024,
-            tx_descriptors: 1024,
-            mtu: None,
-            promiscuous: true,
-            rss: false,
+impl System {
+    fn open(eal: &Eal, index: u16, name: &'static str, device: Device, mac: [u8; 6]) -> Result<Self> {
+        let site = Site {
+            device,
+            clients: Addresses { first: FIRST_CLIENT, count: 1 },
+            client_ports: "1024-65535".parse()?,
+            service: "10.0.0.2:80".parse()?,
+            targets: "10.2.0.0-10.2.3.231".parse()?,
+            target_port: world::target(0).port,
+            source: Source::Any,
+            macs: [CLIENT_MAC, TARGET_MAC],
+            device_macs: [mac; 2],
         };
-        let id = PortId::by_name(eal, &device)?;
-        let (port, mut rx, mut tx) = Port::configure(eal, id, config, std::slice::from_ref(&pool))?;
-        let (Some(rx), Some(tx)) = (rx.pop(), tx.pop()) else { bail!("{device} has no queues") };
-        Ok(Self { name, port, rx, tx, pool, pid: None, sent: 0, received: 0, patience: PATIENCE })
-    }
-
-    /// Waits until the other side is there.
-    pub fn wait_for_link(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.port.link_up()? {
-            ensure!(Instant::now() < deadline, "{} has not connected to its memif socket", self.name);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        ensure!(site.targets.count == u32::from(TARGETS), "the targets' addresses do not fit the world's");
+        let directions = if device == Device::Nat { Directions::Both } else { Directions::Clients };
+        let traffic =
+            Traffic { transport: Transport::Tcp, flows: 1, sizes: vec![FRAME], directions, seed: 1, faults: None };
+        let generator = Generator::new(eal, &[&format!("net_memif{index}")], site, &traffic)?;
+        Ok(Self { name, generator, pid: None })
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -152,86 +116,49 @@ impl Link {
         delay(Path::new("/proc/self")) + workers.map(|task| delay(&task.path())).sum::<f64>()
     }
 
-    /// Sends frames, `WINDOW` at a time, until the end, and waits for all that are under way. `frame` gives the frame of a number,
-    /// `check` looks at what came back for it.
-    pub fn pump<'f>(
-        &mut self,
-        until: Until,
-        frame: impl Fn(u64) -> &'f [u8; FRAME],
-        mut check: impl FnMut(u64, &[u8]) -> Result<()>,
-    ) -> Result<Run> {
-        let start = rdtsc();
-        let (mut sent, mut received) = (0u64, 0u64);
-        let mut last = Instant::now();
-        let mut idle = 0u32;
-        let mut batch: ArrayVec<Mbuf, 32> = ArrayVec::new();
-        loop {
-            let more = match until {
-                Until::Packets(n) => sent < n,
-                Until::Ticks(n) => rdtsc().wrapping_sub(start) < n,
-            };
-            if more && sent - received <= WINDOW - 32 {
-                let mut count = 32;
-                if let Until::Packets(n) = until {
-                    count = count.min(n - sent);
-                }
-                for n in sent..sent + count {
-                    let mut mbuf = self.pool.alloc().context("the generator has no buffer left")?;
-                    let room = mbuf.append(FRAME).context("a buffer is too small")?;
-                    room.copy_from_slice(frame(n));
-                    batch.push(mbuf);
-                }
-                let mut refused: Option<Instant> = None;
-                while !batch.is_empty() {
-                    if self.tx.burst(&mut batch) == 0 {
-                        let since = refused.get_or_insert_with(Instant::now);
-                        ensure!(since.elapsed() < self.patience, "{} takes no frames", self.name);
-                    }
-                }
-                sent += count;
-            }
-            let got = self.rx.burst(&mut batch);
-            for mbuf in &batch {
-                let bytes = mbuf.data();
-                // Linux may have said something over the TAP twin.
-                if bytes.get(12..14) == Some(&[8, 0]) {
-                    check(received, bytes).with_context(|| format!("{}: packet {received}", self.name))?;
-                    received += 1;
-                }
-            }
-            free_batch(&mut batch);
-            if got > 0 {
-                idle = 0;
-            } else {
-                idle += 1;
-                if idle == 1 {
-                    last = Instant::now();
-                }
-                let waiting = sent > received;
-                if waiting && idle.is_multiple_of(4096) && last.elapsed() > self.patience {
-                    bail!("{}: {} of {sent} packets did not come back", self.name, sent - received);
-                }
-            }
-            if !more && received >= sent {
-                break;
-            }
+    /// Measures with nothing lost and nothing wrong.
+    fn measure(&mut self, until: Until) -> Result<Outcome> {
+        let outcome = self.generator.run(WINDOW, until, false)?;
+        ensure!(outcome.counts.is_clean(), "{}: {}", self.name, outcome.counts);
+        Ok(outcome)
+    }
+
+    /// Other flows, of clients from this address on.
+    fn set_flows(&mut self, case: &Case, first_client: u32) {
+        let site = self.generator.site_mut();
+        site.clients = Addresses { first: first_client, count: 1 << 16 };
+        site.service.set_ip(case.mode.vip());
+        site.source = if case.mode == Mode::FullNat { Source::Translated } else { Source::Preserved };
+        self.generator.set_flows(case.transport, case.flows);
+    }
+
+    /// Waits until it returns packets: its link may be up before it forwards.
+    fn wait(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_PATIENCE;
+        let mut clean = 0;
+        while clean < 3 {
+            let outcome = self.generator.run(WINDOW, Until::Packets(1), false)?;
+            clean = if outcome.counts.is_clean() { clean + 1 } else { 0 };
+            ensure!(Instant::now() < deadline, "{} returns nothing: {}", self.name, self.generator.counts());
         }
-        self.sent += sent;
-        self.received += received;
-        Ok(Run { packets: received, ticks: rdtsc().wrapping_sub(start) })
+        Ok(())
     }
 }
 
-/// Two frames must be the same; padding is cut from neither.
-pub fn compare(expected: &[u8], found: &[u8]) -> Result<()> {
-    ensure!(expected == found, "came back as\n{found:02x?}, not as\n{expected:02x?}");
-    Ok(())
+const FIRST_CLIENT: u32 = 0x1000_0000;
+
+struct Case {
+    mode: Mode,
+    transport: Transport,
+    flows: u32,
 }
 
-/// The frame without Ethernet padding.
-fn unpadded(frame: &[u8; FRAME]) -> &[u8] {
-    let ip_len = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
-    frame.get(..14 + ip_len).unwrap_or(frame)
+impl Case {
+    /// The figure's name.
+    fn name(&self, figure: &str) -> String {
+        let suffix = if self.transport == Transport::Tcp { "" } else { "-udp" };
+        format!("{figure}{suffix}/{}/{}", self.mode.name(), self.flows)
+    }
 }
 
 /// EAL on a CPU, with a memif port for each socket, to which others connect.
@@ -255,56 +182,52 @@ pub fn eal_on(cpu: u32, pages: Pages, file_prefix: &str, sockets: &[&PathBuf]) -
 pub fn run(options: &Options) -> Result<()> {
     let sockets: Vec<&PathBuf> = std::iter::once(&options.leat_socket).chain(&options.testpmd_socket).collect();
     let eal = eal_on(options.cpu, options.pages, &options.file_prefix, &sockets)?;
-    let mut leat = Link::open(&eal, 0, "leat-dp")?;
+    let mut leat = System::open(&eal, 0, "leat-dp", Device::Nat, [0; 6])?;
     let mut testpmd = match &options.testpmd_socket {
-        Some(_) => Some(Link::open(&eal, 1, "testpmd")?),
+        Some(_) => Some(System::open(&eal, 1, "testpmd", Device::Macswap, [2, 0, 0, 0, 0, 9])?),
         None => None,
     };
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
-    for (link, pid) in std::iter::once(&mut leat).chain(&mut testpmd).zip(line.split_whitespace()) {
-        link.pid = pid.parse().ok().and_then(Pid::from_raw);
-    }
-    for link in std::iter::once(&leat).chain(&testpmd) {
-        link.wait_for_link()?;
+    for (system, pid) in std::iter::once(&mut leat).chain(&mut testpmd).zip(line.split_whitespace()) {
+        system.pid = pid.parse().ok().and_then(Pid::from_raw);
+        system.generator.wait_for_links(Duration::from_secs(30))?;
     }
     let mut segment = ControlSegment::attach(&options.segment)?;
     let mac = segment.header().port[0].mac.load(Ordering::Acquire).to_le_bytes();
-    let mac = [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]];
+    leat.generator.site_mut().device_macs = [[mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]; 2];
     apply_snapshots(&mut segment, if options.full { 21 } else { 7 })?;
-
     if let Some(testpmd) = &mut testpmd {
-        // Its link is up before it forwards: wait for a frame to come back.
-        let flow = Flow { number: 0, mode: Mode::FullNat, transport: Transport::Udp };
-        let frame = flow.arriving(Kind::Open, Binding::default(), mac).frame();
-        testpmd.patience = START_PATIENCE;
-        testpmd.pump(Until::Packets(1), |_| &frame, |_, bytes| compare(&swapped(&frame), bytes))?;
-        testpmd.patience = PATIENCE;
+        testpmd.wait()?;
         testpmd.signal(Signal::STOP)?;
     }
-    let mut first = 0;
-    let mut cases: Vec<(Mode, Transport, u32)> =
-        options.flows.iter().map(|n| (Mode::FullNat, Transport::Tcp, *n)).collect();
+    let mut cases: Vec<Case> =
+        options.flows.iter().map(|n| Case { mode: Mode::FullNat, transport: Transport::Tcp, flows: *n }).collect();
     if let Some(most) = options.flows.last() {
-        cases.extend([(Mode::Preserve, Transport::Tcp, *most), (Mode::FullNat, Transport::Udp, *most)]);
+        cases.push(Case { mode: Mode::Preserve, transport: Transport::Tcp, flows: *most });
+        cases.push(Case { mode: Mode::FullNat, transport: Transport::Udp, flows: *most });
     }
-    for (mode, transport, n) in cases {
-        let transport_name = if transport == Transport::Tcp { "TCP" } else { "UDP" };
-        eprintln!("  memif: {n} {transport_name} flows, {}", mode.name());
-        let case = format!("memif{}/{}/{n}", transport.suffix(), mode.name());
-        // In parts: so many handshakes at once would be more than may be half-open.
-        let mut pairs = Vec::new();
-        for part in (first..first + n).step_by(50_000) {
-            pairs.extend(establish(&mut leat, mode, transport, part..(part + 50_000).min(first + n), mac)?);
-        }
-        first += n;
-        compete(&eal, options, &case, &pairs, &mut leat, testpmd.as_mut(), &segment)?;
+    for (n, case) in cases.iter().enumerate() {
+        eprintln!("  memif: {} {:?} flows, {}", case.flows, case.transport, case.mode.name());
+        let first_client = FIRST_CLIENT + ((n as u32) << 16);
+        std::iter::once(&mut leat).chain(&mut testpmd).for_each(|system| system.set_flows(case, first_client));
+        leat.generator.open(OPENING)?;
+        compete(options, case, &mut leat, testpmd.as_mut(), &segment)?;
+        balance(leat.generator.counts(), &segment)?;
+    }
+    // Last, as what full queues cost is not in the balance.
+    if let Some(most) = options.flows.last() {
+        let case = Case { mode: Mode::FullNat, transport: Transport::Tcp, flows: *most };
+        eprintln!("  memif: throughput and latency of {most} flows");
+        let first_client = FIRST_CLIENT + ((cases.len() as u32) << 16);
+        std::iter::once(&mut leat).chain(&mut testpmd).for_each(|system| system.set_flows(&case, first_client));
+        leat.generator.open(OPENING)?;
+        at_rates(options, &case, &mut leat, testpmd.as_mut())?;
     }
     if let Some(testpmd) = &testpmd {
         testpmd.signal(Signal::CONT)?;
     }
-    balance(&leat, &segment)?;
-    Figure::once("memif/packets-checked", "leat", leat.received as f64, "packets").print();
+    Figure::once("memif/packets-checked", "leat", leat.generator.counts().received as f64, "packets").print();
     Ok(())
 }
 
@@ -327,62 +250,6 @@ fn apply_snapshots(segment: &mut ControlSegment, times: u32) -> Result<()> {
     Ok(())
 }
 
-/// Begins flows by whole handshakes through leat-dp. Returns the frames of the established flows, in random order.
-pub fn establish(
-    link: &mut Link,
-    mode: Mode,
-    transport: Transport,
-    numbers: std::ops::Range<u32>,
-    mac: [u8; 6],
-) -> Result<Vec<Pair>> {
-    let flows: Vec<Flow> = numbers.map(|number| Flow { number, mode, transport }).collect();
-    let all = Until::Packets(flows.len() as u64);
-    let mut bindings: Vec<Binding> = Vec::new();
-    let none = Binding::default();
-    let frames: Vec<[u8; FRAME]> = flows.iter().map(|f| f.arriving(Kind::Open, none, mac).frame()).collect();
-    link.pump(
-        all,
-        |n| &frames[n as usize],
-        |n, bytes| {
-            let flow = flows[n as usize];
-            let binding = flow.binding(bytes).with_context(|| format!("not sent to a target: {bytes:02x?}"))?;
-            bindings.push(binding);
-            compare(unpadded(&flow.leaving(Kind::Open, binding, mac).frame()), bytes)
-        },
-    )?;
-    for kind in [Kind::Answer, Kind::ClientData] {
-        let pairs: Vec<Pair> = flows.iter().zip(&bindings).map(|(f, b)| pair(f, kind, *b, mac)).collect();
-        link.pump(
-            all,
-            |n| &pairs[n as usize].arriving,
-            |n, bytes| compare(unpadded(&pairs[n as usize].leaving), bytes),
-        )?;
-    }
-    let mut pairs: Vec<Pair> = flows
-        .iter()
-        .zip(&bindings)
-        .flat_map(|(flow, binding)| [Kind::ClientData, Kind::TargetData].map(|kind| pair(flow, kind, *binding, mac)))
-        .collect();
-    let mut random = Random::new(0x5eed);
-    for last in (1..pairs.len()).rev() {
-        pairs.swap(last, random.below(last as u32 + 1) as usize);
-    }
-    Ok(pairs)
-}
-
-/// A packet of a flow, arriving and leaving.
-pub fn pair(flow: &Flow, kind: Kind, binding: Binding, mac: [u8; 6]) -> Pair {
-    Pair { arriving: flow.arriving(kind, binding, mac).frame(), leaving: flow.leaving(kind, binding, mac).frame() }
-}
-
-/// The frame as testpmd's macswap returns it.
-fn swapped(frame: &[u8; FRAME]) -> [u8; FRAME] {
-    let mut swapped = *frame;
-    swapped[0..6].copy_from_slice(&frame[6..12]);
-    swapped[6..12].copy_from_slice(&frame[0..6]);
-    swapped
-}
-
 /// What one slice of leat-dp, and the slice of testpmd after it, showed.
 struct Round {
     ours: f64,
@@ -394,51 +261,53 @@ struct Round {
     waited: f64,
 }
 
+/// Stops leat-dp while something is done with testpmd.
+fn instead<T>(leat: &System, testpmd: &mut System, act: impl FnOnce(&mut System) -> Result<T>) -> Result<T> {
+    leat.signal(Signal::STOP)?;
+    testpmd.signal(Signal::CONT)?;
+    let result = act(testpmd);
+    testpmd.signal(Signal::STOP)?;
+    leat.signal(Signal::CONT)?;
+    result
+}
+
 fn compete(
-    eal: &Eal,
     options: &Options,
-    case: &str,
-    pairs: &[Pair],
-    leat: &mut Link,
-    mut testpmd: Option<&mut Link>,
+    case: &Case,
+    leat: &mut System,
+    mut testpmd: Option<&mut System>,
     segment: &ControlSegment,
 ) -> Result<()> {
-    let slice = eal.tsc_hz() / if options.full { 4 } else { 10 };
+    let slice = Duration::from_millis(if options.full { 250 } else { 100 });
     let (wanted, most) = if options.full { (31, 120) } else { (11, 40) };
-    let count = pairs.len() as u64;
-    let frame = |n: u64| &pairs[(n % count) as usize].arriving;
-    let rewritten = |n: u64, bytes: &[u8]| compare(&pairs[(n % count) as usize].leaving, bytes);
-    let returned = |n: u64, bytes: &[u8]| compare(&swapped(frame(n)), bytes);
-    let rate = |run: &Run| run.packets as f64 * eal.tsc_hz() as f64 / run.ticks as f64 / 1e6;
     // Of two threads, in a slice of each system.
-    let threads_ns = 4.0 * 1e9 * slice as f64 / eal.tsc_hz() as f64;
+    let threads_ns = 4.0 * slice.as_nanos() as f64;
     let counters = segment.counters(0);
     let cycles = || (counters.get(Counter::BusyCycles), counters.get(Counter::IdleCycles));
     let mut rounds: Vec<Round> = Vec::new();
     while rounds.len() < most && rounds.iter().filter(|round| round.waited < DISTURBED).count() < wanted {
-        leat.pump(WARM_UP, frame, rewritten)?;
+        leat.measure(WARM_UP)?;
         let (before, waited) = (cycles(), leat.waited_ns());
-        let run = leat.pump(Until::Ticks(slice), frame, rewritten)?;
+        let outcome = leat.measure(Until::Time(slice))?;
         let mut waited = leat.waited_ns() - waited;
         let after = cycles();
         let (busy, idle) = ((after.0 - before.0) as f64, (after.1 - before.1) as f64);
         let mut theirs = None;
         if let Some(testpmd) = &mut testpmd {
-            leat.signal(Signal::STOP)?;
-            testpmd.signal(Signal::CONT)?;
-            let warm = testpmd.pump(WARM_UP, frame, returned);
-            let before = testpmd.waited_ns();
-            let run = warm.and_then(|_| testpmd.pump(Until::Ticks(slice), frame, returned));
-            waited += testpmd.waited_ns() - before;
-            testpmd.signal(Signal::STOP)?;
-            leat.signal(Signal::CONT)?;
-            theirs = Some(rate(&run?));
+            let (rate, their_wait) = instead(leat, testpmd, |testpmd| {
+                testpmd.measure(WARM_UP)?;
+                let before = testpmd.waited_ns();
+                let outcome = testpmd.measure(Until::Time(slice))?;
+                Ok((outcome.rate() / 1e6, testpmd.waited_ns() - before))
+            })?;
+            waited += their_wait;
+            theirs = Some(rate);
         }
         rounds.push(Round {
-            ours: rate(&run),
+            ours: outcome.rate() / 1e6,
             theirs,
             busy: 100.0 * busy / (busy + idle).max(1.0),
-            ticks: busy / run.packets.max(1) as f64,
+            ticks: busy / outcome.counts.received.max(1) as f64,
             waited: waited / threads_ns,
         });
     }
@@ -447,7 +316,8 @@ fn compete(
 }
 
 /// Prints the figures of a case, of the rounds in which nobody else used the CPUs, if there are enough.
-fn report(case: &str, mut rounds: Vec<Round>, wanted: usize) {
+fn report(case: &Case, mut rounds: Vec<Round>, wanted: usize) {
+    let case = case.name("memif");
     let all = rounds.len();
     let quiet = rounds.iter().filter(|round| round.waited < DISTURBED).count();
     let noise = if quiet * 2 >= wanted {
@@ -462,9 +332,9 @@ fn report(case: &str, mut rounds: Vec<Round>, wanted: usize) {
     };
     let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<f64>>();
     let median = |value| Figure::of("", "", &of(value), "", true).value;
-    Figure::of(case, "leat", &of(|r| r.ours), "Mpackets/s", false)
+    Figure::of(&case, "leat", &of(|r| r.ours), "Mpackets/s", false)
         .with_note(format!(
-            "nothing lost; every packet compared; lcore busy {:.0} %, {:.0} TSC ticks a packet with memif{noise}",
+            "nothing lost; every packet verified; lcore busy {:.0} %, {:.0} TSC ticks a packet with memif{noise}",
             median(|r| r.busy),
             median(|r| r.ticks)
         ))
@@ -472,23 +342,64 @@ fn report(case: &str, mut rounds: Vec<Round>, wanted: usize) {
     if rounds.iter().all(|round| round.theirs.is_some()) {
         let theirs = of(|r| r.theirs.unwrap_or(f64::NAN));
         let ratios = of(|r| r.ours / r.theirs.unwrap_or(f64::NAN));
-        Figure::of(case, "testpmd", &theirs, "Mpackets/s", false).with_note("macswap; the same frames").print();
+        Figure::of(&case, "testpmd", &theirs, "Mpackets/s", false)
+            .with_note("macswap; frames of the same size")
+            .print();
         Figure::of(format!("{case}/ratio"), "leat", &ratios, "of testpmd", false)
             .with_note("of slices next to each other")
             .print();
     }
 }
 
+/// Searches for both systems' throughput, then measures the latency of both at half of leat-dp's.
+fn at_rates(options: &Options, case: &Case, leat: &mut System, mut testpmd: Option<&mut System>) -> Result<()> {
+    let trial = Duration::from_millis(if options.full { 1000 } else { 200 });
+    // Somebody else's millisecond on one of the CPUs fills a queue; a rate is passed if it can be.
+    let search = Search { max_rate: None, resolution: 0.02, trial, attempts: 5 };
+    let print = |system: &str, found: &rfc2544::Throughput| {
+        Figure::once(case.name("throughput"), system, found.best.rate() / 1e6, "Mpackets/s")
+            .with_note(format!("zero of {} lost, in {trial:?}; {}", found.best.counts.sent, found.why()))
+            .print();
+    };
+    let ours = rfc2544::throughput(&mut leat.generator, &search)?;
+    print("leat", &ours);
+    if let Some(testpmd) = &mut testpmd {
+        let theirs = instead(leat, testpmd, |testpmd| rfc2544::throughput(&mut testpmd.generator, &search))?;
+        print("testpmd", &theirs);
+    }
+    let pace = Pace::Rate(ours.best.rate() / 2.0);
+    let measure = |system: &mut System| {
+        system.measure(WARM_UP)?;
+        system.generator.run(pace, Until::Time(trial), true)
+    };
+    let (mut of_leat, mut of_testpmd) = (Vec::new(), Vec::new());
+    for _ in 0..if options.full { 31 } else { 11 } {
+        of_leat.push(measure(leat)?);
+        if let Some(testpmd) = &mut testpmd {
+            of_testpmd.push(instead(leat, testpmd, measure)?);
+        }
+    }
+    for (system, outcomes) in [("leat", &of_leat), ("testpmd", &of_testpmd)] {
+        let lost: u64 = outcomes.iter().map(|outcome| outcome.counts.lost()).sum();
+        for (name, quantile) in QUANTILES.iter().filter(|_| !outcomes.is_empty()) {
+            let samples: Vec<f64> = outcomes.iter().map(|outcome| outcome.latency_ns(*quantile) / 1e3).collect();
+            Figure::of(format!("{}/{name}", case.name("latency")), system, &samples, "us", true)
+                .with_note(format!("at {:.2} Mpackets/s; {lost} packets lost", ours.best.rate() / 2e6))
+                .print();
+        }
+    }
+    Ok(())
+}
+
 /// leat-dp must have counted exactly what was sent and came back.
-fn balance(leat: &Link, segment: &ControlSegment) -> Result<()> {
+fn balance(counts: &Counts, segment: &ControlSegment) -> Result<()> {
     let counters = segment.counters(0);
     let (rx, forwarded) = (counters.get(Counter::RxPackets), counters.get(Counter::ForwardedPackets));
+    let (sent, back) = (counts.sent + counts.control_sent, counts.received + counts.control_received);
     ensure!(
-        (rx, forwarded) == (leat.sent, leat.received) && counters.dropped_total() == 0,
-        "leat-dp counts {rx} packets received, {forwarded} forwarded and {} dropped; the generator {} sent and {} received",
+        (rx, forwarded) == (sent, back) && counters.dropped_total() == 0,
+        "leat-dp counts {rx} packets received, {forwarded} forwarded and {} dropped; the generator {sent} sent and {back} received",
         counters.dropped_total(),
-        leat.sent,
-        leat.received
     );
     Ok(())
 }

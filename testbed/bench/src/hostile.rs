@@ -21,7 +21,8 @@ use leat_core::checksum;
 use leat_dpdk::{Mbuf, free_batch, rdtsc};
 
 use crate::bed::Random;
-use crate::generate::{Link, Until, compare, eal_on, establish, pair};
+use crate::generate::eal_on;
+use crate::link::{Link, Pair, compare, establish, pair};
 use crate::memory::Pages;
 use crate::stats::Figure;
 use crate::world::{self, Binding, FRAME, Flow, Kind, Mode, TARGET_MAC, Transport};
@@ -132,7 +133,7 @@ impl Field {
         while done < packets {
             let part = (packets - done).min(50_000_000);
             self.link.pump(
-                Until::Packets(part),
+                part,
                 |n| &pairs[(n % count) as usize].arriving,
                 |n, bytes| compare(&pairs[(n % count) as usize].leaving, bytes),
             )?;
@@ -312,13 +313,7 @@ impl Field {
     }
 
     /// Connects at a steady rate, keeps established flows talking, and floods if told.
-    fn connect(
-        &mut self,
-        mut c: Connects,
-        pairs: &[crate::generate::Pair],
-        flood: Option<f64>,
-        seconds: u64,
-    ) -> Result<Connects> {
+    fn connect(&mut self, mut c: Connects, pairs: &[Pair], flood: Option<f64>, seconds: u64) -> Result<Connects> {
         let hz = self.tsc_hz;
         let ticks = |duration: Duration| (duration.as_secs_f64() * hz as f64) as u64;
         let template = self.flood_syn();
@@ -494,11 +489,11 @@ impl Field {
     }
 
     /// Both ends of every flow still hear each other.
-    fn all_live(&mut self, pairs: &[crate::generate::Pair]) -> Result<()> {
+    fn all_live(&mut self, pairs: &[Pair]) -> Result<()> {
         self.settle()?;
         self.link
             .pump(
-                Until::Packets(pairs.len() as u64),
+                pairs.len() as u64,
                 |n| &pairs[n as usize].arriving,
                 |n, bytes| compare(&pairs[n as usize].leaving, bytes),
             )

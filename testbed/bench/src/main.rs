@@ -21,6 +21,7 @@ mod handover;
 mod hostile;
 mod inmemory;
 mod instructions;
+mod link;
 mod memory;
 mod namespaces;
 mod references;

@@ -11,7 +11,7 @@ use crate::options::{
     BackToBack, Command, Connect, FrameSize, Latency, Loss, Rig, Run, SearchOptions, SelfTest, Throughput,
 };
 use crate::report::Report;
-use crate::rfc2544::{self, Limit, Search};
+use crate::rfc2544::{self, Search};
 use crate::site::{Device, Site, Source};
 
 /// Does what was asked. Returns whether everything that arrived was right.
@@ -58,12 +58,7 @@ fn search(options: &SearchOptions) -> Search {
 fn throughput(options: &Throughput) -> Result<bool> {
     each_size(&options.rig, |generator, report, name| {
         let found = rfc2544::throughput(generator, &search(&options.search))?;
-        let why = match found.limit {
-            None => "the highest rate that was tried".to_owned(),
-            Some((rate, Limit::Lost(lost))) => format!("at {:.3} M/s {lost} packets are lost", rate / 1e6),
-            Some((rate, Limit::Generator)) => format!("the generator cannot send {:.3} M/s", rate / 1e6),
-        };
-        let note = format!("{}; {why}", found.best.counts);
+        let note = format!("{}; {}", found.best.counts, found.why());
         report.add(&format!("throughput/{name}"), found.best.rate() / 1e6, "Mpackets/s", note);
         Ok(true)
     })

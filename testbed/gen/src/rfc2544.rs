@@ -35,6 +35,17 @@ pub struct Throughput {
     pub limit: Option<(f64, Limit)>,
 }
 
+impl Throughput {
+    /// What kept the rate from being higher, for people.
+    pub fn why(&self) -> String {
+        match self.limit {
+            None => "the highest rate that was tried".to_owned(),
+            Some((rate, Limit::Lost(lost))) => format!("at {:.3} M/s {lost} packets are lost", rate / 1e6),
+            Some((rate, Limit::Generator)) => format!("the generator cannot send {:.3} M/s", rate / 1e6),
+        }
+    }
+}
+
 /// Why a rate was not passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
