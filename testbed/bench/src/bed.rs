@@ -27,26 +27,30 @@ pub fn forwarding(snapshot: &Snapshot) -> Forwarding {
 /// Key of the flow table: fixed, so that instructions are; as random as leat-dp's, as a patterned one may hash badly.
 pub const TABLE_KEY: [u64; 2] = [0x5f0d_3a91_c27e_64b8, 0xd1b5_4a32_d192_ed03];
 
-/// Room in front of a frame, for one that becomes longer.
-const HEADROOM: usize = 64;
+/// Where a frame begins in its buffer: there is room for one that becomes longer.
+const HEADROOM: u8 = 64;
+/// So large that no start and length can be out of range, and nothing has to look.
+const BUFFER: usize = 512;
 
 /// A frame in a buffer.
 #[repr(align(64))]
 #[derive(Debug, Clone, Copy)]
 pub struct Buffer {
-    bytes: [u8; HEADROOM + FRAME_MAX],
-    start: usize,
-    end: usize,
+    bytes: [u8; BUFFER],
+    start: u8,
+    length: u8,
 }
 
 impl Buffer {
-    const EMPTY: Self = Self { bytes: [0; HEADROOM + FRAME_MAX], start: HEADROOM, end: HEADROOM };
+    const EMPTY: Self = Self { bytes: [0; BUFFER], start: HEADROOM, length: 0 };
 
     fn fill(&mut self, (frame, length): &frames::Bytes) {
-        self.bytes[HEADROOM..].copy_from_slice(frame);
-        (self.start, self.end) = (HEADROOM, HEADROOM + length);
+        self.bytes[usize::from(HEADROOM)..][..FRAME_MAX].copy_from_slice(frame);
+        (self.start, self.length) = (HEADROOM, *length as u8);
     }
 }
+
+const _: () = assert!(FRAME_MAX <= u8::MAX as usize && BUFFER > 2 * u8::MAX as usize);
 
 impl Frame for Buffer {
     #[inline(always)]
@@ -56,28 +60,34 @@ impl Frame for Buffer {
 
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
-        self.bytes.get(self.start..self.end).unwrap_or_default()
+        &self.bytes[usize::from(self.start)..][..usize::from(self.length)]
     }
 
     #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
+        &mut self.bytes[usize::from(self.start)..][..usize::from(self.length)]
     }
 
     #[inline(always)]
     fn truncate(&mut self, len: usize) {
-        self.end = self.end.min(self.start + len);
+        self.length = usize::from(self.length).min(len) as u8;
     }
 
     fn prepend(&mut self, count: usize) -> bool {
-        let fits = count <= self.start;
-        self.start -= if fits { count } else { 0 };
+        let fits = count <= usize::from(self.start);
+        if fits {
+            self.start -= count as u8;
+            self.length += count as u8;
+        }
         fits
     }
 
     fn trim_front(&mut self, count: usize) -> bool {
-        let fits = count <= self.end - self.start;
-        self.start += if fits { count } else { 0 };
+        let fits = count <= usize::from(self.length);
+        if fits {
+            self.start += count as u8;
+            self.length -= count as u8;
+        }
         fits
     }
 }

@@ -221,7 +221,8 @@ impl Flow {
     /// The socket that the target sees as the client's.
     fn seen(&self) -> SocketAddr {
         match self.way.mode {
-            Mode::Preserve => self.way.client(self.number),
+            // Between two kinds of addresses it cannot be kept.
+            Mode::Preserve if self.way.family != Family::SixToFour => self.way.client(self.number),
             _ => SocketAddr::new(self.way.node(self.way.target_is_v4()), self.binding.nat_port),
         }
     }

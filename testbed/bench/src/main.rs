@@ -5,8 +5,9 @@
 //! |---|---|
 //! | `leat-bench run` | starts the others one after the other, prints the figures, cleans up ([`run`], [`rig`], [`cleanup`]) |
 //! | `leat-bench pipeline` | the pipeline in memory, `rte_hash`, memory access ([`inmemory`]) |
-//! | `leat-bench counted` | a fixed amount of work for callgrind ([`counted`], [`instructions`]) |
 //! | `leat-bench namespaces` | connections and requests, next to proxies and kernel stacks ([`namespaces`]) |
+//! | `leat-bench counted` | a fixed amount of work for callgrind ([`counted`], [`profile`], [`instructions`]) |
+//! | `leat-bench gates` | compares instructions per packet and bytes per flow with what they may be ([`gates`]); started by `scripts/gates` |
 //! | `leat-bench generate` | the generator ([`generate`]) |
 //! | `leat-bench campaign`, `hostile` | hostile traffic and long runs ([`hostile`]); started by `scripts/campaign` |
 #![forbid(unsafe_code)]
@@ -16,7 +17,9 @@ mod cleanup;
 mod contest;
 mod counted;
 mod frames;
+mod gates;
 mod generate;
+mod goals;
 mod handover;
 mod hostile;
 mod inmemory;
@@ -24,6 +27,7 @@ mod instructions;
 mod link;
 mod memory;
 mod namespaces;
+mod profile;
 mod references;
 mod report;
 mod rig;
@@ -49,6 +53,8 @@ enum Command {
     Counted(counted::Options),
     /// Measure connections and requests through network namespaces (a part of `run`)
     Namespaces(namespaces::Options),
+    /// Check what must not become worse: instructions per packet, bytes per flow
+    Gates(gates::Options),
     /// Run hostile traffic and long runs against leat-dp
     Campaign(run::Campaign),
     /// Generate the traffic of a campaign's part (a part of `campaign`)
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
         Command::Pipeline(options) => inmemory::run(&options),
         Command::Counted(what) => counted::run(&what),
         Command::Namespaces(options) => namespaces::run(&options),
+        Command::Gates(options) => gates::run(&options),
         Command::Campaign(settings) => run::campaign(&settings),
         Command::Hostile(options) => hostile::run(&options),
         Command::Generate(options) => generate::run(&options),

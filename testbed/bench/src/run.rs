@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cleanup::{self, Process};
 use crate::memory::Pages;
 use crate::stats::Figure;
-use crate::{hostile, inmemory, instructions, report, rig};
+use crate::{goals, hostile, inmemory, instructions, report, rig};
 
 /// The parts of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -143,7 +143,8 @@ fn measure(settings: &Settings) -> Result<()> {
     });
     // What was measured before something went wrong is worth showing, too.
     if !settings.json {
-        let _ = writeln!(std::io::stdout(), "{machine}\n\n{}", report::table(&report.figures));
+        let (table, goals) = (report::table(&report.figures), goals::table(&report.figures));
+        let _ = writeln!(std::io::stdout(), "{machine}\n\n{table}\n{goals}");
     }
     eprintln!("{} in {:.0} s", if result.is_ok() { "done" } else { "failed" }, started.elapsed().as_secs_f64());
     result

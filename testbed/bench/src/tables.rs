@@ -53,8 +53,8 @@ fn look_up(table: &FlowTable<'_>, numbers: std::ops::Range<u32>, random: &mut Ra
         let before = rdtsc();
         let probes = tuples.each_ref().map(|tuple| table.probe(tuple));
         let candidates = probes.map(|probe| table.candidate(probe));
-        let found = tuples.iter().zip(candidates).filter(|(tuple, candidate)| match candidate {
-            Some(found) if table.is(*found, tuple) => true,
+        let found = tuples.iter().zip(candidates).filter(|(tuple, candidate)| match candidate.found() {
+            Some(found) if table.is(found, tuple) => true,
             _ => table.find(tuple).is_some(),
         });
         let found = found.count();
