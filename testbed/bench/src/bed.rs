@@ -265,7 +265,8 @@ impl<'m> Bed<'m> {
     /// Begins flows until there are `count`, by complete handshakes, and checks every frame that leaves.
     pub fn establish(&mut self, count: u32) -> Result<()> {
         if self.lcores.count > 1 {
-            self.clients = (0..).filter(|number| self.owns(*number)).take(count as usize).collect();
+            // As many again may begin later.
+            self.clients = (0..).filter(|number| self.owns(*number)).take(2 * count as usize).collect();
         }
         let mut next = self.bindings.len() as u32;
         while next < count {

@@ -38,11 +38,23 @@ pub struct Options {
 
 /// The file.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Recorded {
+pub struct Recorded {
     /// The compiler.
     compiler: String,
     /// By case.
     cases: BTreeMap<String, Case>,
+}
+
+impl Recorded {
+    /// The instructions of a case by file.
+    pub fn files(&self, case: &str) -> BTreeMap<String, f64> {
+        let mut files = BTreeMap::new();
+        for (function, count) in self.cases.get(case).iter().flat_map(|case| &case.functions) {
+            let file = function.split(':').next().unwrap_or_default();
+            *files.entry(file.to_owned()).or_default() += count;
+        }
+        files
+    }
 }
 
 /// Instructions per packet.
@@ -106,7 +118,10 @@ fn check(options: &Options, directory: &Path) -> Result<usize> {
         };
         let change = 100.0 * (case.total / before.total - 1.0);
         print!("{name}: {:.1} instructions a packet, {:.1} recorded, {change:+.1} %", case.total, before.total);
-        println!("{}", if change > percent { ": FAILED\n".to_owned() + &grown(before, case) } else { String::new() });
+        println!("{}", if change > percent { ": FAILED" } else { "" });
+        if change > percent {
+            print!("{}", grown(before, case));
+        }
         failures += usize::from(change > percent);
         fewer |= change < -PERCENT.0;
     }

@@ -16,7 +16,7 @@ use crate::frames::{Family, Mode, Way};
 use crate::memory::{self, FlowRegion, Line, Pages, Region, Sinks};
 use crate::references::{floor, hash_table, look_up};
 use crate::stats::Figure;
-use crate::{handover, snapshots, tables};
+use crate::{handover, scaling, snapshots, tables};
 
 /// Bursts in a slice: some milliseconds.
 pub const SLICE_BURSTS: u32 = 1024;
@@ -101,6 +101,10 @@ pub fn run(options: &Options) -> Result<()> {
     }
     progress("hand-over between lcores");
     handover::run(&eal, options.pages, &sinks, rounds)?;
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
+        progress("an lcore beside another one");
+        scaling::run(&eal, options.pages, (&sinks, &options.scratch), usize::from(options.cpu == 0), rounds)?;
+    }
     snapshots::run(&eal, options.pages, &sinks, options.full)
 }
 

@@ -8,6 +8,7 @@
 //! | `leat-bench namespaces` | connections and requests, next to proxies and kernel stacks ([`namespaces`]) |
 //! | `leat-bench counted` | a fixed amount of work for callgrind ([`counted`], [`profile`], [`instructions`]) |
 //! | `leat-bench gates` | compares instructions per packet and bytes per flow with what they may be ([`gates`]); started by `scripts/gates` |
+//! | `leat-bench plot` | draws the plots of docs/performance.md ([`plot`]) |
 //! | `leat-bench generate` | the generator ([`generate`]) |
 //! | `leat-bench campaign`, `hostile` | hostile traffic and long runs ([`hostile`]); started by `scripts/campaign` |
 #![forbid(unsafe_code)]
@@ -27,11 +28,13 @@ mod instructions;
 mod link;
 mod memory;
 mod namespaces;
+mod plot;
 mod profile;
 mod references;
 mod report;
 mod rig;
 mod run;
+mod scaling;
 mod snapshots;
 mod stats;
 mod tables;
@@ -55,6 +58,8 @@ enum Command {
     Namespaces(namespaces::Options),
     /// Check what must not become worse: instructions per packet, bytes per flow
     Gates(gates::Options),
+    /// Draw plots of a run's figures
+    Plot(plot::Options),
     /// Run hostile traffic and long runs against leat-dp
     Campaign(run::Campaign),
     /// Generate the traffic of a campaign's part (a part of `campaign`)
@@ -70,6 +75,7 @@ fn main() -> ExitCode {
         Command::Counted(what) => counted::run(&what),
         Command::Namespaces(options) => namespaces::run(&options),
         Command::Gates(options) => gates::run(&options),
+        Command::Plot(options) => plot::run(&options),
         Command::Campaign(settings) => run::campaign(&settings),
         Command::Hostile(options) => hostile::run(&options),
         Command::Generate(options) => generate::run(&options),
