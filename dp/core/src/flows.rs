@@ -96,7 +96,7 @@ impl<'m> Flows<'m> {
     ) -> Result<u32, DropReason> {
         match self.take_in(flow, addresses, client, now) {
             Ok(at) => {
-                schedule(&mut self.wheel, at, flow, now);
+                self.wheel.begin(at, class_of(flow), now.seconds() + u64::from(track::lifetime_s(flow)));
                 self.counters.add(Counter::FlowsCreated, 1);
                 self.counters.target(flow.target_slot, TargetCounter::NewFlows, 1);
                 self.counters.listener(flow.listener_slot, ListenerCounter::NewFlows, 1);
@@ -132,12 +132,6 @@ impl<'m> Flows<'m> {
             return Err(Full);
         }
         self.table.insert_at(flow, addresses, client)
-    }
-
-    /// Starts fetching the entries that the next `count` flows will have.
-    #[inline]
-    pub(crate) fn fetch_free(&self, count: usize) {
-        self.table.fetch_free(count);
     }
 
     /// Gives an entry up for a new flow: one whose time is over, else the oldest closed one, else the oldest of UDP without an answer, else,

@@ -122,12 +122,18 @@ impl Group {
         self.table.get(at as usize).copied()
     }
 
-    /// Starts fetching what [`Group::choose`] reads for the first attempt.
+    /// The place of the table in which the first attempt's slot is. Starts fetching it.
     #[inline(always)]
-    pub(crate) fn fetch(&self, hash: u64) {
-        if let Some(place) = hash.checked_rem(self.table.len() as u64).and_then(|at| self.table.get(at as usize)) {
-            prefetch::read(place);
-        }
+    pub(crate) fn place(&self, hash: u64) -> Option<u32> {
+        let at = hash.checked_rem(self.table.len() as u64)?;
+        prefetch::read(self.table.get(at as usize)?);
+        Some(at as u32)
+    }
+
+    /// The slot in a place of the table.
+    #[inline(always)]
+    pub(crate) fn slot(&self, place: u32) -> Option<u16> {
+        self.table.get(place as usize).copied()
     }
 
     /// Whether a target sees this client's address and port, unless the client comes by an endpoint.

@@ -212,50 +212,83 @@ impl Pipeline<'_> {
         opening: &Opening,
         now: Now,
     ) -> Result<u32, DropReason> {
-        let Self { forwarding, flows, tracer, digest_key, .. } = self;
-        let (listener, group) = opening.group(forwarding).ok_or(DropReason::NoTarget)?;
-        let is_endpoint = forwarding.endpoint(frame.in_port()).is_some();
-        let mut tried: ArrayVec<u16, TARGET_TRIES> = ArrayVec::new();
-        let mut refusal = DropReason::TupleConflict;
-        for attempt in 0..PLACES_TRIED {
-            let slot = if attempt == 0 { opening.slot } else { group.choose(opening.choice, attempt) };
-            let slot = slot.ok_or(DropReason::NoTarget)?;
+        let slot = opening.slot.ok_or(DropReason::NoTarget)?;
+        match self.plan_to(frame, meta, ends, opening, (slot, opening.pool), now) {
+            Err(refusal) if self.may_go_elsewhere(refusal) => {
+                self.plan_elsewhere(frame, meta, ends, opening, (slot, refusal), now)
+            }
+            result => result,
+        }
+    }
+
+    /// Whether another target is tried after this refusal.
+    fn may_go_elsewhere(&self, refusal: DropReason) -> bool {
+        refusal == DropReason::TupleConflict || refusal == DropReason::Hairpin && self.forwarding.hairpin_next_target
+    }
+
+    /// As [`Pipeline::plan`], after the target in this slot was refused.
+    #[cold]
+    #[inline(never)]
+    fn plan_elsewhere<F: Frame>(
+        &mut self,
+        frame: &F,
+        meta: &Meta,
+        ends: &Ends,
+        opening: &Opening,
+        (first, mut refusal): (u16, DropReason),
+        now: Now,
+    ) -> Result<u32, DropReason> {
+        let mut tried: ArrayVec<u16, TARGET_TRIES> = ArrayVec::from_iter([first]);
+        for attempt in 1..PLACES_TRIED {
+            let (_, group) = opening.group(&self.forwarding).ok_or(DropReason::NoTarget)?;
+            let slot = group.choose(opening.choice, attempt).ok_or(DropReason::NoTarget)?;
             if tried.contains(&slot) {
                 continue;
             }
             if tried.try_push(slot).is_err() {
                 break;
             }
-            let target = forwarding.target_in(slot).ok_or(DropReason::NoTarget)?;
-            tracer.step(|| Step::Select { slot, target: socket(target.address, target.port) });
-            if target.next_hop.is_none() {
-                return Err(DropReason::NoNextHop);
-            }
-            let mut plan = Plan::new(frame, meta, ends, listener, (slot, target), now);
-            if group.proxy_protocol && meta.tuple.is_tcp() {
-                plan.flow.flags |= flag::PROXY;
-                // What the SYN brings is not forwarded (S8.7).
-                plan.flow.client_end = plan.flow.target_ack;
-            }
-            let addressed = if group.preserves(target, ends.source) && !is_endpoint {
-                plan.preserve(*digest_key, flows, now)
-            } else {
-                let pool = opening.pool.filter(|_| attempt == 0);
-                plan.translate(*digest_key, flows, forwarding, listener, (opening.attempt, pool), now)
-            };
-            match addressed {
-                Err(reason @ DropReason::TupleConflict) => refusal = reason,
-                Err(reason @ DropReason::Hairpin) if forwarding.hairpin_next_target => refusal = reason,
-                Err(reason) => return Err(reason),
-                Ok(()) => {
-                    plan.flow.l4_delta = plan.l4_delta();
-                    let at = flows.create(&plan.flow, plan.second_line().as_ref(), opening.probe, now)?;
-                    tracer.step(|| Step::Create { entry: at, nat: socket(plan.nat, plan.flow.nat_port) });
-                    return Ok(at);
-                }
+            match self.plan_to(frame, meta, ends, opening, (slot, None), now) {
+                Err(reason) if self.may_go_elsewhere(reason) => refusal = reason,
+                result => return result,
             }
         }
         Err(refusal)
+    }
+
+    /// Makes the flow to the target in a slot, with a source port from this pool if it is known.
+    #[inline(always)]
+    fn plan_to<F: Frame>(
+        &mut self,
+        frame: &F,
+        meta: &Meta,
+        ends: &Ends,
+        opening: &Opening,
+        (slot, pool): (u16, Option<u32>),
+        now: Now,
+    ) -> Result<u32, DropReason> {
+        let Self { forwarding, flows, tracer, digest_key, .. } = self;
+        let (listener, group) = opening.group(forwarding).ok_or(DropReason::NoTarget)?;
+        let target = forwarding.target_in(slot).ok_or(DropReason::NoTarget)?;
+        tracer.step(|| Step::Select { slot, target: socket(target.address, target.port) });
+        if target.next_hop.is_none() {
+            return Err(DropReason::NoNextHop);
+        }
+        let mut plan = Plan::new(frame, meta, ends, listener, (slot, target), now);
+        if group.proxy_protocol && meta.tuple.is_tcp() {
+            plan.flow.flags |= flag::PROXY;
+            // What the SYN brings is not forwarded (S8.7).
+            plan.flow.client_end = plan.flow.target_ack;
+        }
+        if group.preserves(target, ends.source) && forwarding.endpoint(frame.in_port()).is_none() {
+            plan.preserve(*digest_key, flows, now)?;
+        } else {
+            plan.translate(*digest_key, flows, forwarding, listener, (opening.attempt, pool), now)?;
+        }
+        plan.flow.l4_delta = plan.l4_delta();
+        let at = flows.create(&plan.flow, plan.second_line().as_ref(), opening.probe, now)?;
+        tracer.step(|| Step::Create { entry: at, nat: socket(plan.nat, plan.flow.nat_port) });
+        Ok(at)
     }
 
     /// Answers a segment that belongs to no flow.
@@ -389,27 +422,51 @@ impl Plan {
 
     /// The target sees one of the node's addresses and a port that no other flow to the same target has. Who makes no flow of it
     /// gives it back. `attempt`: its hash, and the pool to which it leads first if that is known.
+    #[inline(always)]
     fn translate(
         &mut self,
         digest_key: u64,
         flows: &mut Flows<'_>,
         forwarding: &Forwarding,
         listener: &Listener,
-        (attempt, first_pool): (u64, Option<u32>),
+        (attempt, pool): (u64, Option<u32>),
         now: Now,
     ) -> Result<(), DropReason> {
         self.flow.flags |= flag::FULL_NAT;
-        let count = listener.sources.len();
+        // The same hash chooses the address (S9.7).
+        let source = listener.source(attempt, 0).ok_or(DropReason::NatPortsExhausted)?;
+        self.set_nat(digest_key, source, 0);
+        if !listener.shares_ports
+            && let Some(pool) = pool
+            && let Some(port) = flows.ports.claim(pool, (attempt >> 32) as u32, flows.lcore, |_| true)
+        {
+            self.flow.nat_port = port;
+            return Ok(());
+        }
+        self.translate_at_length(digest_key, flows, forwarding, listener, attempt, now)
+    }
+
+    /// Where listeners stand on ports of full NAT, or the address that is tried first has no port left: the others are tried, too. Only when
+    /// none has one, a port is taken from a flow that can do without.
+    #[cold]
+    #[inline(never)]
+    fn translate_at_length(
+        &mut self,
+        digest_key: u64,
+        flows: &mut Flows<'_>,
+        forwarding: &Forwarding,
+        listener: &Listener,
+        attempt: u64,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let (count, choice) = (listener.sources.len(), (attempt >> 32) as u32);
         let protocol = self.flow.ip_protocol();
-        // The same hash chooses the address (S9.7); the others are for when it has no port left. Only when none has, a port is taken from a
-        // flow that can do without.
         for n in 0..2 * count {
             let Some(source) = listener.source(attempt, n) else { break };
             self.set_nat(digest_key, source, 0);
             let usable = |port| !listener.shares_ports || forwarding.listener(source, port, protocol).is_none();
-            let choice = (attempt >> 32) as u32;
             let port = if n < count {
-                let pool = first_pool.filter(|_| n == 0).or_else(|| flows.ports.pool_of(&pair_of(&self.flow)));
+                let pool = flows.ports.pool_of(&pair_of(&self.flow));
                 pool.and_then(|pool| flows.ports.claim(pool, choice, flows.lcore, usable))
             } else {
                 flows.reclaim_port(&self.flow, choice, now, usable)

@@ -5,7 +5,7 @@
 //! true when the packet's turn comes, whatever packets before it have done. What they may have changed (flows, source ports) is only
 //! guessed here, to fetch the right lines, and looked up again then.
 
-use crate::forwarding::{Forwarding, Group, Listener, Target};
+use crate::forwarding::{Forwarding, Group, Listener};
 use crate::frame::{BURST, Frame};
 use crate::hash;
 use crate::parse::{Ends, Meta, Parsed, Tuple};
@@ -51,16 +51,17 @@ impl Opening {
         self.slot = self.group(forwarding).and_then(|(_, group)| group.choose(self.choice, 0));
     }
 
+    /// The listener and its group.
     #[inline(always)]
     pub(crate) fn group<'f>(&self, forwarding: &'f Forwarding) -> Option<(&'f Listener, &'f Group)> {
         let listener = forwarding.numbered_listener(self.listener)?;
         Some((listener, forwarding.group(listener.group)?))
     }
 
+    /// Where the search for a source port begins.
     #[inline(always)]
-    fn target<'f>(&self, forwarding: &'f Forwarding) -> Option<(&'f Listener, &'f Group, &'f Target)> {
-        let (listener, group) = self.group(forwarding)?;
-        Some((listener, group, forwarding.target_in(self.slot?)?))
+    fn port_choice(&self) -> u32 {
+        (self.attempt >> 32) as u32
     }
 }
 
@@ -94,7 +95,9 @@ impl Pipeline<'_> {
         let is_own = |ends: &Ends, tuple: &Tuple| {
             !may_be_anothers || hash::owner(*owner_key, ends.source, tuple.source_port(), *lcores) == *lcore
         };
-        let mut ahead = 0;
+        let (mut ahead, mut wide) = (0, 0);
+        // Where the table of the group says who the target is.
+        let mut places = [None; BURST];
         for at in bits(missing) {
             let (Some(Parsed::Flow(meta)), Some(frame)) = (parsed.get(at), frames.get(at)) else { continue };
             if !meta.opens() {
@@ -109,50 +112,48 @@ impl Pipeline<'_> {
             if let Some(number) = number
                 && flows.table.find_at(probes[at], tuple).is_none()
             {
-                openings[at] = Opening::new(forwarding, meta, &ends, number, probes[at]);
-                if let Some((_, group)) = openings[at].group(forwarding) {
-                    group.fetch(openings[at].choice);
-                }
+                let opening = Opening::new(forwarding, meta, &ends, number, probes[at]);
+                places[at] = opening.group(forwarding).and_then(|(_, group)| group.place(opening.choice));
+                openings[at] = opening;
                 ahead |= 1 << at;
             }
         }
         for at in bits(ahead) {
-            openings[at].choose(forwarding);
-            if let Some(slot) = openings[at].slot {
+            let (opening, place) = (&mut openings[at], places[at]);
+            opening.slot = opening.group(forwarding).and_then(|(_, group)| group.slot(place?));
+            if let Some(slot) = opening.slot {
                 forwarding.fetch_target(slot);
             }
         }
-        flows.fetch_free(ahead.count_ones() as usize);
+        // What packets of the target will have as their tuple; under full NAT with a port of 0.
+        let mut answers = [Tuple::default(); BURST];
         let mut translated = 0;
         for at in bits(ahead) {
-            let (Parsed::Flow(meta), Some((listener, group, target))) = (&parsed[at], openings[at].target(forwarding))
-            else {
-                continue;
-            };
-            let (protocol, source) = (meta.tuple.ip_protocol(), meta.ends(frames[at].bytes()).source);
-            let end = (target.address, target.port);
+            let (Parsed::Flow(meta), opening) = (&parsed[at], &mut openings[at]) else { continue };
+            let (Some((listener, group)), Some(slot)) = (opening.group(forwarding), opening.slot) else { continue };
+            let Some(target) = forwarding.target_in(slot) else { continue };
+            let (protocol, end) = (meta.tuple.ip_protocol(), (target.address, target.port));
+            let source = meta.ends(frames[at].bytes()).source;
+            wide += u32::from(meta.tuple.is_v6() || !target.address.is_v4());
             if group.preserves(target, source) && forwarding.endpoint(frames[at].in_port()).is_none() {
                 flows.table.probe(&Tuple::between(digest_key, protocol, end, (source, meta.tuple.source_port())));
-            } else if let Some(node) = listener.source(openings[at].attempt, 0) {
-                openings[at].pool = flows.ports.pool_of(&Tuple::between(digest_key, protocol, end, (node, 0)));
+            } else if let Some(node) = listener.source(opening.attempt, 0) {
+                let answer = Tuple::between(digest_key, protocol, end, (node, 0));
+                opening.pool = flows.ports.pool_of(&answer);
+                answers[at] = answer;
                 translated |= 1 << at;
             }
         }
+        flows.table.fetch_free(ahead.count_ones() - wide, wide);
         for at in bits(translated) {
             if let Some(pool) = openings[at].pool {
-                flows.ports.fetch(pool, (openings[at].attempt >> 32) as u32);
+                flows.ports.fetch(pool, openings[at].port_choice());
             }
         }
         for at in bits(translated) {
-            let (Parsed::Flow(meta), Some((listener, _, target))) = (&parsed[at], openings[at].target(forwarding))
-            else {
-                continue;
-            };
             let opening = &openings[at];
-            let port = opening.pool.and_then(|pool| flows.ports.likely(pool, (opening.attempt >> 32) as u32));
-            if let (Some(port), Some(node)) = (port, listener.source(opening.attempt, 0)) {
-                let (protocol, end) = (meta.tuple.ip_protocol(), (target.address, target.port));
-                flows.table.probe(&Tuple::between(digest_key, protocol, end, (node, port)));
+            if let Some(port) = opening.pool.and_then(|pool| flows.ports.likely(pool, opening.port_choice())) {
+                flows.table.probe(&answers[at].with_destination_port(port));
             }
         }
         ahead

@@ -112,6 +112,12 @@ impl Tuple {
     pub const fn destination_port(&self) -> u16 {
         (self.ports >> 16) as u16
     }
+
+    /// The same with another destination port, as loaded.
+    #[inline(always)]
+    pub const fn with_destination_port(self, port: u16) -> Self {
+        Self { ports: self.ports & 0xffff | (port as u32) << 16, ..self }
+    }
 }
 
 /// The addresses of a packet.

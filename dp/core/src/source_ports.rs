@@ -1,7 +1,7 @@
 //! The source ports of full NAT: a pool for each pair of node address and target socket, shared by all lcores (semantics §9).
 //!
 //! A pool is a bit per port, a bit per word of those that is full, and the owning lcore of each port. An lcore takes a port and gives
-//! it back with one atomic operation on the port's bit; which of several lcores a packet from a target belongs to is read from
+//! it back with one atomic operation on the port's bit, or by plain loads and stores where it is the only one; which of several lcores a packet from a target belongs to is read from
 //! the owners. Nobody ever waits. A new flow touches the directory, one word of the pool and one owner, whether the pool is
 //! empty or nearly full; when the word is full, the two cache lines of the summary as well, which also tell that nothing is left.
 //!
@@ -67,6 +67,12 @@ impl Pool {
         }
     }
 
+    /// Whether several lcores take ports from it.
+    #[inline(always)]
+    fn is_shared(&self) -> bool {
+        !self.owners.is_empty()
+    }
+
     /// Takes the first free port from `start` on, in a circle.
     #[inline]
     fn claim(&self, start: u32) -> Option<u32> {
@@ -84,8 +90,15 @@ impl Pool {
                 return None;
             }
             let after = before | free & free.wrapping_neg();
-            // Fails only if another lcore has taken or freed a port of these 64 meanwhile.
-            match taken.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Relaxed) {
+            let exchanged = if self.is_shared() {
+                // Fails only if another lcore has taken or freed a port of these 64 meanwhile.
+                taken.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Relaxed)
+            } else {
+                // One writer: nothing waits for what it has written before.
+                taken.store(after, Ordering::Relaxed);
+                Ok(before)
+            };
+            match exchanged {
                 Ok(_) => {
                     if after == u64::MAX {
                         self.note_full(word);
@@ -141,7 +154,14 @@ impl Pool {
     fn release(&self, port: u32) {
         self.set_owner(port, 0);
         let (word, bit) = ((port / u64::BITS) as usize, 1 << (port % u64::BITS));
-        if self.taken[word].fetch_and(!bit, Ordering::SeqCst) == u64::MAX {
+        let before = if self.is_shared() {
+            self.taken[word].fetch_and(!bit, Ordering::SeqCst)
+        } else {
+            let before = self.taken[word].load(Ordering::Relaxed);
+            self.taken[word].store(before & !bit, Ordering::Relaxed);
+            before
+        };
+        if before == u64::MAX {
             self.full[word / 64].fetch_and(!(1 << (word % 64)), Ordering::SeqCst);
         }
     }

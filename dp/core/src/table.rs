@@ -315,12 +315,19 @@ impl<'m> FlowTable<'m> {
         !self.free_wide.is_empty() || !wide && !self.free.is_empty()
     }
 
-    /// Starts fetching the entries that the next `count` flows without a second line will have.
+    /// Starts fetching the entries that the next flows will have: so many without a second line and so many with one.
     #[inline]
-    pub(crate) fn fetch_free(&self, count: usize) {
-        for at in self.free.iter().rev().take(count) {
-            prefetch::read(&self.entries[*at as usize]);
-        }
+    pub(crate) fn fetch_free(&self, narrow: u32, wide: u32) {
+        let fetch = |list: &[u32], count: u32| {
+            for at in list.iter().rev().take(count as usize) {
+                prefetch::read(&self.entries[*at as usize]);
+                if let Some(line) = (*at as usize).checked_sub(self.first_wide() as usize) {
+                    prefetch::read(&self.addresses[line]);
+                }
+            }
+        };
+        fetch(&self.free, narrow);
+        fetch(&self.free_wide, wide);
     }
 
     /// The first entry that has a second line.

@@ -49,6 +49,8 @@ pub struct Wheel {
     entries: usize,
     first_wide: usize,
     half_open: usize,
+    /// Of each wheel, a second up to which nothing comes up.
+    empty_until_s: [u64; WHEELS],
     /// The last second whose slots were emptied.
     done_s: u64,
 }
@@ -62,15 +64,25 @@ impl Wheel {
             let mark = if slot < 2 * SLOTS { HALF_OPEN } else { 0 };
             *link = Link { next: itself | mark, previous: itself };
         }
-        Self { links: links.into(), entries, first_wide, half_open: 0, done_s: now_s }
+        Self { links: links.into(), entries, first_wide, half_open: 0, empty_until_s: [now_s; WHEELS], done_s: now_s }
     }
 
     /// Puts an entry where it will come up at `due_s`, or as late as the wheel allows; in the next second if that has passed.
     #[inline]
     pub fn schedule(&mut self, entry: u32, class: Class, due_s: u64) {
         self.cancel(entry);
+        self.begin(entry, class, due_s);
+    }
+
+    /// As [`Wheel::schedule`], for an entry that is in no slot.
+    #[inline]
+    pub(crate) fn begin(&mut self, entry: u32, class: Class, due_s: u64) {
+        debug_assert_eq!(self.links[entry as usize].next, NONE, "entry {entry} is in no slot");
         let due_s = due_s.clamp(self.done_s + 1, self.done_s + SLOTS as u64 - 1);
-        let slot = self.slot(class, entry as usize >= self.first_wide, due_s);
+        let wide = entry as usize >= self.first_wide;
+        let slot = self.slot(class, wide, due_s);
+        let empty_until_s = &mut self.empty_until_s[Self::wheel(class, wide)];
+        *empty_until_s = (*empty_until_s).min(due_s - 1);
         let mark = if class == Class::HalfOpen { HALF_OPEN } else { 0 };
         self.half_open += usize::from(mark != 0);
         let last = std::mem::replace(&mut self.links[slot].previous, entry);
@@ -111,11 +123,21 @@ impl Wheel {
 
     /// The entry of a class that comes up first, if it does in the next `within_s` seconds, and when; among those with a second line if it
     /// must be `wide`, else among all.
-    pub fn oldest(&self, class: Class, wide: bool, within_s: u16) -> Option<(u32, u64)> {
-        (self.done_s + 1..=self.done_s + u64::from(within_s).min(SLOTS as u64 - 1)).find_map(|due_s| {
-            let narrow = || if wide { None } else { self.first(self.slot(class, false, due_s)) };
-            narrow().or_else(|| self.first(self.slot(class, true, due_s))).map(|entry| (entry, due_s))
-        })
+    pub fn oldest(&mut self, class: Class, wide: bool, within_s: u16) -> Option<(u32, u64)> {
+        let until_s = self.done_s + u64::from(within_s).min(SLOTS as u64 - 1);
+        let narrow = if wide { None } else { self.oldest_of(class, false, until_s) };
+        // Of those of one second, the one without a second line goes.
+        let until_s = narrow.map_or(until_s, |(_, due_s)| due_s - 1);
+        self.oldest_of(class, true, until_s).or(narrow)
+    }
+
+    fn oldest_of(&mut self, class: Class, wide: bool, until_s: u64) -> Option<(u32, u64)> {
+        let wheel = Self::wheel(class, wide);
+        let from_s = self.empty_until_s[wheel].max(self.done_s) + 1;
+        let found = (from_s..=until_s).find_map(|due_s| Some((self.first(self.slot(class, wide, due_s))?, due_s)));
+        // The next search does not look again where this one has found nothing.
+        self.empty_until_s[wheel] = found.map_or(until_s, |(_, due_s)| due_s - 1).max(from_s - 1);
+        found
     }
 
     /// Half-open entries.
@@ -126,7 +148,12 @@ impl Wheel {
     /// The link of a slot.
     #[inline(always)]
     fn slot(&self, class: Class, wide: bool, due_s: u64) -> usize {
-        self.entries + (2 * class as usize + usize::from(wide)) * SLOTS + due_s as usize % SLOTS
+        self.entries + Self::wheel(class, wide) * SLOTS + due_s as usize % SLOTS
+    }
+
+    #[inline(always)]
+    const fn wheel(class: Class, wide: bool) -> usize {
+        2 * class as usize + wide as usize
     }
 
     #[inline(always)]
