@@ -312,6 +312,16 @@ impl<'m> Bed<'m> {
         }
     }
 
+    /// Sends a packet of each flow through: what is kept of so many flows then lies where it does when nobody handles others meanwhile.
+    pub fn warm_up(&mut self) -> Result<()> {
+        let count = self.bindings.len() as u32;
+        for start in (0..count).step_by(BURST) {
+            let loaded = self.load(start..count.min(start + BURST as u32), Kind::ClientData);
+            self.pass(loaded)?;
+        }
+        Ok(())
+    }
+
     /// Sends bursts of so many packets of random flows through. Returns the ticks of all bursts together.
     pub fn established(&mut self, bursts: u32, burst: usize, direction: Direction) -> Result<u64> {
         let mut ticks = 0;

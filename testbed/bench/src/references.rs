@@ -36,6 +36,15 @@ pub fn hash_table(eal: &Eal, name: &str, keys: u32) -> Result<HashTable> {
     Ok(table)
 }
 
+/// Looks each of these keys up, as [`crate::bed::Bed::warm_up`] does.
+pub fn warm_up(table: &HashTable, keys: std::ops::Range<u32>) {
+    let mut position = [0i32];
+    for n in keys {
+        table.lookup_bulk(&[&key(n)], &mut position);
+        std::hint::black_box(position);
+    }
+}
+
 /// Looks bursts of random keys up among these, of which all or none must be in the table. Returns ticks.
 pub fn look_up(
     table: &HashTable,

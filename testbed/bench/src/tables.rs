@@ -1,6 +1,7 @@
 //! The flow table alone, next to DPDK's: find, miss, insert, remove. Leat's operations are on flows, each with a key for either side.
 
 use std::cell::RefCell;
+use std::hint::black_box;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -15,6 +16,7 @@ use leat_dpdk::{Eal, rdtsc};
 use crate::bed::{Random, TABLE_KEY};
 use crate::contest::Contest;
 use crate::frames::{Family, Mode, Way};
+use crate::inmemory::WARM_UP_MAX;
 use crate::memory::{FlowRegion, Pages};
 use crate::references::{self, key};
 
@@ -83,9 +85,19 @@ pub fn run(eal: &Eal, n: u32, pages: Pages, rounds: usize) -> Result<()> {
     for (what, numbers, hit) in [("hit", 0..n, true), ("miss", n..n + n, false)] {
         let case = format!("table/{what}/{n}");
         let (mut random, among) = (Random::new(0x55), numbers.clone());
-        contest.add(&*case, "leat", unit, move || look_up(&table.borrow(), among.clone(), &mut random, hit));
+        contest.add(&*case, "leat", unit, move || {
+            let table = table.borrow();
+            let warm = if n <= WARM_UP_MAX { among.clone() } else { 0..0 };
+            warm.for_each(|n| {
+                black_box(table.find(&tuple_of(&flow(n), Side::Client)));
+            });
+            look_up(&table, among.clone(), &mut random, hit)
+        });
         let mut random = Random::new(0x77);
         contest.add(case, "rte_hash", unit, move || {
+            if n <= WARM_UP_MAX {
+                references::warm_up(&reference.borrow(), numbers.clone());
+            }
             references::look_up(&reference.borrow(), numbers.clone(), SLICE_BURSTS, &mut random, hit)
         });
     }
