@@ -246,9 +246,10 @@ impl<'m> LcoreCounters<'m> {
         const _: () = assert!(TargetCounter::PacketsOut as usize == TargetCounter::PacketsIn as usize + 2);
         const _: () = assert!(TargetCounter::BytesOut as usize == TargetCounter::PacketsOut as usize + 1);
         let first = TargetCounter::PacketsIn as usize + 2 * usize::from(from_target);
-        if let Some([packets, total, ..]) = self.targets.get(slot as usize * TARGET_WORDS + first..) {
-            add(packets, 1);
-            add(total, bytes);
+        let (slots, _) = self.targets.as_chunks::<TARGET_WORDS>();
+        if let Some(words) = slots.get(slot as usize) {
+            add(&words[first], 1);
+            add(&words[first + 1], bytes);
         }
     }
 

@@ -123,6 +123,13 @@ pub mod word {
     /// Source and destination port of packets from the client; one word on, those of packets from the target.
     pub const PORTS: usize = offset_of!(FlowEntry, client_port) / 4;
 
+    /// What [`FlowEntry::kind`] says.
+    pub(super) const KIND: usize = offset_of!(FlowEntry, protocol) / 4;
+    /// The client's MAC, in one word and half of the next.
+    pub(super) const CLIENT_MAC: usize = offset_of!(FlowEntry, client_mac) / 4;
+
+    const _: () = assert!(KIND * 4 + 1 == offset_of!(FlowEntry, state) && KIND * 4 + 2 == offset_of!(FlowEntry, flags));
+    const _: () = assert!(CLIENT_MAC * 4 == offset_of!(FlowEntry, client_mac));
     const _: () = assert!(ADDRESSES * 4 + 8 == offset_of!(FlowEntry, target_ip));
     const _: () = assert!(PORTS * 4 + 4 == offset_of!(FlowEntry, target_port));
 }
@@ -215,17 +222,41 @@ impl FlowEntry {
         u32::from_le_bytes([self.protocol, self.state, self.flags, self.window_scales]) & OTHERS == 0
     }
 
-    /// The entry as words: two addresses and the ports of the packets that come from the client, and from the target, lie at
-    /// [`word::ADDRESSES`] and [`word::PORTS`], so that a side is an index.
+    /// The entry as words: addresses and ports of the packets of a side are at the same place as the other side's, but some words on, so
+    /// that a side is an index ([`word`]).
     #[inline(always)]
     pub fn words(&self) -> &[u32; 16] {
         zerocopy::transmute_ref!(self)
+    }
+
+    /// Protocol with families, state, flags and window scales in one word, from the lowest byte on.
+    #[inline(always)]
+    pub fn kind(&self) -> u32 {
+        u32::from_le(self.words()[word::KIND])
+    }
+
+    /// The way back to the client in one word, from the lowest byte on: generation of the target's slot, egress port, MAC.
+    #[inline(always)]
+    pub fn way_back(&self) -> u64 {
+        let [generation, port] = [self.target_generation, self.client_side_port].map(u64::from);
+        let [first, second] =
+            [word::CLIENT_MAC, word::CLIENT_MAC + 1].map(|at| u64::from(u32::from_le(self.words()[at])));
+        generation | port << 8 | first << 16 | second << 48
     }
 
     /// Whether the flow has a second line.
     #[inline(always)]
     pub const fn is_wide(&self) -> bool {
         self.protocol & (family::CLIENT_V6 | family::TARGET_V6) != 0
+    }
+}
+
+impl FlowAddresses {
+    /// Source and destination of packets from the client, then source and destination of packets from the target.
+    #[inline(always)]
+    pub fn by_side(&self) -> &[[u8; 32]; 2] {
+        const _: () = assert!(std::mem::offset_of!(FlowAddresses, target) == 32);
+        zerocopy::transmute_ref!(self)
     }
 }
 

@@ -1,184 +1,433 @@
 //! The fast path: what nearly all packets are, in few instructions.
 //!
-//! A packet takes it if it is IPv4 without options and all of its datagram, UDP or TCP with ACK and without SYN, FIN and RST, of an
-//! established flow with IPv4 on both sides and without a PROXY header, whose target is well, and fits where it goes to. What becomes of it is what
-//! [`crate::pipeline`]'s other stages would make of it; every other packet goes to them, unchanged and with nothing noted.
+//! A packet takes it if it is IPv4 without options or IPv6 without extension headers and all of its datagram, UDP or TCP with ACK and
+//! without SYN, FIN and RST, of an established flow with the same kind of IP on both sides and without a PROXY header, whose target is well,
+//! and fits where it goes to. What becomes of it is what [`crate::pipeline`]'s other stages would make of it; every other packet goes to
+//! them, unchanged and with nothing noted.
 //!
 //! The side from which a packet comes is an index here, not a branch: in mixed traffic nobody could predict it.
 //!
 //! Byte order: as in [`crate::parse`].
 
-use leat_abi::flow::{FlowState, flag, protocol, word};
+use leat_abi::FlowEntry;
+use leat_abi::flow::{FlowState, family, flag, protocol, word};
 
+use crate::address::Address;
 use crate::checksum;
-use crate::frame::{Frame, Now, Verdict};
-use crate::parse::{ETHERNET, L4, Tuple, tcp};
+use crate::forwarding::Forwarding;
+use crate::frame::{Frame, Now};
+use crate::hash;
+use crate::parse::{ETHERNET, L4, L4_V6, Meta, Piece, Tuple, V6, tcp};
 use crate::pipeline::Pipeline;
-use crate::table::{Found, Side};
+use crate::table::{Candidate, Side};
 use crate::track;
 
-/// Bytes of Ethernet, IPv4 and TCP header, all without options. A shorter frame is none for the fast path, UDP's neither.
-const HEADERS: usize = L4 + 20;
+/// Bytes of a TCP header without options. A frame without room for one is none for the fast path, UDP's neither.
+const SEGMENT: usize = 20;
 
-/// The headers of a frame.
-type Headers = [u8; HEADERS];
-
+/// Bytes of a frame's headers, at a place that is known when this is compiled: nothing is checked when it runs.
 #[inline(always)]
-const fn number(h: &Headers, at: usize) -> u16 {
-    u16::from_be_bytes([h[at], h[at + 1]])
+fn at<const N: usize>(headers: &[u8], place: usize) -> [u8; N] {
+    headers.get(place..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
 #[inline(always)]
-const fn loaded(h: &Headers, at: usize) -> u32 {
-    u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]])
+fn put<const N: usize>(headers: &mut [u8], place: usize, bytes: [u8; N]) {
+    if let Some(target) = headers.get_mut(place..).and_then(|rest| rest.first_chunk_mut()) {
+        *target = bytes;
+    }
 }
 
-/// Source and destination address as [`Tuple`] has them.
 #[inline(always)]
-const fn addresses(h: &Headers) -> u64 {
-    loaded(h, ETHERNET + 12) as u64 | (loaded(h, ETHERNET + 16) as u64) << 32
+fn number(headers: &[u8], place: usize) -> u16 {
+    u16::from_be_bytes(at(headers, place))
 }
 
-/// Bytes of a TCP header.
+/// Source and destination address of IPv4 as [`Tuple`] has them.
 #[inline(always)]
-const fn tcp_header_len(h: &Headers) -> u32 {
-    (h[L4 + 12] >> 4) as u32 * 4
+fn addresses(headers: &[u8]) -> u64 {
+    u64::from_le_bytes(at(headers, ETHERNET + 12))
 }
 
-/// The tuple of a frame that came to the port with this MAC, if by itself it can take the fast path: it passes every check of [`crate::parse`].
+/// Whether a frame is for this port ([`Forwarding::port_word`]) and no group.
 #[inline(always)]
-pub(crate) fn tuple(bytes: &[u8], port_mac: [u8; 6]) -> Option<Tuple> {
-    let h: &Headers = bytes.first_chunk()?;
-    let ip = |at: usize| h[ETHERNET + at];
-    let ip_len = usize::from(number(h, ETHERNET + 2));
-    // Ethertype, version and length of the header; no fragment ("don't fragment" may be set).
-    if loaded(h, 12) & u32::from_ne_bytes([0xff, 0xff, 0xff, 0]) != u32::from_ne_bytes([0x08, 0x00, 0x45, 0])
-        || number(h, ETHERNET + 6) & 0xbfff != 0
-        || h[0..6] != port_mac
-        || h[0] & 1 != 0
-        || ip_len > bytes.len() - ETHERNET
+fn is_for(port: u64, headers: &[u8]) -> bool {
+    // The upper 16 bits are no part of the MACs.
+    (u64::from_le_bytes(at(headers, 0)) ^ port) << 16 == 0 && headers[0] & 1 == 0
+}
+
+/// Bytes of a TCP header, as it says itself.
+#[inline(always)]
+fn tcp_header_len(segment: &[u8]) -> u16 {
+    u16::from(segment[12] >> 4) * 4
+}
+
+/// Whether layer 4 begins so that the packet can take the fast path. `room`: bytes of layer 4.
+#[inline(always)]
+fn is_plain(segment: &[u8; SEGMENT], protocol: u8, room: u16) -> bool {
+    if protocol == protocol::TCP {
+        let just_ack = segment[13] & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == tcp::ACK;
+        return just_ack && segment[12] >= 5 << 4 && tcp_header_len(segment) <= room;
+    }
+    let length = number(segment, 4);
+    protocol == protocol::UDP && length >= 8 && length <= room
+}
+
+/// The tuple of an IPv4 frame that came to this port ([`Forwarding::port_word`]), if by itself it can take the fast path: it passes every
+/// check of [`crate::parse`].
+#[inline(always)]
+pub(crate) fn tuple(frame: &[u8], port: u64) -> Option<Tuple> {
+    let headers: &[u8; L4 + SEGMENT] = frame.first_chunk()?;
+    let ip_len = number(headers, ETHERNET + 2);
+    // No fragment; "don't fragment" may be set.
+    let fragment = u16::from_ne_bytes(at(headers, ETHERNET + 6)) & !u16::from_ne_bytes([0x40, 0]);
+    if at(headers, 12) != [0x08, 0x00]
+        || headers[ETHERNET] != 0x45
+        || fragment != 0
+        || !is_for(port, headers)
+        || usize::from(ip_len) > frame.len() - ETHERNET
+        || ip_len < 20
     {
         return None;
     }
-    let protocol = ip(9);
-    if protocol == protocol::TCP {
-        let flags = h[L4 + 13] & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK);
-        let header_len = tcp_header_len(h) as usize;
-        if flags != tcp::ACK || header_len < 20 || 20 + header_len > ip_len {
-            return None;
-        }
-    } else if protocol == protocol::UDP {
-        let length = usize::from(number(h, L4 + 4));
-        if length < 8 || 20 + length > ip_len {
-            return None;
-        }
+    let protocol = headers[ETHERNET + 9];
+    if !is_plain(&at(headers, L4), protocol, ip_len - 20) {
+        return None;
+    }
+    let addresses = addresses(headers);
+    let first = headers[ETHERNET + 12];
+    let is_source = first.wrapping_sub(1) < 223 && first != 127;
+    if !is_source || addresses.rotate_left(32) == addresses || headers[ETHERNET + 8] <= 1 || !sum_is_good(headers) {
+        return None;
+    }
+    Some(Tuple { addresses, ports: u32::from_ne_bytes(at(headers, L4)), protocol })
+}
+
+/// Whether the checksum of an IPv4 header is right: whether the sum is a multiple of what one's complement counts modulo. It is not 0, as
+/// the version is not.
+#[inline(always)]
+fn sum_is_good(headers: &[u8; L4 + SEGMENT]) -> bool {
+    let [first, second] = [0, 8].map(|n| u64::from_le_bytes(at(headers, ETHERNET + n)));
+    let third = u32::from_le_bytes(at(headers, ETHERNET + 16));
+    // What is carried out goes back in: 2⁶⁴ − 1 is a multiple of 2¹⁶ − 1.
+    let (sum, carry) = first.overflowing_add(second);
+    let (sum, carry) = sum.overflowing_add(u64::from(third) + u64::from(carry));
+    (sum + u64::from(carry)).is_multiple_of(0xffff)
+}
+
+/// As [`tuple`] for IPv6. Not inlined: IPv4 shall not have to go around it.
+#[inline(never)]
+pub(crate) fn tuple_v6(frame: &[u8], port: u64, digest_key: u64) -> Option<Tuple> {
+    let headers: &[u8; L4_V6 + SEGMENT] = frame.first_chunk()?;
+    let room = number(headers, ETHERNET + 4);
+    if at(headers, 12) != [0x86, 0xdd]
+        || headers[ETHERNET] >> 4 != 6
+        || !is_for(port, headers)
+        || usize::from(room) > frame.len() - L4_V6
+        || headers[ETHERNET + 7] <= 1
+    {
+        return None;
+    }
+    let protocol = headers[ETHERNET + 6];
+    let no_sum = protocol == protocol::UDP && at(headers, L4_V6 + 6) == [0, 0];
+    if no_sum || !is_plain(&at(headers, L4_V6), protocol, room) {
+        return None;
+    }
+    // Global unicast and unique local addresses: with others there is more to check.
+    let is_usual = |first: u8| first & 0xe0 == 0x20 || first & 0xfe == 0xfc;
+    let [source, destination]: [[u8; 16]; 2] = [at(headers, ETHERNET + 8), at(headers, ETHERNET + 24)];
+    if !is_usual(source[0]) || !is_usual(destination[0]) || source == destination {
+        return None;
+    }
+    let addresses = hash::digest(digest_key, Address::from_octets(source), Address::from_octets(destination));
+    Some(Tuple { addresses, ports: u32::from_ne_bytes(at(headers, L4_V6)), protocol: protocol | V6 })
+}
+
+/// What is to be known of a frame of which [`tuple`] or [`tuple_v6`] is known and that does not take the fast path after all: what
+/// [`crate::parse`] would make of it.
+#[inline(always)]
+pub(crate) fn meta(frame: &[u8], tuple: Tuple) -> Meta {
+    let (l4, ip_len, ttl) = if tuple.is_v6() {
+        (L4_V6, (L4_V6 - ETHERNET) as u16 + number(frame, ETHERNET + 4), frame[ETHERNET + 7])
     } else {
-        return None;
+        (L4, number(frame, ETHERNET + 2), frame[ETHERNET + 8])
+    };
+    let segment = frame.get(l4..).unwrap_or_default();
+    let is_tcp = tuple.is_tcp();
+    // What is read beyond a datagram's header counts for nothing.
+    let of_tcp = |value: u32| if is_tcp { value } else { 0 };
+    let room = ip_len.wrapping_sub((l4 - ETHERNET) as u16);
+    Meta {
+        tuple,
+        seq: of_tcp(u32::from_be_bytes(at(segment, 4))),
+        ack: of_tcp(u32::from_be_bytes(at(segment, 8))),
+        ip_len,
+        payload_len: if is_tcp {
+            room.wrapping_sub(tcp_header_len(segment))
+        } else {
+            number(segment, 4).wrapping_sub(8)
+        },
+        l4: l4 as u16,
+        window: of_tcp(number(segment, 14).into()) as u16,
+        flags: of_tcp(segment[13].into()) as u8,
+        window_scale: 0,
+        ttl,
+        piece: Piece::Whole,
     }
-    let source = loaded(h, ETHERNET + 12);
-    if ip(12) >= 224 || ip(12) == 0 || ip(12) == 127 || source == loaded(h, ETHERNET + 16) || ip(8) <= 1 {
-        return None;
+}
+
+/// The tuple of such a frame.
+#[inline(always)]
+pub(crate) fn tuple_again(frame: &[u8], digest_key: u64) -> Tuple {
+    let ports = |place| u32::from_ne_bytes(at(frame, place));
+    if frame.get(12) == Some(&0x08) {
+        return Tuple { addresses: addresses(frame), ports: ports(L4), protocol: frame[ETHERNET + 9] };
     }
-    // A sum is right if it is a multiple of what one's complement counts modulo; it is not 0, as the version is not.
-    let sum: u64 = (0..5).map(|n| u64::from(loaded(h, ETHERNET + 4 * n))).sum();
-    if !sum.is_multiple_of(0xffff) {
-        return None;
+    let [source, destination] = [8, 24].map(|n| Address::from_octets(at(frame, ETHERNET + n)));
+    let addresses = hash::digest(digest_key, source, destination);
+    Tuple { addresses, ports: ports(L4_V6), protocol: frame[ETHERNET + 6] | V6 }
+}
+
+/// The tuple that packets from a side have, but for the protocol.
+#[inline(always)]
+fn tuple_from(entry: &FlowEntry, side: usize) -> (u64, u32) {
+    let words = entry.words();
+    let [source, destination] = [0, 1].map(|n| u64::from(words[word::ADDRESSES + 2 * side + n]));
+    (source | destination << 32, words[word::PORTS + side])
+}
+
+/// Whether an entry is of an established flow of this protocol, with these families, and without a PROXY header, whose time is not over.
+#[inline(always)]
+fn flows(entry: &FlowEntry, protocol: u8, families: u8, now: Now) -> bool {
+    let wanted = u32::from(protocol | families) | (FlowState::Established as u32) << 8;
+    let lifetime_s = if protocol == protocol::TCP { track::TCP_IDLE_S } else { track::UDP_IDLE_S };
+    (entry.kind() ^ wanted) & (0xffff | (flag::PROXY as u32) << 16) == 0 && track::age_s(entry, now) <= lifetime_s
+}
+
+/// Where a packet leaves.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    port: u8,
+    /// Destination and source MAC.
+    macs: (u64, u32),
+}
+
+impl Way {
+    /// To the target, or back to where the client's first packet came from, for a packet of `ip_len` bytes; none if it is not clear that it
+    /// goes there.
+    #[inline(always)]
+    fn of(forwarding: &Forwarding, entry: &FlowEntry, side: usize, ip_len: usize) -> Option<Self> {
+        let back = entry.way_back();
+        let hop = forwarding.hop(entry.target_slot);
+        let way = if side == 0 { hop } else { back };
+        let port = (way >> 8) as u8;
+        let exit = forwarding.port_word(port);
+        let ending = usize::from(!forwarding.ending().is_empty());
+        if (way ^ back) as u8 != 0 || ip_len as u64 > exit >> 48 || side & ending != 0 {
+            return None;
+        }
+        Some(Self { port, macs: (way >> 16 | exit << 48, (exit >> 16) as u32) })
     }
-    Some(Tuple { addresses: addresses(h), ports: loaded(h, L4), protocol })
+
+    #[inline(always)]
+    fn put(&self, headers: &mut [u8]) {
+        put(headers, 0, self.macs.0.to_le_bytes());
+        put(headers, 8, self.macs.1.to_le_bytes());
+    }
+}
+
+/// Notes what layer 4 says in the entry, and gives it other ports. False, and nothing has changed, if the packet must not go on so.
+#[inline(always)]
+fn follow(entry: &mut FlowEntry, side: usize, segment: &mut [u8], protocol: u8, room: u16, now: Now) -> bool {
+    let (_, ports) = tuple_from(entry, side ^ 1);
+    let ports = ports.rotate_left(16).to_ne_bytes();
+    // The way back changes by the complement.
+    let delta = u64::from(entry.l4_delta ^ (side as u16).wrapping_neg());
+    if protocol == protocol::TCP {
+        let payload_len = u32::from(room).wrapping_sub(tcp_header_len(segment).into());
+        let (seq, ack) = (u32::from_be_bytes(at(segment, 4)), u32::from_be_bytes(at(segment, 8)));
+        track::flowing(entry, if side == 0 { Side::Client } else { Side::Target }, seq, payload_len, ack);
+        let sum = checksum::apply(u16::from_ne_bytes(at(segment, 16)), delta);
+        put(segment, 16, sum.to_ne_bytes());
+    } else {
+        // The target's first answer changes the state.
+        let answered = usize::from(entry.has(flag::ANSWERED));
+        if side > answered {
+            return false;
+        }
+        let old = u16::from_ne_bytes(at(segment, 6));
+        // No checksum stays none; a computed 0 is sent as all ones (RFC 768).
+        if old != 0 {
+            let sum = checksum::apply(old, delta);
+            put(segment, 6, (if sum == 0 { 0xffff } else { sum }).to_ne_bytes());
+        }
+    }
+    put(segment, 0, ports);
+    // Not written when it is as it was: the line may not have been changed otherwise.
+    if entry.touched_s != now.stamp() {
+        entry.touched_s = now.stamp();
+    }
+    true
 }
 
 impl Pipeline<'_> {
-    /// Forwards a frame of which [`tuple`] is known and for which this reference was found, if it can take the fast path.
+    /// Forwards a frame of which [`tuple`] is known and for which this reference was found, if it can take the fast path. Returns the egress
+    /// port.
     #[inline(always)]
-    pub(crate) fn fast<F: Frame>(&mut self, frame: &mut F, candidate: Found, now: Now) -> Option<Verdict> {
-        let Found { entry: at, side } = candidate;
-        let entry = self.flows.table.get_mut(at)?;
-        let h: &mut Headers = frame.bytes_mut().first_chunk_mut()?;
-        let (this, other) = (side as usize, side as usize ^ 1);
-        let words = entry.words();
-        let tuple_of = |side: usize| {
-            let addresses = [words[word::ADDRESSES + 2 * side], words[word::ADDRESSES + 2 * side + 1]];
-            (u64::from(addresses[0]) | u64::from(addresses[1]) << 32, words[word::PORTS + side])
-        };
-        if tuple_of(this) != (addresses(h), loaded(h, L4)) {
+    pub(crate) fn fast<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
+        let (entry, side) = self.flows.table.candidate_mut(candidate)?;
+        let headers: &mut [u8; L4 + SEGMENT] = frame.bytes_mut().first_chunk_mut()?;
+        if tuple_from(entry, side) != (addresses(headers), u32::from_ne_bytes(at(headers, L4))) {
             return None;
         }
-        // The protocol with IPv4 on both sides, the state and one flag, as one word.
-        let kind = u32::from_le_bytes([entry.protocol, entry.state, entry.flags, 0]);
-        let protocol = h[ETHERNET + 9];
-        let wanted = u32::from(protocol) | (FlowState::Established as u32) << 8;
-        if (kind ^ wanted) & (0xffff | (flag::PROXY as u32) << 16) != 0 {
+        let protocol = headers[ETHERNET + 9];
+        let ip_len = number(headers, ETHERNET + 2);
+        if !flows(entry, protocol, 0, now) {
             return None;
         }
-        let is_tcp = protocol == protocol::TCP;
-        let lifetime_s = if is_tcp { track::TCP_IDLE_S } else { track::UDP_IDLE_S };
-        if track::age_s(entry, now) > lifetime_s {
-            return None;
-        }
-
-        // To the target, or back to where the client's first packet came from.
-        let back = u64::from(entry.target_generation)
-            | u64::from(entry.client_side_port) << 8
-            | mac_word(entry.client_mac) << 16;
-        let hop = self.forwarding.hop(entry.target_slot);
-        let way = if side == Side::Client { hop } else { back };
-        let exit = self.forwarding.port((way >> 8) as u8)?;
-        let ip_len = number(h, ETHERNET + 2);
-        if way as u8 != back as u8 || ip_len > exit.mtu {
-            return None;
-        }
-        if side == Side::Target && !self.forwarding.ending().is_empty() {
-            return None;
-        }
-
-        let (new_addresses, new_ports) = tuple_of(other);
-        let (new_addresses, new_ports) = (new_addresses.rotate_left(32), new_ports.rotate_left(16));
-        let delta = if side == Side::Client { entry.l4_delta } else { !entry.l4_delta };
+        let way = Way::of(&self.forwarding, entry, side, ip_len.into())?;
         let slot = entry.target_slot;
-        if is_tcp {
-            let payload_len = u32::from(ip_len).wrapping_sub(20 + tcp_header_len(h));
-            let [seq, ack] = [L4 + 4, L4 + 8].map(|at| u32::from_be(loaded(h, at)));
-            track::flowing(entry, side, seq, payload_len, ack);
-            let sum = checksum::apply(u16::from_ne_bytes([h[L4 + 16], h[L4 + 17]]), delta.into());
-            h[L4 + 16..L4 + 18].copy_from_slice(&sum.to_ne_bytes());
-        } else {
-            if side == Side::Target && !entry.has(flag::ANSWERED) {
-                return None;
-            }
-            let old = u16::from_ne_bytes([h[L4 + 6], h[L4 + 7]]);
-            if old != 0 {
-                let sum = checksum::apply(old, delta.into());
-                h[L4 + 6..L4 + 8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_ne_bytes());
-            }
+        let (new, _) = tuple_from(entry, side ^ 1);
+        let new = new.rotate_left(32);
+        if !follow(entry, side, &mut headers[L4..], protocol, ip_len.wrapping_sub(20), now) {
+            return None;
         }
-        if entry.touched_s != now.stamp() {
-            entry.touched_s = now.stamp();
-        }
-
-        let old_addresses = addresses(h);
-        let one_less = !u16::from_ne_bytes([1, 0]);
-        let change = checksum::change(
-            [old_addresses as u32, (old_addresses >> 32) as u32],
-            [new_addresses as u32, (new_addresses >> 32) as u32],
-        ) + u64::from(one_less);
-        let sum = checksum::apply(u16::from_ne_bytes([h[ETHERNET + 10], h[ETHERNET + 11]]), change);
-        h[ETHERNET + 8] = h[ETHERNET + 8].wrapping_sub(1);
-        h[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&sum.to_ne_bytes());
-        h[ETHERNET + 12..ETHERNET + 20].copy_from_slice(&new_addresses.to_le_bytes());
-        h[L4..L4 + 4].copy_from_slice(&new_ports.to_le_bytes());
-        let source_mac = mac_word(exit.mac);
-        h[0..8].copy_from_slice(&((way >> 16) | source_mac << 48).to_le_bytes());
-        h[8..12].copy_from_slice(&((source_mac >> 16) as u32).to_le_bytes());
+        let old = addresses(headers);
+        // The TTL is at least 2, so that taking 1 off changes no other byte of its word.
+        let one_less = u64::from(!u16::from_ne_bytes([1, 0]));
+        let halves = |addresses: u64| [addresses as u32, (addresses >> 32) as u32];
+        let change = checksum::change(halves(old), halves(new)) + one_less;
+        let sum = checksum::apply(u16::from_ne_bytes(at(headers, ETHERNET + 10)), change);
+        headers[ETHERNET + 8] = headers[ETHERNET + 8].wrapping_sub(1);
+        put(headers, ETHERNET + 10, sum.to_ne_bytes());
+        put(headers, ETHERNET + 12, new.to_le_bytes());
+        way.put(headers);
         frame.truncate(ETHERNET + usize::from(ip_len));
+        self.counters.forwarded(slot, side == 1, ip_len.into());
+        Some(way.port)
+    }
 
-        self.counters.forwarded(slot, side == Side::Target, ip_len.into());
-        Some(Verdict::Forward { port: (way >> 8) as u8 })
+    /// As [`Pipeline::fast`], for a frame of which [`tuple_v6`] is known.
+    #[inline(never)]
+    pub(crate) fn fast_v6<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
+        let (entry, addresses, side) = self.flows.table.wide_candidate_mut(candidate)?;
+        let headers: &mut [u8; L4_V6 + SEGMENT] = frame.bytes_mut().first_chunk_mut()?;
+        let [this, other] = [side, side ^ 1].map(|side| addresses.by_side()[side]);
+        // The addresses themselves, not their digest.
+        if this != at(headers, ETHERNET + 8) || tuple_from(entry, side).1 != u32::from_ne_bytes(at(headers, L4_V6)) {
+            return None;
+        }
+        let protocol = headers[ETHERNET + 6];
+        let room = number(headers, ETHERNET + 4);
+        if !flows(entry, protocol, family::CLIENT_V6 | family::TARGET_V6, now) {
+            return None;
+        }
+        let ip_len = L4_V6 - ETHERNET + usize::from(room);
+        let way = Way::of(&self.forwarding, entry, side, ip_len)?;
+        let slot = entry.target_slot;
+        if !follow(entry, side, &mut headers[L4_V6..], protocol, room, now) {
+            return None;
+        }
+        let [destination, source]: [[u8; 16]; 2] = [at(&other, 0), at(&other, 16)];
+        headers[ETHERNET + 7] = headers[ETHERNET + 7].wrapping_sub(1);
+        put(headers, ETHERNET + 8, source);
+        put(headers, ETHERNET + 24, destination);
+        way.put(headers);
+        frame.truncate(ETHERNET + ip_len);
+        self.counters.forwarded(slot, side == 1, ip_len as u64);
+        Some(way.port)
     }
 }
 
-/// A MAC in the low 48 bits.
-#[inline(always)]
-pub(crate) const fn mac_word(mac: [u8; 6]) -> u64 {
-    let [a, b, c, d, e, f] = mac;
-    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::{self, Parsed};
+    use proptest::prelude::*;
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const PORT: u64 = u64::from_le_bytes([2, 0, 0, 0, 0, 1, 0xdc, 5]);
+
+    /// A good frame: a segment or datagram of so many bytes, ACK its only flag, behind a header of IPv4 or IPv6.
+    fn frame(v6: bool, protocol: u8, room: usize, padding: usize) -> Vec<u8> {
+        let mut frame = [&MAC[..], &[2, 0, 0, 0, 9, 9], if v6 { &[0x86, 0xdd] } else { &[8, 0] }].concat();
+        if v6 {
+            frame.extend(
+                [&[0x60, 0, 0, 0, (room >> 8) as u8, room as u8, protocol, 9][..], &[0x20; 16], &[0xfd; 16]].concat(),
+            );
+        } else {
+            let length = room + 20;
+            frame.extend([
+                0x45,
+                0,
+                (length >> 8) as u8,
+                length as u8,
+                0,
+                0,
+                0x40,
+                0,
+                9,
+                protocol,
+                0,
+                0,
+                10,
+                1,
+                1,
+                1,
+                10,
+                2,
+                2,
+                2,
+            ]);
+        }
+        let mut segment = vec![0x11; room + padding];
+        if protocol == protocol::TCP {
+            segment[12..14].copy_from_slice(&[0x50, tcp::ACK]);
+        } else {
+            segment[4..6].copy_from_slice(&(room as u16).to_be_bytes());
+        }
+        frame.extend(segment);
+        frame
+    }
+
+    fn mend(frame: &mut [u8]) {
+        if frame.len() >= L4 && frame[12] == 8 {
+            frame[24..26].fill(0);
+            let sum = checksum::of(&[&frame[14..34]]);
+            frame[24..26].copy_from_slice(&sum.to_ne_bytes());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// What may take the fast path passes the parser, which says the same of it; and ordinary frames may.
+        #[test]
+        fn what_is_plain_passes_the_parser(
+            v6: bool, is_tcp: bool, room in 20..80usize, padding in 0..20usize,
+            changes in prop::collection::vec((0..80usize, prop_oneof![
+                any::<u8>(), prop::sample::select(vec![0u8, 1, 2, 4, 5, 6, 8, 17, 20, 0x40, 0x45, 0x50, 0x60, 0xf0, 127, 224, 255])
+            ]), 0..3),
+            mended in prop::bool::weighted(0.9), cut in prop_oneof![4 => Just(usize::MAX), 1 => 0..100usize],
+        ) {
+            let mut bytes = frame(v6, if is_tcp { protocol::TCP } else { protocol::UDP }, room, padding);
+            for (place, byte) in &changes {
+                if let Some(target) = bytes.get_mut(*place) {
+                    *target = *byte;
+                }
+            }
+            if mended {
+                mend(&mut bytes);
+            }
+            bytes.truncate(cut);
+            let (four, six) = (tuple(&bytes, PORT), tuple_v6(&bytes, PORT, 7));
+            prop_assert!(four.is_none() || six.is_none());
+            if let Some(tuple) = four.or(six) {
+                prop_assert_eq!(tuple, tuple_again(&bytes, 7));
+                prop_assert_eq!(parse::frame(&bytes, MAC, 7), Parsed::Flow(meta(&bytes, tuple)));
+            } else {
+                prop_assert!(!changes.is_empty() || !mended || cut != usize::MAX || is_tcp && room < 20);
+            }
+        }
+    }
 }

@@ -306,6 +306,15 @@ impl Forwarding {
         self.ports.get(usize::from(port))
     }
 
+    /// A port's MAC, from the lowest byte on, and in the upper 16 bits its MTU: 0 for a port that does not exist, so that nothing fits.
+    #[inline(always)]
+    pub(crate) fn port_word(&self, port: u8) -> u64 {
+        self.port(port).map_or(0, |port| {
+            let ([a, b, c, d, e, f], [low, high]) = (port.mac, port.mtu.to_le_bytes());
+            u64::from_le_bytes([a, b, c, d, e, f, low, high])
+        })
+    }
+
     /// The id of the endpoint that a port is, if it is one.
     pub fn endpoint(&self, port: u8) -> Option<&str> {
         self.endpoints.get(usize::from(port))?.as_deref()

@@ -21,14 +21,14 @@ const fn fold(a: u64, b: u64) -> u64 {
 /// The keyed hash that places flows in the table.
 #[derive(Debug, Clone, Copy)]
 pub struct TupleHash {
-    key: [u64; 2],
+    key: [u64; 3],
 }
 
 impl TupleHash {
     /// A hash of this key.
     pub const fn new(key: [u64; 2]) -> Self {
         // An odd multiplier: never zero.
-        Self { key: [key[0], key[1] | 1] }
+        Self { key: [key[0], key[1] | 1, (key[1] | 1) ^ 0x9e37_79b9_7f4a_7c15] }
     }
 
     /// The hash of a tuple.
@@ -36,7 +36,7 @@ impl TupleHash {
     pub const fn of(&self, tuple: &Tuple) -> u64 {
         let ports = tuple.ports as u64 | (tuple.protocol as u64) << 32;
         let first = fold(tuple.addresses ^ self.key[0], self.key[1]);
-        fold(first ^ ports, self.key[1] ^ 0x9e37_79b9_7f4a_7c15)
+        fold(first ^ ports, self.key[2])
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) mod extension {
 }
 
 /// Bit of [`Tuple::protocol`]: the addresses are IPv6.
-const V6: u8 = 0x80;
+pub(crate) const V6: u8 = 0x80;
 
 /// A packet's addresses, ports and protocol, as loaded: source in the low half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -29,7 +29,7 @@ use crate::icmp;
 use crate::limit::Limit;
 use crate::opening::{Opening, bits};
 use crate::originate::Originated;
-use crate::parse::{self, Ends, Meta, Parsed, Piece, Tuple, tcp};
+use crate::parse::{self, Ends, Meta, Parsed, Piece, tcp};
 use crate::proxy;
 use crate::refusals::Refusals;
 use crate::resets::Sweep;
@@ -170,69 +170,65 @@ impl<'m> Pipeline<'m> {
     ) {
         assert!(frames.len() <= BURST, "a burst is at most {BURST} packets");
         verdicts.clear();
-        self.count_arrival(frames, arrival);
 
         // Places for a whole burst, filled in step with the frames: nothing is appended, so nothing has to look for room.
         let mut parsed = [Parsed::Neighbour; BURST];
         let mut probes = [Probe::default(); BURST];
-        // Packets that may take the fast path, a bit each; only the others are parsed.
-        let mut plain = 0u32;
+        // Packets that may take the fast path of IPv4 or IPv6, a bit each; only the others are parsed.
+        let (mut plain, mut plain_v6) = (0u32, 0u32);
         let untraced = self.tracer.is_off();
+        let mut bytes = 0;
         for (((frame, place), probe), at) in frames.iter().zip(&mut parsed).zip(&mut probes).zip(0..) {
-            if untraced && let Some(tuple) = self.fast_tuple(frame) {
+            bytes += frame.bytes().len();
+            let may_be_fast = untraced && frame.is_whole();
+            let port = self.forwarding.port_word(frame.in_port());
+            if may_be_fast && let Some(tuple) = fast::tuple(frame.bytes(), port) {
                 *probe = self.flows.table.probe(&tuple);
                 plain |= 1 << at;
+            } else if may_be_fast && let Some(tuple) = fast::tuple_v6(frame.bytes(), port, self.digest_key) {
+                *probe = self.flows.table.probe(&tuple);
+                plain_v6 |= 1 << at;
             } else {
                 *probe = self.parse_into(frame, place);
             }
         }
+        self.count_arrival(arrival, frames.len(), bytes);
 
         let mut candidates = [Candidate::default(); BURST];
-        let mut missing = 0u32;
-        for (((_, probe), candidate), at) in frames.iter().zip(&probes).zip(&mut candidates).zip(0..) {
+        for ((_, probe), candidate) in frames.iter().zip(&probes).zip(&mut candidates) {
             *candidate = self.flows.table.candidate(*probe);
-            if candidate.found().is_none() {
-                missing |= 1 << at;
-            }
         }
+        let missing = Candidate::missing(&candidates[..frames.len()]);
         let ahead = if missing == 0 {
             0
         } else {
-            for at in bits(missing & plain) {
-                parsed[at] = self.parse(&frames[at]);
+            for at in bits(missing & (plain | plain_v6)) {
+                parsed[at] = self.parse_plain(&frames[at]);
             }
-            plain &= !missing;
+            (plain, plain_v6) = (plain & !missing, plain_v6 & !missing);
             self.look_ahead(frames, &parsed, &probes, missing, arrival)
         };
 
         let mut outcomes = [Verdict::Consume; BURST];
         let packets = frames.iter_mut().zip(&parsed).zip(&candidates).zip(&mut outcomes).zip(0..);
         for ((((frame, place), candidate), outcome), at) in packets {
-            let is_plain = plain >> at & 1 == 1;
-            *outcome = match self.fast_if(is_plain, frame, *candidate, now) {
-                Some(verdict) => verdict,
-                None => {
-                    let ahead = (ahead >> at & 1 == 1).then_some(at);
-                    self.any_packet(frame, (!is_plain).then_some(place), *candidate, ahead, arrival, now)
-                }
-            };
+            let is = |set: u32| set >> at & 1 == 1;
+            if is(plain)
+                && let Some(port) = self.fast(frame, *candidate, now)
+            {
+                *outcome = Verdict::Forward { port };
+            } else if is(plain_v6)
+                && let Some(port) = self.fast_v6(frame, *candidate, now)
+            {
+                *outcome = Verdict::Forward { port };
+            } else {
+                let place = if is(plain | plain_v6) { None } else { Some(place) };
+                let ahead = is(ahead).then_some(at);
+                *outcome = self.any_packet(frame, place, *candidate, ahead, arrival, now);
+            }
         }
         // There is room: the array is as long as the vector may become.
         let _ = verdicts.try_extend_from_slice(&outcomes[..frames.len()]);
-    }
-
-    /// The tuple of a frame that may take the fast path.
-    #[inline(always)]
-    fn fast_tuple<F: Frame>(&self, frame: &F) -> Option<Tuple> {
-        if !frame.is_whole() {
-            return None;
-        }
-        fast::tuple(frame.bytes(), self.forwarding.port_mac(frame.in_port()))
-    }
-
-    #[inline(always)]
-    fn fast_if<F: Frame>(&mut self, is_plain: bool, frame: &mut F, candidate: Candidate, now: Now) -> Option<Verdict> {
-        if is_plain { self.fast(frame, candidate.found()?, now) } else { None }
     }
 
     /// Parses a frame that does not take the fast path, and begins to look for its flow.
@@ -248,7 +244,14 @@ impl<'m> Pipeline<'m> {
         probe
     }
 
-    /// Handles a packet that does not take the fast path, and is parsed or not.
+    /// Parses a frame that might have taken the fast path and does not.
+    #[inline(always)]
+    fn parse_plain<F: Frame>(&self, frame: &F) -> Parsed {
+        let tuple = fast::tuple_again(frame.bytes(), self.digest_key);
+        Parsed::Flow(fast::meta(frame.bytes(), tuple))
+    }
+
+    /// Handles a packet that does not take the fast path. `parsed`: none if it might have taken it.
     #[inline(never)]
     fn any_packet<F: Frame>(
         &mut self,
@@ -261,7 +264,7 @@ impl<'m> Pipeline<'m> {
     ) -> Verdict {
         let parsed = match parsed {
             Some(parsed) => parsed,
-            None => &self.parse(frame),
+            None => &self.parse_plain(frame),
         };
         let meta = match parsed {
             Parsed::Flow(meta) | Parsed::Fragment(meta, _) | Parsed::IcmpError(meta) => Some(meta),
@@ -290,14 +293,14 @@ impl<'m> Pipeline<'m> {
         verdict
     }
 
-    fn count_arrival<F: Frame>(&self, frames: &[F], arrival: Arrival) {
+    #[inline(always)]
+    fn count_arrival(&self, arrival: Arrival, packets: usize, bytes: usize) {
         match arrival {
             Arrival::Wire => {
-                let bytes: usize = frames.iter().map(|frame| frame.bytes().len()).sum();
-                self.counters.add(Counter::RxPackets, frames.len() as u64);
+                self.counters.add(Counter::RxPackets, packets as u64);
                 self.counters.add(Counter::RxBytes, bytes as u64);
             }
-            Arrival::HandedOver => self.counters.add(Counter::HandedIn, frames.len() as u64),
+            Arrival::HandedOver => self.counters.add(Counter::HandedIn, packets as u64),
         }
     }
 

@@ -109,6 +109,28 @@ impl Candidate {
     /// Larger than any reference.
     const NONE: Self = Self(u32::MAX);
 
+    /// The number of its entry; none has it if there is no candidate.
+    #[inline(always)]
+    const fn entry(self) -> usize {
+        (self.0 >> 1) as usize
+    }
+
+    /// The number of its side.
+    #[inline(always)]
+    const fn side(self) -> usize {
+        (self.0 & 1) as usize
+    }
+
+    /// Which of these are none, a bit each.
+    #[inline(always)]
+    pub(crate) fn missing(candidates: &[Self]) -> u32 {
+        // No reference has the highest bit.
+        if candidates.iter().fold(0, |union, candidate| union | candidate.0) >> 31 == 0 {
+            return 0;
+        }
+        candidates.iter().zip(0..).fold(0, |set, (candidate, at)| set | u32::from(*candidate == Self::NONE) << at)
+    }
+
     /// The flow, if there is a candidate.
     #[inline(always)]
     pub fn found(self) -> Option<Found> {
@@ -224,8 +246,8 @@ impl<'m> FlowTable<'m> {
     #[inline(always)]
     pub(crate) fn place_of(&self, tuple: &Tuple) -> Probe {
         let hash = self.hash.of(tuple);
-        let tag = (hash >> 48) as u16;
-        Probe { bucket: hash as u32 & self.mask, tag: if tag == 0 { 1 } else { tag } }
+        // Never 0.
+        Probe { bucket: hash as u32 & self.mask, tag: (hash >> 48) as u16 | 1 }
     }
 
     /// The other bucket of a tag. Applied twice, it leads back.
@@ -246,8 +268,13 @@ impl<'m> FlowTable<'m> {
             return Candidate::NONE;
         }
         let candidate = Candidate(bucket.references[set.trailing_zeros() as usize]);
-        if let Some(entry) = self.entries.get((candidate.0 >> 1) as usize) {
+        if let Some(entry) = self.entries.get(candidate.entry()) {
             prefetch::read(entry);
+        }
+        if let Some(nth) = candidate.entry().checked_sub(self.first_wide() as usize)
+            && let Some(addresses) = self.addresses.get(nth)
+        {
+            prefetch::read(addresses);
         }
         candidate
     }
@@ -304,10 +331,21 @@ impl<'m> FlowTable<'m> {
         &mut self.entries[at as usize]
     }
 
-    /// The entry of a candidate, to be changed as [`FlowTable::entry_mut`] says; none for a number out of range.
+    /// The entry of a candidate, to be changed as [`FlowTable::entry_mut`] says, and the number of its side.
     #[inline(always)]
-    pub fn get_mut(&mut self, at: u32) -> Option<&mut FlowEntry> {
-        self.entries.get_mut(at as usize)
+    pub(crate) fn candidate_mut(&mut self, candidate: Candidate) -> Option<(&mut FlowEntry, usize)> {
+        // No entry has the number that no candidate has.
+        Some((self.entries.get_mut(candidate.entry())?, candidate.side()))
+    }
+
+    /// As [`FlowTable::candidate_mut`], with the entry's second line. Whether that is in use, the entry says.
+    #[inline(always)]
+    pub(crate) fn wide_candidate_mut(
+        &mut self,
+        candidate: Candidate,
+    ) -> Option<(&mut FlowEntry, &FlowAddresses, usize)> {
+        let addresses = self.addresses.get(candidate.entry().checked_sub(self.first_wide() as usize)?)?;
+        Some((self.entries.get_mut(candidate.entry())?, addresses, candidate.side()))
     }
 
     /// Whether an entry is free for a flow that needs a second line, or does not.

@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
     let away = || prop_oneof![6 => Just(0u32), 1 => 0..3000u32, 1 => (0..70_000u32).prop_map(u32::wrapping_neg), 1 => any::<u32>()];
     let byte = prop_oneof![
         3 => Just(None),
-        1 => (0..56usize, any::<u8>(), any::<bool>()).prop_map(Some),
+        1 => (0..76usize, any::<u8>(), any::<bool>()).prop_map(Some),
         1 => (prop::sample::select(vec![0usize, 12, 14, 16, 17, 20, 22, 23, 26, 30, 38, 39, 46, 47]),
               prop::sample::select(vec![0u8, 1, 5, 6, 17, 0x20, 0x40, 0x45, 0x50, 0x60, 127, 224, 255]), any::<bool>()).prop_map(Some),
     ];
@@ -46,11 +46,11 @@ fn step() -> impl Strategy<Value = Step> {
         TargetState::Unhealthy,
         TargetState::Terminate,
     ]);
-    let change = prop_oneof![15 => Just(None), 1 => (0..8usize, states).prop_map(Some)];
+    let change = prop_oneof![15 => Just(None), 1 => (0..16usize, states).prop_map(Some)];
     let ttl = prop_oneof![4 => Just(64u8), 1 => 0..3u8];
-    let cut = prop_oneof![9 => Just(None), 1 => (0..70usize).prop_map(Some)];
+    let cut = prop_oneof![9 => Just(None), 1 => (0..90usize).prop_map(Some)];
     let shape = (0..1480usize, prop_oneof![Just(0usize), 0..20usize], ttl, any::<bool>());
-    ((0..4usize, any::<bool>(), flags, away(), away()), shape, (byte, cut, skip, change)).prop_map(
+    ((0..FLOWS, any::<bool>(), flags, away(), away()), shape, (byte, cut, skip, change)).prop_map(
         |((flow, from_target, flags, seq, ack), (payload, padding, ttl, options), (byte, cut, skip_ms, change))| Step {
             flow,
             from_target,
@@ -70,8 +70,15 @@ fn step() -> impl Strategy<Value = Step> {
     )
 }
 
+/// Flows of a pair: first the connections.
+const STREAMS: usize = 4;
+const FLOWS: usize = STREAMS + 3;
+
 /// Makes the checksum of a frame's IPv4 header right.
 fn mend(frame: &mut [u8]) {
+    if frame[12] != 8 {
+        return;
+    }
     frame[24..26].fill(0);
     let sum = leat_core::checksum::of(&[&frame[14..34]]);
     frame[24..26].copy_from_slice(&sum.to_ne_bytes());
@@ -79,8 +86,8 @@ fn mend(frame: &mut [u8]) {
 
 struct Pair {
     h: [Harness; 2],
-    streams: [Stream; 2],
-    datagrams: [Datagrams; 2],
+    streams: [Stream; STREAMS],
+    datagrams: [Datagrams; FLOWS - STREAMS],
 }
 
 impl Pair {
@@ -95,8 +102,14 @@ impl Pair {
         let other = std::net::SocketAddr::new(CLIENT.ip(), 40_002);
         let mut flows = None;
         for h in &mut h {
-            let streams = [Stream::open(h, CLIENT, WEB, u32::MAX - 2000), Stream::open(h, other, DIRECT, 77)];
-            let datagrams = [Datagrams::open(h, CLIENT, LOG), Datagrams::open(h, other, DNS)];
+            let streams = [
+                Stream::open(h, CLIENT, WEB, u32::MAX - 2000),
+                Stream::open(h, other, DIRECT, 77),
+                Stream::open(h, CLIENT_6, WEB_6, u32::MAX - 900),
+                Stream::open(h, CLIENT_6, TCP_6_TO_4, 99),
+            ];
+            let datagrams =
+                [Datagrams::open(h, CLIENT, LOG), Datagrams::open(h, other, DNS), Datagrams::open(h, CLIENT_6, DNS_6)];
             flows = Some((streams, datagrams));
         }
         let (streams, datagrams) = flows.expect("two pipelines");
@@ -116,7 +129,7 @@ impl Pair {
             let packet = packet.payload(&payload);
             if step.options { packet.options(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0]) } else { packet }
         } else {
-            let flow = &self.datagrams[step.flow - 2];
+            let flow = &self.datagrams[step.flow - STREAMS];
             if step.from_target { flow.from_target(&payload) } else { flow.from_client(&payload) }
         };
         let mut frame = Packet { ttl: step.ttl, padding: step.padding, ..packet }.bytes();
