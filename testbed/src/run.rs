@@ -181,6 +181,8 @@ fn remove(name: &str) -> Result<()> {
             failures.push(format!("{error:#}"));
         }
     }
+    // A leat-dp that was killed leaves the directory of its EAL, which is named after the segment.
+    let _ = fs::remove_dir_all(format!("/var/run/dpdk/leat-{name}-eal"));
     // The run's own directory goes last: as long as it is there, a later sweep tries again.
     for base in [MEMORY_BASE, BASE] {
         let path = Path::new(base).join(name);

@@ -33,6 +33,9 @@ pub struct Options {
     /// Three times as many rounds
     #[arg(long)]
     full: bool,
+    /// Name of the directory of the relay's EAL; whoever starts this takes it away
+    #[arg(long, default_value = "leat-bench-relay")]
+    file_prefix: String,
 }
 
 /// One window of a system.
@@ -61,7 +64,7 @@ pub fn run(options: &Options) -> Result<()> {
             continue;
         }
         eprintln!("  starting {system:?}");
-        contestants.push(Contestant::start(system, cpus).with_context(|| format!("{system:?}"))?);
+        contestants.push(Contestant::start(system, cpus, &options.file_prefix).with_context(|| format!("{system:?}"))?);
     }
     let rounds = if options.full { 21 } else { 7 };
     for (kind, name) in [(Kind::Connection, "connection"), (Kind::Request, "request")] {

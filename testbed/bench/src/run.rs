@@ -172,7 +172,7 @@ fn in_memory(settings: &Settings, report: &mut Report) -> Result<()> {
 fn namespaces(settings: &Settings, report: &mut Report) -> Result<()> {
     eprintln!("connections and requests through network namespaces");
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("namespaces");
+    command.arg("namespaces").arg(format!("--file-prefix={}-relay", cleanup::name()));
     if settings.full {
         command.arg("--full");
     }

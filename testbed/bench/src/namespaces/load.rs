@@ -89,7 +89,11 @@ pub fn drive<R>(plan: &Plan, mut meters: impl FnMut() -> Result<R>) -> Result<Ou
     }
     clients.work_until(|_| false, Instant::now() + plan.warm_up)?;
     let (first, before) = (clients.complete, meters()?);
+    let patience = Instant::now() + STALLED;
     clients.work_until(|_| false, Instant::now() + plan.window)?;
+    while clients.complete == first && Instant::now() < patience {
+        clients.work_until(|_| false, Instant::now() + plan.window)?;
+    }
     let (last, after) = (clients.complete, meters()?);
     clients.is_ending = true;
     clients.work_until(|clients| clients.iter().all(Option::is_none), Instant::now() + STALLED)?;
@@ -291,6 +295,53 @@ fn answer(client: &mut Served) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn plan(kind: Kind, to: SocketAddr) -> Plan {
+        let SocketAddr::V4(to) = to else { unreachable!("it was bound to an IPv4 address") };
+        let moment = Duration::from_millis(20);
+        Plan { kind, to: vec![to], clients: 8, warm_up: moment, window: moment }
+    }
+
+    #[test]
+    fn clients_and_servers_understand_each_other() {
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let to = listener.local_addr().unwrap();
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), WAKER).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| serve(poll, listener, &stop));
+            for kind in [Kind::Connection, Kind::Request] {
+                let mut readings = 0;
+                let meters = || {
+                    readings += 1;
+                    Ok(readings)
+                };
+                let outcome = drive(&plan(kind, to), meters).unwrap();
+                assert_eq!((outcome.before, outcome.after), (1, 2));
+            }
+            stop.store(true, Ordering::Relaxed);
+            waker.wake().unwrap();
+            server.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn an_answer_to_another_request_is_wrong() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut answer = [0; ANSWER];
+                text(0, &mut answer);
+                let _ = stream.write_all(&answer);
+                open.push(stream);
+            }
+        });
+        let error = drive(&plan(Kind::Connection, to), || Ok(())).err().map(|error| error.to_string());
+        assert!(error.as_ref().is_some_and(|error| error.contains("wrong answer")), "{error:?}");
+    }
 
     #[test]
     fn texts_begin_with_their_number_and_differ() {

@@ -80,8 +80,8 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    /// Brings it up. A Leat is paused then.
-    pub fn start(system: System, cpus: Cpus) -> Result<Self> {
+    /// Brings it up. A Leat is paused then. `file_prefix` is the name of the directory that the relay's EAL makes and leaves.
+    pub fn start(system: System, cpus: Cpus, file_prefix: &str) -> Result<Self> {
         let run = Run::start_unique()?;
         let (topology, clients) = if system == System::Direct {
             let (clients, targets) = one_bridge(&run)?;
@@ -135,7 +135,7 @@ impl Contestant {
                 command.args(["-e", "stderr", "-p"]).arg(it.run.dir()).arg("-c").arg(file);
                 it.proxy = Some(Process::spawn(&it.run, "nginx", &mut command)?);
             }
-            (System::Leat | System::LeatAfPacket, Some(topology)) => it.start_leat(topology, cpus)?,
+            (System::Leat | System::LeatAfPacket, Some(topology)) => it.start_leat(topology, cpus, file_prefix)?,
         }
         it.wait_answer()?;
         it.pause(true);
@@ -148,7 +148,7 @@ impl Contestant {
         Ok(path)
     }
 
-    fn start_leat(&mut self, topology: &Topology, cpus: Cpus) -> Result<()> {
+    fn start_leat(&mut self, topology: &Topology, cpus: Cpus, file_prefix: &str) -> Result<()> {
         let mut options = ApplianceOptions {
             lcores: vec![cpus.lcore],
             flows_max: FLOWS_MAX,
@@ -160,7 +160,8 @@ impl Contestant {
             let memif = |number: u8, role: &str| {
                 format!("net_memif{number},role={role},id={number},socket={},socket-abstract=no", socket.display())
             };
-            let mut relay = start_relay(&self.run, &topology.lb, cpus.shared, [0, 1].map(|n| memif(n, "server")))?;
+            let mut relay =
+                start_relay(&self.run, topology, cpus.shared, file_prefix, [0, 1].map(|n| memif(n, "server")))?;
             // A client that comes before the server knows both memifs is turned away.
             relay.wait_log("io packet forwarding", READY)?;
             self.relay = Some(relay);
@@ -328,8 +329,8 @@ stream {{
 }
 
 /// Starts testpmd, which carries frames between Leat's two memifs and the two interfaces, when nothing else wants its CPU.
-fn start_relay(run: &Run, lb: &Namespace, cpu: usize, memifs: [String; 2]) -> Result<Process> {
-    let mut command = lb.command("chrt");
+fn start_relay(run: &Run, topology: &Topology, cpu: usize, file_prefix: &str, memifs: [String; 2]) -> Result<Process> {
+    let mut command = topology.lb.command("chrt");
     // Each line of its log as it is written, for whoever waits for one.
     command.args(["--idle", "0", "stdbuf", "-oL", "dpdk-testpmd"]);
     command.arg(format!("--lcores=0@{cpu},1@{cpu}")).args([
@@ -338,7 +339,7 @@ fn start_relay(run: &Run, lb: &Namespace, cpu: usize, memifs: [String; 2]) -> Re
         "--no-telemetry",
         "--no-huge",
     ]);
-    command.args(["--no-shconf", "-m", "160"]).arg(format!("--file-prefix={}-relay", run.name()));
+    command.args(["--no-shconf", "-m", "160"]).arg(format!("--file-prefix={file_prefix}"));
     // Ports that follow each other in EAL's numbering are a pair.
     for (memif, (number, device)) in memifs.iter().zip([(0, P0_DEVICE), (1, P1_DEVICE)]) {
         command.arg(format!("--vdev={memif}")).arg(format!("--vdev=net_af_packet{number},iface={device}"));
