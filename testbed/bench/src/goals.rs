@@ -46,6 +46,14 @@ const GOALS: &[(&str, Goal)] = &[
     ("request/full-nat", Times("nftables", 1.0 / 3.0)),
 ];
 
+/// The most that a case of Leat's is to cost.
+pub fn at_most(case: &str) -> Option<f64> {
+    GOALS.iter().find_map(|(pattern, goal)| match goal {
+        AtMost(most) if *pattern == case => Some(*most),
+        _ => None,
+    })
+}
+
 fn matches(pattern: &str, case: &str) -> bool {
     match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
         (Some(start), _) => case.starts_with(start),

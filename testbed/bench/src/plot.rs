@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::gates::Recorded;
+use crate::goals;
 use crate::stats::Figure;
 
 /// What the subcommand is told.
@@ -29,8 +30,8 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(0x1f, 0x5f, 0xa8),
     RGBColor(0xe0, 0x7b, 0x1a),
     RGBColor(0x6b, 0x6b, 0x6b),
-    RGBColor(0x2c, 0x8c, 0x5a),
     RGBColor(0x9a, 0x3b, 0x8f),
+    RGBColor(0xc9, 0x5c, 0x5c),
 ];
 const WIDTH: u32 = 760;
 const FONT: &str = "sans-serif";
@@ -63,14 +64,15 @@ fn established(path: &Path, figures: &[Figure]) -> Result<()> {
         ("Leat, full NAT", "leat", "established/full-nat/ipv4/"),
         ("rte_hash look-up alone", "rte_hash", "established/full-nat/ipv4/"),
         ("random access alone (floor)", "floor", "established/full-nat/ipv4/"),
-        ("Leat, client address kept", "leat", "established/preserve/ipv4/"),
         ("Leat, IPv6, full NAT", "leat", "established/full-nat/ipv6/"),
     ];
     let points = |system: &str, prefix: &str| -> Vec<(f64, f64)> {
         let of = |f: &Figure| Some((f.case.strip_prefix(prefix)?.parse().ok()?, f.value));
         figures.iter().filter(|f| f.system == system).filter_map(of).collect()
     };
-    let all: Vec<_> = series.iter().map(|(name, system, prefix)| (*name, points(system, prefix))).collect();
+    let mut all: Vec<_> = series.iter().map(|(name, system, prefix)| (*name, points(system, prefix))).collect();
+    let goal = |(flows, _): &(f64, f64)| Some((*flows, goals::at_most(&format!("{}{flows}", series[0].2))?));
+    all.push(("goal for Leat with IPv4", all[0].1.iter().filter_map(goal).collect()));
     let Some(top) = all.iter().flat_map(|(_, points)| points).map(|(_, ns)| *ns).max_by(f64::total_cmp) else {
         return Ok(());
     };
@@ -89,7 +91,8 @@ fn established(path: &Path, figures: &[Figure]) -> Result<()> {
         .light_line_style(TRANSPARENT)
         .x_desc("flows, in random order")
         .x_label_formatter(&|flows| count(*flows))
-        .label_style((FONT, 13))
+        .y_label_formatter(&|ns| format!("{ns:.0}"))
+        .label_style((FONT, 15))
         .draw()
         .map_err(failed)?;
     for ((name, points), colour) in all.into_iter().zip(COLOURS) {
@@ -101,7 +104,7 @@ fn established(path: &Path, figures: &[Figure]) -> Result<()> {
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE)
-        .label_font((FONT, 13))
+        .label_font((FONT, 15))
         .draw()
         .map_err(failed)?;
     root.present().map_err(failed)
@@ -169,10 +172,10 @@ fn bars(path: &Path, title: &str, bars: &[Bar]) -> Result<()> {
     for (row, (label, value, colour)) in (0..).zip(bars) {
         let (top, end) = (TOP + row * BAR, LEFT + (value * scale).round() as i32);
         let fill = COLOURS[*colour % COLOURS.len()].filled();
-        root.draw(&Text::new(label.as_str(), (LEFT - 8, top + BAR / 2), text(13, HPos::Right))).map_err(failed)?;
+        root.draw(&Text::new(label.as_str(), (LEFT - 8, top + BAR / 2), text(15, HPos::Right))).map_err(failed)?;
         root.draw(&Rectangle::new([(LEFT, top + 3), (end.max(LEFT + 1), top + BAR - 3)], fill)).map_err(failed)?;
         let number = if *value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") };
-        root.draw(&Text::new(number, (end + 6, top + BAR / 2), text(13, HPos::Left))).map_err(failed)?;
+        root.draw(&Text::new(number, (end + 6, top + BAR / 2), text(15, HPos::Left))).map_err(failed)?;
     }
     root.present().map_err(failed)
 }
