@@ -58,6 +58,8 @@ enum Command {
     Namespaces(namespaces::Options),
     /// Check what must not become worse: instructions per packet, bytes per flow
     Gates(gates::Options),
+    /// Print the figures of an earlier run as a table
+    Table(report::Options),
     /// Draw plots of a run's figures
     Plot(plot::Options),
     /// Run hostile traffic and long runs against leat-dp
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Counted(what) => counted::run(&what),
         Command::Namespaces(options) => namespaces::run(&options),
         Command::Gates(options) => gates::run(&options),
+        Command::Table(options) => report::run(&options),
         Command::Plot(options) => plot::run(&options),
         Command::Campaign(settings) => run::campaign(&settings),
         Command::Hostile(options) => hostile::run(&options),

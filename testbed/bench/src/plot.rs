@@ -8,8 +8,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::gates::Recorded;
-use crate::goals;
 use crate::stats::Figure;
+use crate::{goals, report};
 
 /// What the subcommand is told.
 #[derive(Debug, clap::Args)]
@@ -40,9 +40,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Draws every plot for which there are figures.
 pub fn run(options: &Options) -> Result<()> {
-    let text = std::fs::read_to_string(&options.figures)
-        .with_context(|| format!("cannot read {}", options.figures.display()))?;
-    let figures: Vec<Figure> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let figures = report::read(&options.figures)?;
     let into = |name: &str| options.into.join(name);
     established(&into("established.svg"), &figures)?;
     bars(&into("new.svg"), "New flow, ns", &new_flows(&figures))?;

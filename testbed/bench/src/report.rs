@@ -1,10 +1,35 @@
 //! Figures for people.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::memory;
+use anyhow::{Context, Result};
+
 use crate::stats::Figure;
+use crate::{goals, memory};
+
+/// What the subcommand is told.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Figures: what a run has printed with --json
+    #[arg(default_value = "docs/plots/figures.jsonl")]
+    figures: std::path::PathBuf,
+}
+
+/// Prints the figures of an earlier run as a table, with their goals.
+pub fn run(options: &Options) -> Result<()> {
+    let figures = read(&options.figures)?;
+    let _ = write!(std::io::stdout(), "{}\n{}", table(&figures), goals::table(&figures));
+    Ok(())
+}
+
+/// Reads what a run has printed with `--json`.
+pub fn read(path: &Path) -> Result<Vec<Figure>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
 
 /// The machine, as far as it matters here.
 pub fn machine() -> String {
