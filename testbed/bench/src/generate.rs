@@ -35,6 +35,8 @@ const WARM_UP: Until = Until::Packets(20_000);
 const DISTURBED: f64 = 0.03;
 /// How long testpmd may take to start.
 const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two measurements the generator sleeps, so that the rest of the machine gets its CPU for a while.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of frames, FCS included.
 const FRAME: usize = 64;
 /// Handshakes at the same time.
@@ -139,6 +141,8 @@ impl System {
         while clean < 3 {
             let outcome = self.generator.run(WINDOW, Until::Packets(1), false)?;
             clean = if outcome.counts.is_clean() { clean + 1 } else { 0 };
+            // Its other threads may need this CPU.
+            std::thread::sleep(PAUSE);
             ensure!(Instant::now() < deadline, "{} returns nothing: {}", self.name, self.generator.counts());
         }
         Ok(())
@@ -263,6 +267,7 @@ struct Round {
 
 /// Stops leat-dp while something is done with testpmd.
 fn instead<T>(leat: &System, testpmd: &mut System, act: impl FnOnce(&mut System) -> Result<T>) -> Result<T> {
+    std::thread::sleep(PAUSE);
     leat.signal(Signal::STOP)?;
     testpmd.signal(Signal::CONT)?;
     let result = act(testpmd);
