@@ -6,6 +6,7 @@
 //! | `memif/…` | packets that come back per second when never more than 512 are under way: nothing can be lost, and nothing may be |
 //! | `throughput/…` | the highest rate at which nothing is lost, whatever comes back (RFC 2544) |
 //! | `latency/…` | at half of leat-dp's throughput, the same for both |
+//! | `connections/…` | connections that are opened, used and closed, 512 at a time |
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use leat_abi::counters::Counter;
 use leat_dpdk::Eal;
 use leat_gen::counts::Counts;
 use leat_gen::frame::Transport;
-use leat_gen::generator::{Directions, Generator, Outcome, Pace, Traffic, Until};
+use leat_gen::generator::{Closing, Directions, Generator, Outcome, Pace, Traffic, Until};
 use leat_gen::report::QUANTILES;
 use leat_gen::rfc2544::{self, Search};
 use leat_gen::site::{Addresses, Device, Site, Source};
@@ -39,6 +40,8 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of frames, FCS included.
 const FRAME: usize = 64;
+/// Connections that are opened and closed: as many entries as leat-dp's table has left.
+const CONNECTIONS: u32 = 100_000;
 /// Handshakes at the same time.
 const OPENING: u64 = 256;
 
@@ -104,18 +107,37 @@ impl System {
         kill_process(pid, signal).with_context(|| format!("{} (process {pid:?}) is gone", self.name))
     }
 
+    /// Stops the process and waits until its polling threads have stopped: that may take another of its threads, which may need this CPU.
+    fn stop(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let has_stopped = |task: &PathBuf| {
+            let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:") && line.contains('T'))
+        };
+        let deadline = Instant::now() + START_PATIENCE;
+        while !self.workers().iter().all(has_stopped) {
+            ensure!(Instant::now() < deadline, "{} does not stop", self.name);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// The directories of its polling threads in /proc.
+    fn workers(&self) -> Vec<PathBuf> {
+        let pid = self.pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+        let is_worker =
+            |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.contains("worker"));
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks.map(|task| task.path()).filter(is_worker).collect()
+    }
+
     /// Nanoseconds for which this thread and the worker threads of the other side were ready to run and did not, until now.
     fn waited_ns(&self) -> f64 {
         let delay = |path: &Path| {
             let text = std::fs::read_to_string(path.join("schedstat")).unwrap_or_default();
             text.split_whitespace().nth(1).and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0) as f64
         };
-        let pid = self.pid.map_or(0, |pid| pid.as_raw_nonzero().get());
-        let workers =
-            std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().filter(|task| {
-                std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.contains("worker"))
-            });
-        delay(Path::new("/proc/self")) + workers.map(|task| delay(&task.path())).sum::<f64>()
+        delay(Path::new("/proc/self")) + self.workers().iter().map(|task| delay(task)).sum::<f64>()
     }
 
     /// Measures with nothing lost and nothing wrong.
@@ -203,8 +225,12 @@ pub fn run(options: &Options) -> Result<()> {
     apply_snapshots(&mut segment, if options.full { 21 } else { 7 })?;
     if let Some(testpmd) = &mut testpmd {
         testpmd.wait()?;
-        testpmd.signal(Signal::STOP)?;
+        testpmd.stop()?;
     }
+    let threads: Vec<PathBuf> = std::iter::once(&leat).chain(&testpmd).flat_map(System::workers).collect();
+    prefer(
+        threads.iter().filter_map(|task| task.file_name()?.to_str()).chain([std::process::id().to_string().as_str()]),
+    );
     let mut cases: Vec<Case> =
         options.flows.iter().map(|n| Case { mode: Mode::FullNat, transport: Transport::Tcp, flows: *n }).collect();
     if let Some(most) = options.flows.last() {
@@ -227,12 +253,25 @@ pub fn run(options: &Options) -> Result<()> {
         std::iter::once(&mut leat).chain(&mut testpmd).for_each(|system| system.set_flows(&case, first_client));
         leat.generator.open(OPENING)?;
         at_rates(options, &case, &mut leat, testpmd.as_mut())?;
+        leat.set_flows(&Case { flows: CONNECTIONS, ..case }, first_client + (1 << 16));
+        connections(&mut leat)?;
     }
     if let Some(testpmd) = &testpmd {
         testpmd.signal(Signal::CONT)?;
     }
     Figure::once("memif/packets-checked", "leat", leat.generator.counts().received as f64, "packets").print();
     Ok(())
+}
+
+/// Gives polling threads priority over everything else on their CPUs while they are measured, as they would have where CPUs are set apart
+/// for them. leat-dp's main thread, for one, shares the generator's. From then on leat-dp and testpmd cannot share theirs: one is stopped.
+fn prefer<'t>(threads: impl Iterator<Item = &'t str>) {
+    for thread in threads {
+        let done = std::process::Command::new("chrt").args(["--fifo", "--pid", "10", thread]).status();
+        if !done.is_ok_and(|status| status.success()) {
+            eprintln!("  thread {thread} gets no real-time priority: others on its CPU will show");
+        }
+    }
 }
 
 /// Publishes snapshots and measures how long it takes until the lcore works with them.
@@ -268,10 +307,10 @@ struct Round {
 /// Stops leat-dp while something is done with testpmd.
 fn instead<T>(leat: &System, testpmd: &mut System, act: impl FnOnce(&mut System) -> Result<T>) -> Result<T> {
     std::thread::sleep(PAUSE);
-    leat.signal(Signal::STOP)?;
+    leat.stop()?;
     testpmd.signal(Signal::CONT)?;
     let result = act(testpmd);
-    testpmd.signal(Signal::STOP)?;
+    testpmd.stop()?;
     leat.signal(Signal::CONT)?;
     result
 }
@@ -393,6 +432,17 @@ fn at_rates(options: &Options, case: &Case, leat: &mut System, mut testpmd: Opti
                 .print();
         }
     }
+    Ok(())
+}
+
+/// Whole connections, as fast as they end: handshake, a request, an answer, FINs from both sides and the last acknowledgement.
+fn connections(leat: &mut System) -> Result<()> {
+    let outcome = leat.generator.connect(WINDOW, Until::Packets(CONNECTIONS.into()), Closing::Fin)?;
+    let right = outcome.completed == outcome.begun && outcome.counts.is_clean();
+    ensure!(right, "{} of {} connections completed: {}", outcome.completed, outcome.begun, outcome.counts);
+    Figure::once("connections/full-nat", "leat", outcome.rate(), "connections/s")
+        .with_note(format!("{} of 7 packets each, 512 at a time; every one completed", outcome.begun))
+        .print();
     Ok(())
 }
 

@@ -57,7 +57,6 @@ pub fn run(settings: &Settings, report: &mut Report) -> Result<()> {
     if let Some(testpmd) = &testpmd {
         pids.push_str(&format!(" {}", testpmd.pid()));
     }
-    std::iter::once(&leat).chain(&testpmd).try_for_each(prefer)?;
     generator.tell(&pids)?;
     gather(&mut generator, Duration::from_secs(1200), report).map_err(|error| {
         let words = testpmd.as_ref().map(Process::last_words).unwrap_or_default();
@@ -68,8 +67,8 @@ pub fn run(settings: &Settings, report: &mut Report) -> Result<()> {
 }
 
 fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool) -> Result<Process> {
-    let mut command = Command::new("chrt");
-    command.args(["--fifo", PRIORITY]).arg(std::env::current_exe()?).arg("generate").arg("--pages").arg(pages.option());
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("generate").arg("--pages").arg(pages.option());
     command
         .arg("--segment")
         .arg(segment())
@@ -91,26 +90,6 @@ fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool) -> Res
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(process)
-}
-
-/// Real-time priority of the threads that poll while they are measured: nothing else may keep them from their CPUs, as nothing does where
-/// CPUs are set apart for them. leat-dp's main thread, for one, shares the generator's.
-const PRIORITY: &str = "10";
-
-/// Gives a process's polling threads their priority.
-fn prefer(process: &Process) -> Result<()> {
-    for task in std::fs::read_dir(format!("/proc/{}/task", process.pid()))?.flatten() {
-        let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        if name.contains("worker") {
-            let status = Command::new("chrt")
-                .args(["--fifo", "--pid", PRIORITY])
-                .arg(task.file_name())
-                .status()
-                .context("chrt")?;
-            ensure!(status.success(), "{}: chrt ended with {status}", process.what());
-        }
-    }
-    Ok(())
 }
 
 /// A port without a wire, for starts.
