@@ -12,6 +12,7 @@ use leat_abi::flow::{FlowState, flag};
 use leat_abi::{DropReason, FlowAddresses, FlowEntry, FlowMemory};
 
 use crate::frame::Now;
+use crate::prefetch;
 use crate::source_ports::SourcePorts;
 use crate::table::{FlowTable, Full, Probe, Side, tuple_of};
 use crate::timer::{Class, Wheel};
@@ -25,6 +26,8 @@ pub const HALF_OPEN_MIN: usize = 64;
 const HALF_OPEN_PATIENCE_S: u16 = 2;
 /// Timers that have come up and flows whose timer has moved that are looked at in search of room for one flow.
 const ROOM_TRIES: usize = 16;
+/// Timers that have come up whose entries are fetched together.
+const FETCHED: usize = 16;
 /// Source ports whose holders are looked at in search of one for one flow.
 const PORT_TRIES: usize = 8;
 
@@ -85,16 +88,16 @@ impl<'m> Flows<'m> {
     }
 
     /// Takes in a new flow, with its second line if it is to have one. One that cannot be taken in loses its source port.
-    /// `client`: the probe of its client's key.
+    /// `probes`: of its client's key, and of its target's if that is known to be no flow's.
     #[inline]
     pub(crate) fn create(
         &mut self,
         flow: &FlowEntry,
         addresses: Option<&FlowAddresses>,
-        client: Probe,
+        probes: (Probe, Option<Probe>),
         now: Now,
     ) -> Result<u32, DropReason> {
-        match self.take_in(flow, addresses, client, now) {
+        match self.take_in(flow, addresses, probes, now) {
             Ok(at) => {
                 self.wheel.begin(at, class_of(flow), now.seconds() + u64::from(track::lifetime_s(flow)));
                 self.counters.add(Counter::FlowsCreated, 1);
@@ -118,7 +121,7 @@ impl<'m> Flows<'m> {
         &mut self,
         flow: &FlowEntry,
         addresses: Option<&FlowAddresses>,
-        client: Probe,
+        (client, target): (Probe, Option<Probe>),
         now: Now,
     ) -> Result<u32, Full> {
         if flow.is_tcp()
@@ -131,7 +134,7 @@ impl<'m> Flows<'m> {
         if !self.table.has_room(flow.is_wide()) && !self.make_room(flow, now) {
             return Err(Full);
         }
-        self.table.insert_at(flow, addresses, client)
+        self.table.insert_at(flow, addresses, client, target)
     }
 
     /// Gives an entry up for a new flow: one whose time is over, else the oldest closed one, else the oldest of UDP without an answer, else,
@@ -322,10 +325,31 @@ impl<'m> Flows<'m> {
     /// Looks after at most `budget` timers that have come up. Returns how many there were.
     pub fn tick(&mut self, now: Now, budget: usize) -> usize {
         for done in 0..budget {
+            if done % FETCHED == 0 {
+                self.fetch_upcoming(now);
+            }
             let Some(at) = self.wheel.pop(now.seconds()) else { return done };
             self.look_after(at, now);
         }
         budget
+    }
+
+    /// Starts fetching what the next timers will need, a stage for all of them at a time, so that their cache misses overlap.
+    fn fetch_upcoming(&self, now: Now) {
+        let upcoming = self.wheel.upcoming::<FETCHED>(now.seconds());
+        for at in &upcoming {
+            prefetch::read(self.table.entry(*at));
+        }
+        for at in &upcoming {
+            let entry = self.table.entry(*at);
+            if track::is_over(entry, now) {
+                self.table.probe(&tuple_of(entry, Side::Client));
+                self.table.probe(&tuple_of(entry, Side::Target));
+                if entry.has(flag::FULL_NAT) {
+                    self.ports.fetch_taken(entry);
+                }
+            }
+        }
     }
 
     /// The timer of a flow has come up.
@@ -408,7 +432,7 @@ mod tests {
 
     fn create(flows: &mut Flows<'_>, flow: &FlowEntry, now: Now) -> Result<u32, DropReason> {
         let client = flows.table.place_of(&tuple_of(flow, Side::Client));
-        flows.create(flow, flow.is_wide().then_some(&ADDRESSES), client, now)
+        flows.create(flow, flow.is_wide().then_some(&ADDRESSES), (client, None), now)
     }
 
     const WIDE_UDP: u8 = protocol::UDP | family::CLIENT_V6;

@@ -20,7 +20,7 @@ use crate::proxy;
 use crate::reset;
 use crate::rewrite;
 use crate::source_ports::pair_of;
-use crate::table::{Found, Side, tuple_of};
+use crate::table::{Found, Probe, Side, tuple_of};
 use crate::trace::socket;
 
 /// Ports of a node address for connections of the node itself: health checks.
@@ -280,13 +280,14 @@ impl Pipeline<'_> {
             // What the SYN brings is not forwarded (S8.7).
             plan.flow.client_end = plan.flow.target_ack;
         }
-        if group.preserves(target, ends.source) && forwarding.endpoint(frame.in_port()).is_none() {
-            plan.preserve(*digest_key, flows, now)?;
+        let answers = if group.preserves(target, ends.source) && forwarding.endpoint(frame.in_port()).is_none() {
+            Some(plan.preserve(*digest_key, flows, now)?)
         } else {
             plan.translate(*digest_key, flows, forwarding, listener, (opening.attempt, pool), now)?;
-        }
+            None
+        };
         plan.flow.l4_delta = plan.l4_delta();
-        let at = flows.create(&plan.flow, plan.second_line().as_ref(), opening.probe, now)?;
+        let at = flows.create(&plan.flow, plan.second_line().as_ref(), (opening.probe, answers), now)?;
         tracer.step(|| Step::Create { entry: at, nat: socket(plan.nat, plan.flow.nat_port) });
         Ok(at)
     }
@@ -404,20 +405,20 @@ impl Plan {
         (self.flow.target_ip, self.flow.nat_ip) = (tuple.addresses as u32, (tuple.addresses >> 32) as u32);
     }
 
-    /// The target sees the client's own address and port.
-    fn preserve(&mut self, digest_key: u64, flows: &mut Flows<'_>, now: Now) -> Result<(), DropReason> {
+    /// The target sees the client's own address and port. Returns where its answers' key leads, which is no flow's.
+    fn preserve(&mut self, digest_key: u64, flows: &mut Flows<'_>, now: Now) -> Result<Probe, DropReason> {
         if self.target == self.client {
             return Err(DropReason::Hairpin);
         }
         self.set_nat(digest_key, self.client, self.flow.client_port);
         let tuple = tuple_of(&self.flow, Side::Target);
+        if let Some(probe) = flows.table.absent(&tuple) {
+            return Ok(probe);
+        }
         if let Some(holder) = flows.table.find(&tuple) {
             flows.give_up_if_over(holder.entry, now);
-            if flows.table.find(&tuple).is_some() {
-                return Err(DropReason::TupleConflict);
-            }
         }
-        Ok(())
+        flows.table.absent(&tuple).ok_or(DropReason::TupleConflict)
     }
 
     /// The target sees one of the node's addresses and a port that no other flow to the same target has. Who makes no flow of it

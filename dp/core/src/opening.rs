@@ -5,6 +5,7 @@
 //! true when the packet's turn comes, whatever packets before it have done. What they may have changed (flows, source ports) is only
 //! guessed here, to fetch the right lines, and looked up again then.
 
+use crate::address::Address;
 use crate::forwarding::{Forwarding, Group, Listener};
 use crate::frame::{BURST, Frame};
 use crate::hash;
@@ -98,6 +99,8 @@ impl Pipeline<'_> {
         let (mut ahead, mut wide) = (0, 0);
         // Where the table of the group says who the target is.
         let mut places = [None; BURST];
+        // The last packet's listener, by where it stands: often the next one's, too.
+        let mut known = ((Address::default(), 0, 0), None);
         for at in bits(missing) {
             let (Some(Parsed::Flow(meta)), Some(frame)) = (parsed.get(at), frames.get(at)) else { continue };
             if !meta.opens() {
@@ -108,8 +111,11 @@ impl Pipeline<'_> {
             if forwarding.may_know(ends.source) || !is_own(&ends, tuple) {
                 continue;
             }
-            let number = forwarding.listener_number(ends.destination, tuple.destination_port(), tuple.ip_protocol());
-            if let Some(number) = number
+            let key = (ends.destination, tuple.destination_port(), tuple.ip_protocol());
+            if known.0 != key {
+                known = (key, forwarding.listener_number(key.0, key.1, key.2));
+            }
+            if let Some(number) = known.1
                 && flows.table.find_at(probes[at], tuple).is_none()
             {
                 let opening = Opening::new(forwarding, meta, &ends, number, probes[at]);

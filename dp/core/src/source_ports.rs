@@ -296,6 +296,14 @@ impl SourcePorts {
         }
     }
 
+    /// Starts fetching what [`SourcePorts::release`] will change.
+    #[inline]
+    pub(crate) fn fetch_taken(&self, flow: &FlowEntry) {
+        if let (Some(port), Some(pool)) = (index(flow.nat_port), self.pool(fingerprint(&pair_of(flow)))) {
+            prefetch::read(&pool.taken[(port / u64::BITS) as usize]);
+        }
+    }
+
     /// The port that [`SourcePorts::claim`] would take now, if it is one of the first 64 that it looks at. Network order.
     #[inline]
     pub(crate) fn likely(&self, pool: u32, choice: u32) -> Option<u16> {

@@ -299,6 +299,13 @@ impl<'m> FlowTable<'m> {
         if set == 0 && bucket.overflow == 0 { None } else { self.search(probe, set, tuple) }
     }
 
+    /// Where a tuple leads that is no flow's.
+    #[inline(always)]
+    pub(crate) fn absent(&self, tuple: &Tuple) -> Option<Probe> {
+        let probe = self.place_of(tuple);
+        if self.find_at(probe, tuple).is_none() { Some(probe) } else { None }
+    }
+
     /// Looks among these places of a probe's first bucket, then in its second one.
     #[inline(never)]
     fn search(&self, probe: Probe, set: u32, tuple: &Tuple) -> Option<Found> {
@@ -391,26 +398,31 @@ impl<'m> FlowTable<'m> {
     /// # Errors
     /// No entry is free, no place for a key was found, or another flow has the target's key. Nothing has changed then.
     pub fn insert(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>) -> Result<u32, Full> {
-        self.insert_at(flow, addresses, self.place_of(&tuple_of(flow, Side::Client)))
+        self.insert_at(flow, addresses, self.place_of(&tuple_of(flow, Side::Client)), None)
     }
 
-    /// As [`FlowTable::insert`], for a flow whose client's key has this probe.
+    /// As [`FlowTable::insert`], for a flow whose client's key has this probe. `target`: that of the target's key, if it is known that no
+    /// flow has it.
     #[inline]
     pub(crate) fn insert_at(
         &mut self,
         flow: &FlowEntry,
         addresses: Option<&FlowAddresses>,
         client: Probe,
+        target: Option<Probe>,
     ) -> Result<u32, Full> {
         debug_assert!(self.find(&tuple_of(flow, Side::Client)).is_none(), "the client's key is new");
         debug_assert_eq!(self.place_of(&tuple_of(flow, Side::Client)), client, "the probe is the client's key's");
         debug_assert_eq!(flow.is_wide(), addresses.is_some(), "a second line where there is IPv6, and only there");
         // Who needs no second line takes an entry that has one only when no other is left.
-        let target = tuple_of(flow, Side::Target);
-        let target_probe = self.place_of(&target);
-        if self.find_at(target_probe, &target).is_some() {
-            return Err(Full);
-        }
+        let target = match target {
+            Some(probe) => {
+                debug_assert_eq!(self.place_of(&tuple_of(flow, Side::Target)), probe, "it is the target's key's");
+                debug_assert!(self.find(&tuple_of(flow, Side::Target)).is_none(), "the target's key is new");
+                probe
+            }
+            None => self.absent(&tuple_of(flow, Side::Target)).ok_or(Full)?,
+        };
         let list = if self.free.is_empty() || flow.is_wide() { &mut self.free_wide } else { &mut self.free };
         let at = list.pop().ok_or(Full)?;
         if let Some(addresses) = addresses {
@@ -421,7 +433,7 @@ impl<'m> FlowTable<'m> {
         self.entries[at as usize] = FlowEntry { state: 0, ..*flow };
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::Release);
         self.entries[at as usize].state = flow.state;
-        if let Err(full) = self.place_both(at, client, target_probe) {
+        if let Err(full) = self.place_both(at, client, target) {
             self.release(at);
             return Err(full);
         }

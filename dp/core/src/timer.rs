@@ -8,6 +8,8 @@
 //! Invariants: an entry is in at most one slot; a slot is a ring of links that begins and ends with a link of its own, which has the
 //! numbers after the entries; everything is allocated in [`Wheel::new`].
 
+use arrayvec::ArrayVec;
+
 /// Seconds that the wheels span; longer waits come up early and are put back.
 pub const SLOTS: usize = 512;
 
@@ -121,6 +123,23 @@ impl Wheel {
         None
     }
 
+    /// Some of the entries that [`Wheel::pop`] will take out next, in order.
+    #[inline]
+    pub(crate) fn upcoming<const N: usize>(&self, now_s: u64) -> ArrayVec<u32, N> {
+        let mut entries = ArrayVec::new();
+        let second = (self.done_s + 1) as usize % SLOTS;
+        let slots = (0..WHEELS).map(|wheel| self.entries + wheel * SLOTS + second);
+        if self.done_s < now_s
+            && let Some(slot) = slots.into_iter().find(|slot| self.first(*slot).is_some())
+        {
+            let mut at = self.links[slot].next & !HALF_OPEN;
+            while at as usize != slot && entries.try_push(at).is_ok() {
+                at = self.links[at as usize].next & !HALF_OPEN;
+            }
+        }
+        entries
+    }
+
     /// The entry of a class that comes up first, if it does in the next `within_s` seconds, and when; among those with a second line if it
     /// must be `wide`, else among all.
     pub fn oldest(&mut self, class: Class, wide: bool, within_s: u16) -> Option<(u32, u64)> {
@@ -204,9 +223,12 @@ mod tests {
                 prop_assert_eq!(wheel.half_open(), due.values().filter(|(.., class)| *class == 0).count());
                 now += pass;
                 let mut up = Vec::new();
+                let mut upcoming = wheel.upcoming::<4>(now);
                 while let Some(entry) = wheel.pop(now) {
+                    prop_assert!(upcoming.is_empty() || upcoming.remove(0) == entry);
                     up.push(entry);
                 }
+                prop_assert!(upcoming.is_empty());
                 up.sort_unstable();
                 let expected: Vec<u32> = due.iter().filter(|(_, (at, ..))| *at <= now).map(|(e, _)| *e).collect();
                 due.retain(|_, (at, ..)| *at > now);
