@@ -87,6 +87,8 @@ pub fn run(options: &Options) -> Result<()> {
         flows.retain(|n| *n < 10_000_000);
     }
     let largest = flows.iter().copied().max().unwrap_or(1);
+    // Afterwards this thread has one CPU only.
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let eal = Eal::init(&eal_arguments(options, largest))?;
     let sinks = Sinks::new(&options.scratch)?;
     let rounds = if options.full { 201 } else { 41 };
@@ -104,7 +106,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     progress("hand-over between lcores");
     handover::run(&eal, options.pages, &sinks, rounds)?;
-    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
+    if cpus > 1 {
         progress("an lcore beside another one");
         scaling::run(&eal, options.pages, (&sinks, &options.scratch), usize::from(options.cpu == 0), rounds)?;
     }
