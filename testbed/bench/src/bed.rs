@@ -9,6 +9,7 @@ use leat_abi::ring::Producer;
 use leat_abi::{FlowMemory, Snapshot};
 use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict, hash};
 use leat_dpdk::rdtsc;
+use leat_gen::random::Random;
 
 use crate::frames::{self, Binding, FRAME_MAX, Flow, Kind, Way};
 use crate::world::TARGETS;
@@ -89,32 +90,6 @@ impl Frame for Buffer {
             self.length -= count as u8;
         }
         fits
-    }
-}
-
-/// Pseudo-random numbers: the same ones every time.
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// Numbers of this seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// The next one.
-    #[inline(always)]
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// The next one, below `end`.
-    #[inline(always)]
-    pub fn below(&mut self, end: u32) -> u32 {
-        (((self.next() >> 32) * u64::from(end)) >> 32) as u32
     }
 }
 
@@ -306,7 +281,7 @@ impl<'m> Bed<'m> {
     fn load_random(&mut self, count: usize, direction: Direction) {
         for at in 0..count {
             let number = self.random.below(self.bindings.len() as u32);
-            let from_target = direction == Direction::Both && self.random.next() >> 63 == 1;
+            let from_target = direction == Direction::Both && self.random.draw() >> 63 == 1;
             let kind = if from_target { Kind::TargetData } else { Kind::ClientData };
             self.buffers[at].fill(&self.flow(number).arriving(kind, PORT_MAC));
         }

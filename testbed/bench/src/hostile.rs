@@ -19,8 +19,8 @@ use leat_abi::ControlSegment;
 use leat_abi::counters::{Counter, DropReason};
 use leat_core::checksum;
 use leat_dpdk::{Mbuf, free_batch, rdtsc};
+use leat_gen::random::Random;
 
-use crate::bed::Random;
 use crate::generate::eal_on;
 use crate::link::{Link, Pair, compare, establish, pair};
 use crate::memory::Pages;
@@ -163,10 +163,10 @@ impl Field {
             while frames.len() < 256 {
                 // Of either side: the attacker knows addresses and ports, but neither sequence nor acknowledgement number.
                 let mut f = pairs[self.random.below(pairs.len() as u32) as usize].arriving;
-                f[38..42].copy_from_slice(&(self.random.next() as u32).to_be_bytes());
-                f[42..46].copy_from_slice(&(self.random.next() as u32).to_be_bytes());
+                f[38..42].copy_from_slice(&(self.random.draw() as u32).to_be_bytes());
+                f[42..46].copy_from_slice(&(self.random.draw() as u32).to_be_bytes());
                 f[47] = kinds[self.random.below(kinds.len() as u32) as usize];
-                frames.push(if self.random.below(4) == 0 { unreachable(&f, self.random.next()) } else { f.to_vec() });
+                frames.push(if self.random.below(4) == 0 { unreachable(&f, self.random.draw()) } else { f.to_vec() });
             }
             self.send(&frames)?;
             sent += frames.len() as u64;
@@ -292,7 +292,7 @@ impl Field {
                 return Ok((back - count) as f64 * self.tsc_hz as f64 / (now - from) as f64);
             }
             if sent - back <= WINDOW {
-                let frames: ArrayVec<Frame, 32> = (0..32).map(|_| varied(&template, self.random.next())).collect();
+                let frames: ArrayVec<Frame, 32> = (0..32).map(|_| varied(&template, self.random.draw())).collect();
                 self.put(&frames)?;
                 sent += 32;
             }
@@ -306,7 +306,7 @@ impl Field {
     }
 
     fn flood_syn(&mut self) -> Frame {
-        let number = FLOOD + (self.random.next() as u32 & 0x0fff_ffff);
+        let number = FLOOD + (self.random.draw() as u32 & 0x0fff_ffff);
         Flow { number, mode: Mode::FullNat, transport: Transport::Tcp }
             .arriving(Kind::Open, Binding::default(), self.mac)
             .frame()
@@ -360,7 +360,7 @@ impl Field {
             }
             if let (Some(rate), false) = (flood, over) {
                 while !frames.is_full() && (c.flooded as f64) < rate * now as f64 / hz as f64 {
-                    let random = self.random.next();
+                    let random = self.random.draw();
                     frames.push(varied(&template, random));
                     c.flooded += 1;
                 }

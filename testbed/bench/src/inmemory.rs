@@ -9,8 +9,9 @@ use anyhow::Result;
 use leat_core::BURST;
 use leat_dpdk::Eal;
 use leat_dpdk::reference::HashTable;
+use leat_gen::random::Random;
 
-use crate::bed::{Bed, Direction, Random, forwarding};
+use crate::bed::{Bed, Direction, forwarding};
 use crate::contest::Contest;
 use crate::frames::{Family, Mode, Way};
 use crate::memory::{self, FlowRegion, Line, Pages, Region, Sinks};

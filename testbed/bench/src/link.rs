@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use arrayvec::ArrayVec;
 use leat_dpdk::{Eal, Mbuf, Mempool, MempoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue, free_batch};
+use leat_gen::random::Random;
 
-use crate::bed::Random;
 use crate::world::{Binding, FRAME, Flow, Kind, Mode, Transport};
 
 /// Frames under way at the most. Below the size of the rings (1024), so that none is ever refused.

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use leat_core::{BURST, prefetch};
 use leat_dpdk::reference::{HashTable, KEY_BYTES};
 use leat_dpdk::{Eal, rdtsc};
+use leat_gen::random::Random;
 
-use crate::bed::Random;
 use crate::frames::{Family, Mode, Way};
 use crate::memory::Line;
 

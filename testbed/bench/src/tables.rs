@@ -12,8 +12,9 @@ use leat_core::forwarding::loaded;
 use leat_core::parse::Tuple;
 use leat_core::table::{FlowTable, Side, tuple_of};
 use leat_dpdk::{Eal, rdtsc};
+use leat_gen::random::Random;
 
-use crate::bed::{Random, TABLE_KEY};
+use crate::bed::TABLE_KEY;
 use crate::contest::Contest;
 use crate::frames::{Family, Mode, Way};
 use crate::inmemory::WARM_UP_MAX;
