@@ -10,21 +10,15 @@ use leat_abi::flow::protocol;
 use leat_abi::snapshot::{Group, Listener, Local, LocalKind, NextHop, Target, TargetState};
 use leat_core::{checksum, proxy};
 
-use crate::world::{CLIENT_MAC, TABLE, TARGET_MAC, TARGETS, Transport};
+use crate::world::{ACK, CLIENT_ISN, CLIENT_MAC, PUSH, SYN, TABLE, TARGET_ISN, TARGET_MAC, TARGETS, Transport};
 
 /// Bytes of the largest frame, without FCS.
 pub const FRAME_MAX: usize = 128;
 const ETHERNET: usize = 14;
 /// Marks the payload.
 const MARK: [u8; 2] = [0x1e, 0xa7];
-const CLIENT_ISN: u32 = 0x0100_0000;
-const TARGET_ISN: u32 = 0x7000_0000;
 /// Maximum segment size 1400, window scale 7, end: nothing that the pipeline would have to change.
 const SYN_OPTIONS: [u8; 8] = [2, 4, 5, 120, 3, 3, 7, 0];
-
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
-const PUSH: u8 = 0x08;
 
 /// What targets see of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use arrayvec::ArrayVec;
-use leat_dpdk::{Eal, Mbuf, Mempool, MempoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue, free_batch};
+use leat_dpdk::{Eal, Mbuf, Mempool, MempoolConfig, Port, RxQueue, TxQueue, free_batch};
+use leat_gen::generator::open_port;
 use leat_gen::random::Random;
 
 use crate::world::{Binding, FRAME, Flow, Kind, Mode, Transport};
@@ -40,19 +41,7 @@ impl Link {
     /// The port of a memif device.
     pub fn open(eal: &Eal, index: u16, name: &'static str) -> Result<Self> {
         let pool = Mempool::new(eal, name, MempoolConfig { count: 8191, ..MempoolConfig::default() })?;
-        let device = format!("net_memif{index}");
-        let config = PortConfig {
-            rx_queues: 1,
-            tx_queues: 1,
-            rx_descriptors: 1024,
-            tx_descriptors: 1024,
-            mtu: None,
-            promiscuous: true,
-            rss: false,
-        };
-        let id = PortId::by_name(eal, &device)?;
-        let (port, mut rx, mut tx) = Port::configure(eal, id, config, std::slice::from_ref(&pool))?;
-        let (Some(rx), Some(tx)) = (rx.pop(), tx.pop()) else { bail!("{device} has no queues") };
+        let (port, rx, tx) = open_port(eal, &format!("net_memif{index}"), &pool)?;
         Ok(Self { name, port, rx, tx, pool })
     }
 

@@ -23,12 +23,17 @@ pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 pub const TARGET_MAC: [u8; 6] = [2, 0, 0, 0, 2, 2];
 /// Marks the payload of frames made here.
 const MARK: u16 = 0x1ea7;
-const CLIENT_ISN: u32 = 0x0100_0000;
-const TARGET_ISN: u32 = 0x7000_0000;
+/// Initial sequence number of clients.
+pub const CLIENT_ISN: u32 = 0x0100_0000;
+/// Initial sequence number of targets.
+pub const TARGET_ISN: u32 = 0x7000_0000;
 
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
-const PUSH: u8 = 0x08;
+/// TCP flags, as in RFC 9293.
+pub const SYN: u8 = 0x02;
+/// See [`SYN`].
+pub const ACK: u8 = 0x10;
+/// See [`SYN`].
+pub const PUSH: u8 = 0x08;
 
 /// What targets see as the client's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

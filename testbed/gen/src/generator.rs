@@ -829,20 +829,26 @@ fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 1 << 28, 3)?)
 }
 
+/// Starts the port of a DPDK device, with a queue of 1,024 frames each way, for frames from this pool.
+pub fn open_port(eal: &Eal, name: &str, pool: &Arc<Mempool>) -> Result<(Port, RxQueue, TxQueue)> {
+    let config = PortConfig {
+        rx_queues: 1,
+        tx_queues: 1,
+        rx_descriptors: 1024,
+        tx_descriptors: 1024,
+        mtu: None,
+        promiscuous: true,
+        rss: false,
+    };
+    let id = PortId::by_name(eal, name)?;
+    let (port, mut rx, mut tx) = Port::configure(eal, id, config, std::slice::from_ref(pool))?;
+    let (Some(rx), Some(tx)) = (rx.pop(), tx.pop()) else { bail!("{name} has no queues") };
+    Ok((port, rx, tx))
+}
+
 impl Link {
     fn open(eal: &Eal, name: &str, pool: &Arc<Mempool>) -> Result<Self> {
-        let config = PortConfig {
-            rx_queues: 1,
-            tx_queues: 1,
-            rx_descriptors: 1024,
-            tx_descriptors: 1024,
-            mtu: None,
-            promiscuous: true,
-            rss: false,
-        };
-        let id = PortId::by_name(eal, name)?;
-        let (port, mut rx, mut tx) = Port::configure(eal, id, config, std::slice::from_ref(pool))?;
-        let (Some(rx), Some(tx)) = (rx.pop(), tx.pop()) else { bail!("{name} has no queues") };
+        let (port, rx, tx) = open_port(eal, name, pool)?;
         Ok(Self { name: name.to_owned(), port, rx, tx, out: ArrayVec::new() })
     }
 }

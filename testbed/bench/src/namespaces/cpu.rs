@@ -142,7 +142,8 @@ fn idle_ticks(stat: &str, cpu: usize) -> Result<u64> {
 fn process_us(pid: u32) -> Result<f64> {
     let mut ns = 0;
     for thread in fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"))?.flatten() {
-        let text = fs::read_to_string(thread.path().join("schedstat"))?;
+        // A thread that has ended meanwhile is nowhere.
+        let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
         ns += text.split(' ').next().and_then(|ran| ran.parse::<u64>().ok()).context("schedstat has another form")?;
     }
     Ok(ns as f64 / 1e3)

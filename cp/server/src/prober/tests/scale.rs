@@ -49,6 +49,7 @@ fn measure(kind: &str, targets: u64, port: u16, request: Option<CheckRequest>) {
     println!(
         "{targets} targets by {kind}: {share:.2} % of a CPU, {checks} checks ({failed} failed), {each:.1} µs each"
     );
+    assert!(checks > 0 && failed == 0, "{failed} of {checks} checks failed");
 }
 
 /// The share of a CPU that a loop takes with so many idle sockets.
