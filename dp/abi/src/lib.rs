@@ -18,7 +18,7 @@
 //! * The layout is fixed by [`layout::ABI_VERSION`] and [`layout::LAYOUT_HASH`]; a segment of another layout is refused.
 //! * Integers are little-endian, the machine's own order: both processes run on one machine.
 //!
-//! `unsafe` occurs in [`segment`] (the mapping) only.
+//! `unsafe` occurs in [`segment`] and [`pages`] (the mappings) only.
 #![deny(missing_docs)]
 // Under loom only what is modelled has a purpose: rings, arena, counters. The rest needs memory in which an atomic is a word.
 #![cfg_attr(loom, allow(dead_code, rustdoc::broken_intra_doc_links))]
@@ -30,6 +30,8 @@ pub mod flow;
 #[cfg(not(loom))]
 pub mod layout;
 pub mod message;
+#[cfg(not(loom))]
+pub mod pages;
 pub mod ring;
 #[cfg(not(loom))]
 pub mod segment;

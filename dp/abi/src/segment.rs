@@ -1,7 +1,7 @@
 //! The segment: a file, mapped by both processes.
 //!
 //! `leat-dp` makes it (or adopts the one it finds) and holds an exclusive lock on it; `leat-cp` attaches to it. Mappings live
-//! as long as the process: what they lend is `'static`. `unsafe` is here alone, for turning mapped bytes into references.
+//! as long as the process: what they lend is `'static`. `unsafe` is here for turning mapped bytes into references.
 //!
 //! A segment gets its name when it is complete: it is made as a file without a name and linked to its path with one system call. A
 //! process killed while it makes one leaves nothing behind, and what is found at the path is a whole segment or somebody else's
@@ -20,7 +20,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, OFlags};
 
 use crate::arena::{self, Arena};
@@ -30,6 +30,7 @@ use crate::layout::{
     ABI_VERSION, COMMAND_MESSAGES, EVENT_MESSAGES, FLOW_ALIGN, LAYOUT_HASH, LCORES_MAX, LcoreHeader, MAGIC, Offsets,
     PORTS_MAX, SegmentHeader, lcore_block,
 };
+use crate::pages;
 use crate::ring::{Consumer, MESSAGE_WORDS, Producer, Ring, RingControl};
 use crate::snapshot::{Limits, Snapshot, SnapshotError};
 
@@ -254,11 +255,7 @@ fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Segm
 
 /// Maps `bytes` of the file at `offset`.
 fn map(file: &File, path: &Path, offset: u64, bytes: u64) -> Result<MmapRaw, SegmentError> {
-    let raw: MmapRaw =
-        MmapOptions::new().offset(offset).len(bytes as usize).map_raw(file).map_err(io_error(path, "map it"))?;
-    // Best effort: tmpfs may have no huge pages to give.
-    let _ = raw.advise(Advice::HugePage);
-    Ok(raw)
+    MmapOptions::new().offset(offset).len(bytes as usize).map_raw(file).map_err(io_error(path, "map it"))
 }
 
 /// The start of a mapping that is never unmapped.
@@ -614,7 +611,8 @@ fn lock(file: &File, path: &Path) -> Result<(), SegmentError> {
 
 fn map_flows(file: &File, path: &Path, shared: &Shared) -> Result<Vec<FlowMemory<'static>>, SegmentError> {
     let offsets = &shared.offsets;
-    let start = forever(map(file, path, offsets.flows, offsets.end - offsets.flows)?);
+    let start = pages::map_forever(file, offsets.flows, (offsets.end - offsets.flows) as usize)
+        .map_err(io_error(path, "map its flows"))?;
     let Geometry { lcores, flows_max, wide_flows_max, .. } = shared.geometry;
     let (flows_max, wide_flows_max) = (flows_max as usize, wide_flows_max as usize);
     let entries = start.cast::<FlowEntry>();

@@ -14,6 +14,7 @@
 //! Everything is allocated in [`FlowTable::new`].
 
 use leat_abi::flow::{family, protocol};
+use leat_abi::pages;
 use leat_abi::{FlowAddresses, FlowEntry, FlowMemory};
 
 use crate::hash::TupleHash;
@@ -183,7 +184,7 @@ impl<'m> FlowTable<'m> {
         // Two keys a flow and eight keys a bucket: four fifths full at the most.
         let buckets = (entries.len() * 2).div_ceil(8).next_power_of_two();
         Self {
-            buckets: vec![Bucket::default(); buckets].into(),
+            buckets: pages::vec(Bucket::default(), buckets).into(),
             mask: (buckets - 1) as u32,
             hash: TupleHash::new(key),
             free: free_list(0..first_wide, first_wide),

@@ -9,6 +9,7 @@
 //! numbers after the entries; everything is allocated in [`Wheel::new`].
 
 use arrayvec::ArrayVec;
+use leat_abi::pages;
 
 /// Seconds that the wheels span; longer waits come up early and are put back.
 pub const SLOTS: usize = 512;
@@ -60,7 +61,7 @@ pub struct Wheel {
 impl Wheel {
     /// Timers for entries `0..entries`; those from `first_wide` on have a second line.
     pub fn new(entries: usize, first_wide: usize, now_s: u64) -> Self {
-        let mut links = vec![Link { next: NONE, previous: NONE }; entries + WHEELS * SLOTS];
+        let mut links = pages::vec(Link { next: NONE, previous: NONE }, entries + WHEELS * SLOTS);
         for (slot, link) in links[entries..].iter_mut().enumerate() {
             let itself = (entries + slot) as u32;
             let mark = if slot < 2 * SLOTS { HALF_OPEN } else { 0 };
