@@ -14,7 +14,7 @@ use crate::{arena, message, snapshot};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"LEATSEG\0");
 
 /// Grows with every change of the layout or of a field's meaning. `layout_is_recorded` fails when it was forgotten.
-pub const ABI_VERSION: u64 = 5;
+pub const ABI_VERSION: u64 = 6;
 
 /// Ports at the most.
 pub const PORTS_MAX: usize = 16;
@@ -29,6 +29,8 @@ pub const FLOW_ALIGN: u64 = 2 << 20;
 
 const WORD: usize = size_of::<u64>();
 const PAGE: u64 = 4096;
+/// An entry and its second line, and what they are aligned to.
+const PAIR: u64 = 128;
 
 /// One port, as the data plane describes it. All words are written by the data plane and read by the control plane.
 #[repr(C)]
@@ -144,10 +146,12 @@ pub struct Offsets {
     pub lcore_stride: u64,
     /// The arena's first slot; the second follows.
     pub arena: u64,
-    /// The flow region: the end of what the control plane maps. The lcores' entries, one lcore's after another's.
+    /// The flow region: the end of what the control plane maps. The lcores' flows ([`crate::FlowMemory`]), one lcore's after another's.
     pub flows: u64,
-    /// The second lines of the last entries of each lcore, one lcore's after another's.
-    pub wide: u64,
+    /// In front of an lcore's flows: where this is not 0, an odd number of entries has no second line.
+    pub flow_padding: u64,
+    /// From one lcore's padding to the next one's.
+    pub flow_stride: u64,
     /// The end.
     pub end: u64,
 }
@@ -172,10 +176,11 @@ impl Offsets {
         let lcore_stride = (lcore_block::TARGETS as u64 + slots * WORD as u64).next_multiple_of(PAGE);
         let arena = lcores + g.lcores as u64 * lcore_stride;
         let flows = (arena + 2 * g.arena_words * WORD as u64).next_multiple_of(FLOW_ALIGN);
-        let flow_bytes = g.lcores as u64 * g.flows_max as u64 * size_of::<FlowEntry>() as u64;
-        let wide = (flows + flow_bytes).next_multiple_of(FLOW_ALIGN);
-        let wide_bytes = g.lcores as u64 * g.wide_flows_max as u64 * size_of::<FlowAddresses>() as u64;
-        Self { lcores, lcore_stride, arena, flows, wide, end: (wide + wide_bytes).next_multiple_of(FLOW_ALIGN) }
+        let narrow = (g.flows_max - g.wide_flows_max) as u64 * size_of::<FlowEntry>() as u64;
+        let flow_padding = narrow.next_multiple_of(PAIR) - narrow;
+        let flow_stride = flow_padding + narrow + g.wide_flows_max as u64 * PAIR;
+        let end = (flows + g.lcores as u64 * flow_stride).next_multiple_of(FLOW_ALIGN);
+        Self { lcores, lcore_stride, arena, flows, flow_padding, flow_stride, end }
     }
 }
 
@@ -248,7 +253,7 @@ pub const LAYOUT_HASH: u64 = {
     let example = Offsets::of(&Geometry {
         lcores: 3,
         flows_max: 100_000,
-        wide_flows_max: 30_000,
+        wide_flows_max: 30_001,
         targets_max: 500,
         listeners_max: 70,
         arena_words: 1 << 20,
@@ -273,7 +278,8 @@ pub const LAYOUT_HASH: u64 = {
         example.lcore_stride,
         example.arena,
         example.flows,
-        example.wide,
+        example.flow_padding,
+        example.flow_stride,
         example.end,
         flag::CLIENT_FIN as u64,
         flag::TARGET_FIN as u64,
@@ -303,6 +309,7 @@ const _: () = {
     assert!(size_of::<RingControl>() == 128);
     assert!(size_of::<FlowEntry>() == 64 && align_of::<FlowEntry>() == 64);
     assert!(size_of::<FlowAddresses>() == 64 && align_of::<FlowAddresses>() == 64);
+    assert!(PAIR as usize == size_of::<FlowEntry>() + size_of::<FlowAddresses>() && FLOW_ALIGN.is_multiple_of(PAIR));
     assert!(lcore_block::COMMAND_SLOTS.is_multiple_of(64) && lcore_block::COUNTERS.is_multiple_of(64));
     assert!(lcore_block::TARGETS.is_multiple_of(64));
 };

@@ -6,7 +6,7 @@
 //! 0          SegmentHeader          one page: identity, geometry, life signs, the announced generation, the ports
 //! …          per lcore: LcoreHeader, command ring, event ring, counters, target counters, listener counters
 //! …          snapshot arena         two slots; the control plane writes one while the other is announced
-//! flow_offset flow region           per lcore: flows_max entries of 64 bytes; mapped by the data plane alone
+//! …          flow region            per lcore: flows_max entries of 64 or, with a second line, 128 bytes; mapped by the data plane alone
 //! ```
 //!
 //! # Invariants
@@ -27,6 +27,7 @@ mod arena;
 pub mod attempts;
 pub mod counters;
 pub mod flow;
+pub mod flow_memory;
 #[cfg(not(loom))]
 pub mod layout;
 pub mod message;
@@ -40,6 +41,7 @@ mod sync;
 
 pub use counters::{Counter, DropReason};
 pub use flow::{FlowAddresses, FlowEntry};
+pub use flow_memory::FlowMemory;
 #[cfg(not(loom))]
-pub use segment::{ControlSegment, DataSegment, FlowMemory, Geometry, SegmentError};
+pub use segment::{ControlSegment, DataSegment, Geometry, SegmentError};
 pub use snapshot::Snapshot;

@@ -25,7 +25,8 @@ use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, OFlags};
 
 use crate::arena::{self, Arena};
 use crate::counters::{LCORE_WORDS, LISTENER_WORDS, LcoreCounters, TARGET_WORDS};
-use crate::flow::{FlowAddresses, FlowEntry};
+use crate::flow::FlowEntry;
+use crate::flow_memory::{FlowMemory, LINES_MAX};
 use crate::layout::{
     ABI_VERSION, COMMAND_MESSAGES, EVENT_MESSAGES, FLOW_ALIGN, LAYOUT_HASH, LCORES_MAX, LcoreHeader, MAGIC, Offsets,
     PORTS_MAX, SegmentHeader, lcore_block,
@@ -43,7 +44,7 @@ const WORD: u64 = 8;
 pub struct Geometry {
     /// Polling lcores, 1–64.
     pub lcores: u16,
-    /// Flow entries per lcore, 64–2³⁰.
+    /// Flow entries per lcore, 64–2³⁰; one with a second line counts twice.
     pub flows_max: u32,
     /// Of these, the ones with a second line, which flows with IPv6 need: 0–`flows_max`.
     pub wide_flows_max: u32,
@@ -74,6 +75,9 @@ impl Geometry {
             g if !(64..=1 << 30).contains(&g.flows_max) => bad("flows_max must be 64 to 2^30", g.flows_max.into()),
             g if g.wide_flows_max > g.flows_max => {
                 bad("wide_flows_max must be 0 to flows_max", g.wide_flows_max.into())
+            }
+            g if u64::from(g.flows_max) + u64::from(g.wide_flows_max) > LINES_MAX => {
+                bad("flows_max and wide_flows_max together must be at most 2^30", g.wide_flows_max.into())
             }
             g if g.targets_max == 0 => bad("targets_max must be 1 to 65535", 0),
             g if g.listeners_max == 0 => bad("listeners_max must be 1 to 65535", 0),
@@ -354,15 +358,6 @@ fn random() -> u64 {
     RandomState::new().hash_one(std::process::id()) | 1
 }
 
-/// The flows of one lcore.
-#[derive(Debug)]
-pub struct FlowMemory<'m> {
-    /// The entries.
-    pub entries: &'m mut [FlowEntry],
-    /// The second lines of the last entries; as many as there are.
-    pub addresses: &'m mut [FlowAddresses],
-}
-
 /// How a data plane came to its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -614,21 +609,17 @@ fn map_flows(file: &File, path: &Path, shared: &Shared) -> Result<Vec<FlowMemory
     let start = pages::map_forever(file, offsets.flows, (offsets.end - offsets.flows) as usize)
         .map_err(io_error(path, "map its flows"))?;
     let Geometry { lcores, flows_max, wide_flows_max, .. } = shared.geometry;
-    let (flows_max, wide_flows_max) = (flows_max as usize, wide_flows_max as usize);
-    let entries = start.cast::<FlowEntry>();
-    Ok((0..usize::from(lcores))
+    let count = flows_max as usize + wide_flows_max as usize;
+    Ok((0..u64::from(lcores))
         .map(|lcore| {
+            let offset = lcore * offsets.flow_stride + offsets.flow_padding;
             // SAFETY: needed to use mapped memory at all. The parts do not overlap, lie inside the mapping (`Offsets::of`), which
-            // is page-aligned and never unmapped, and `FlowEntry` is plain data valid for every bit pattern (`FromBytes`), as is
-            // `FlowAddresses`. This process has them for itself: the file stays locked as long as it is mapped (`lock`), so that this
-            // is done once per segment, by one process; the control plane maps only what comes before.
-            unsafe {
-                let wide = start.add((offsets.wide - offsets.flows) as usize).cast::<FlowAddresses>();
-                FlowMemory {
-                    entries: std::slice::from_raw_parts_mut(entries.add(lcore * flows_max), flows_max),
-                    addresses: std::slice::from_raw_parts_mut(wide.add(lcore * wide_flows_max), wide_flows_max),
-                }
-            }
+            // is page-aligned and never unmapped, and `FlowEntry` is plain data valid for every bit pattern (`FromBytes`). This process
+            // has them for itself: the file stays locked as long as it is mapped (`lock`), so that this is done once per segment, by
+            // one process; the control plane maps only what comes before.
+            let lines =
+                unsafe { std::slice::from_raw_parts_mut(start.add(offset as usize).cast::<FlowEntry>(), count) };
+            FlowMemory::new(lines, wide_flows_max as usize)
         })
         .collect())
 }

@@ -143,7 +143,7 @@ fn publish_for_ever(path: &Path) {
 fn read_for_ever(path: &Path) {
     let mut segment = DataSegment::create_or_adopt(path, GEOMETRY, false).expect("to adopt");
     let mut flows = segment.take_flows().expect("flows");
-    for entry in flows.iter().flat_map(|lcore| lcore.entries.iter()).filter(|entry| entry.state != 0) {
+    for entry in flows.iter().flat_map(|lcore| lcore.iter()).filter(|entry| entry.state != 0) {
         assert_eq!(*entry, flow(entry.client_ip), "an adopted flow is whole");
     }
     let mut events = segment.events(0);
@@ -156,7 +156,8 @@ fn read_for_ever(path: &Path) {
         }
         push(&mut events, &mut number);
         for lcore in &mut flows {
-            let entry = &mut lcore.entries[n as usize % GEOMETRY.flows_max as usize];
+            let number = lcore.number_of(n as usize % GEOMETRY.flows_max as usize);
+            let entry = &mut lcore[number];
             // As the flow table does it: given up first, the state last.
             entry.state = 0;
             compiler_fence(Ordering::SeqCst);

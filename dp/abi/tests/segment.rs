@@ -24,6 +24,8 @@ const FLOW: FlowEntry = FlowEntry {
     target_ack: 77,
     ..ZERO_FLOW
 };
+/// The number of an lcore's last entry.
+const LAST: u32 = 749 + 2 * 250;
 const ZERO_FLOW: FlowEntry = zerocopy::transmute!([0_u8; 64]);
 
 /// The index of a header's word.
@@ -42,7 +44,7 @@ fn child() {
         // A data plane's life: makes the segment, leaves traces in it and ends without a clean stop.
         "data plane" => {
             let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
-            segment.take_flows().expect("flows")[1].entries[999] = FLOW;
+            segment.take_flows().expect("flows")[1][LAST] = FLOW;
             segment.counters(1).add(Counter::RxPackets, 5);
             segment.lcore_header(1).running.store(1, Ordering::Relaxed);
             segment.lcore_header(1).longest_loop.store(9, Ordering::Relaxed);
@@ -107,11 +109,10 @@ fn a_new_segment_is_complete() {
     assert!(file.len().is_multiple_of(2 << 20), "a multiple of the huge page");
     assert!(file.blocks() * 512 >= file.len(), "its memory is reserved");
     let flows = segment.take_flows().expect("flows");
-    assert_eq!(
-        flows.iter().map(|lcore| (lcore.entries.len(), lcore.addresses.len())).collect::<Vec<_>>(),
-        [(1000, 250); 2]
-    );
-    assert!(flows.iter().flat_map(|lcore| lcore.entries.iter()).all(|flow| *flow == ZERO_FLOW));
+    assert_eq!(flows.iter().map(|lcore| (lcore.capacity(), lcore.first_wide())).collect::<Vec<_>>(), [(1000, 749); 2]);
+    assert!(flows.iter().flat_map(|lcore| lcore.iter()).all(|flow| *flow == ZERO_FLOW));
+    let second = flows.iter().flat_map(|lcore| lcore.second_line(749).into_iter().chain(lcore.second_line(LAST)));
+    assert!(second.clone().count() == 4 && second.map(std::ptr::from_ref).all(|line| line.addr() % 128 == 64));
     assert!(segment.take_flows().is_none(), "they are handed out once");
     assert_eq!(std::fs::read_dir(directory.path()).expect("the directory").count(), 1, "nothing else is left");
 }
@@ -126,6 +127,7 @@ fn sizes_out_of_range_are_refused() {
         Geometry { lcores: 65, ..GEOMETRY },
         Geometry { flows_max: 63, ..GEOMETRY },
         Geometry { flows_max: (1 << 30) + 1, ..GEOMETRY },
+        Geometry { flows_max: (1 << 30) - 1, wide_flows_max: 2, ..GEOMETRY },
         Geometry { targets_max: 0, ..GEOMETRY },
         Geometry { listeners_max: 0, ..GEOMETRY },
         Geometry { arena_words: 1023, ..GEOMETRY },
@@ -196,7 +198,7 @@ fn flows_and_counters_are_adopted() {
     let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
     assert_eq!(segment.origin(), Origin::Adopted);
     let flows = segment.take_flows().expect("flows");
-    let used: Vec<_> = flows.iter().enumerate().flat_map(|(l, f)| f.entries.iter().map(move |f| (l, f))).collect();
+    let used: Vec<_> = flows.iter().enumerate().flat_map(|(l, f)| f.iter().map(move |f| (l, f))).collect();
     assert_eq!(used.iter().filter(|(_, flow)| flow.state != 0).collect::<Vec<_>>(), [&(1, &FLOW)]);
     assert_eq!(segment.counters(1).get(Counter::RxPackets), 5);
     assert_eq!(segment.header().incarnation.load(Ordering::Relaxed), 2);
@@ -217,7 +219,7 @@ fn another_geometry_is_refused_with_its_numbers() {
     assert!(text.contains("flows-max 1000") && text.contains("flows-max 2222"), "{text}");
     assert!(text.contains("--discard-flows"), "says what to do: {text}");
     let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
-    assert_eq!(segment.take_flows().expect("flows")[1].entries[999], FLOW);
+    assert_eq!(segment.take_flows().expect("flows")[1][LAST], FLOW);
 }
 
 /// A segment of another version or layout is refused by both sides, named in the message, and replaced only when told to.
@@ -239,7 +241,7 @@ fn another_layout_is_refused() {
     write_word(&path, word!(abi_version), ABI_VERSION + 1);
     let mut segment = create_or_adopt(&path, GEOMETRY, true).expect("to be replaced");
     assert_eq!(segment.origin(), Origin::Replaced);
-    assert_eq!(segment.take_flows().expect("flows")[1].entries[999], ZERO_FLOW);
+    assert_eq!(segment.take_flows().expect("flows")[1][LAST], ZERO_FLOW);
 }
 
 /// A file that is not a segment is refused and left untouched, also when flows are to be discarded.
@@ -330,7 +332,7 @@ fn a_segment_of_an_earlier_boot_is_replaced() {
     write_word(&path, word!(boot_id), 1);
     let mut segment = create_or_adopt(&path, GEOMETRY, false).expect("a segment");
     assert_eq!(segment.origin(), Origin::Replaced);
-    assert!(segment.take_flows().expect("flows").iter().all(|lcore| lcore.entries.iter().all(|flow| flow.state == 0)));
+    assert!(segment.take_flows().expect("flows").iter().all(|lcore| lcore.iter().all(|flow| flow.state == 0)));
 }
 
 /// Discarding flows makes another file: a control plane that has the old one keeps a sound mapping, notices, and does not keep
@@ -395,8 +397,8 @@ fn too_little_memory_is_an_error_that_leaves_nothing() {
         return;
     }
     let path = directory.path().join("leat");
-    let terabytes = Geometry { lcores: 64, flows_max: 1 << 30, ..GEOMETRY };
-    let error = create_or_adopt(&path, terabytes, false).expect_err("4 TiB");
+    let terabytes = Geometry { lcores: 64, flows_max: 1 << 29, ..GEOMETRY };
+    let error = create_or_adopt(&path, terabytes, false).expect_err("2 TiB");
     assert!(error.to_string().contains("--flows-max"), "{error}");
     assert_eq!(std::fs::read_dir(directory.path()).expect("the directory").count(), 0);
 }
@@ -547,7 +549,7 @@ fn a_segment_lives_on_huge_pages() {
     let control = ControlSegment::attach(&path).expect("to attach");
     let mut data = create_or_adopt(&path, GEOMETRY, false).expect("to adopt");
     assert_eq!(data.origin(), Origin::Adopted);
-    assert_eq!(data.take_flows().expect("flows")[1].entries[999], FLOW);
+    assert_eq!(data.take_flows().expect("flows")[1][LAST], FLOW);
     data.counters(0).add(Counter::Loops, 3);
     assert_eq!(control.counters(0).get(Counter::Loops), 3);
     std::fs::remove_file(&path).expect("to remove");

@@ -34,8 +34,8 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(64..=1 << 30))]
     pub flows_max: u32,
 
-    /// Flow entries per lcore that IPv6 can use, 0 to --flows-max; they take 64 bytes more. IPv4 uses them too, when all others are taken.
-    /// The default is a quarter of --flows-max
+    /// Flow entries per lcore that IPv6 can use, 0 to --flows-max and both together at most 2^30; they take 64 bytes more. IPv4 uses them
+    /// too, when all others are taken. The default is a quarter of --flows-max
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
     pub ipv6_flows_max: Option<u32>,
 

@@ -37,12 +37,13 @@ impl Dump {
                 tracer.emit(&Event::FlowDumpEnd { id: self.id, scanned: self.scanned });
                 return false;
             }
-            let entry = table.entry(self.next as u32);
+            let at = table.number_of(self.next);
+            let entry = table.entry(at);
             self.next += 1;
             // One that rests only keeps its port.
             let Some(state) = entry.state().filter(|state| *state != FlowState::Resting) else { continue };
             self.scanned += 1;
-            let sockets = Sockets::of(table, self.next as u32 - 1);
+            let sockets = Sockets::of(table, at);
             if matches(&self.filter, entry.ip_protocol(), &sockets) {
                 self.left -= 1;
                 let Sockets { client, vip, target, nat } = sockets;

@@ -409,13 +409,12 @@ mod tests {
         Vec::leak((0..count).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Eight entries, the last four with a second line.
+    /// Eight entries, the last four with a second line: their numbers are 4, 6, 8 and 10.
     fn flows() -> Flows<'static> {
-        let entries = Vec::leak(vec![FlowEntry::default(); 8]);
-        let addresses = Vec::leak(vec![FlowAddresses::default(); 4]);
+        let memory = FlowMemory::new(Vec::leak(vec![FlowEntry::default(); 12]), 4);
         let counters = LcoreCounters::new(words(LCORE_WORDS), words(TARGET_WORDS), words(LISTENER_WORDS));
         let ports = Arc::new(SourcePorts::new(1, 1));
-        Flows::new(FlowMemory { entries, addresses }, [1, 2], counters, (ports, 0), NOW)
+        Flows::new(memory, [1, 2], counters, (ports, 0), NOW)
     }
 
     fn flow(n: u16, protocol: u8, state: FlowState) -> FlowEntry {
@@ -455,13 +454,13 @@ mod tests {
         }
         assert_eq!(one_way(&mut f, 14, protocol::TCP), Err(DropReason::FlowTableFull));
         // Closed ones of either kind make way for those that need no second line, the oldest first.
-        for (at, state) in [(6, FlowState::TimeWait), (2, FlowState::ResetLinger)] {
+        for (at, state) in [(8, FlowState::TimeWait), (2, FlowState::ResetLinger)] {
             let entry = f.table.entry_mut(at);
             (entry.state, entry.touched_s) = (state as u8, NOW.stamp());
             f.changed(at, NOW);
         }
         assert_eq!(one_way(&mut f, 15, protocol::TCP), Ok(2), "what lingers after a reset ends first");
-        assert_eq!(one_way(&mut f, 16, protocol::TCP), Ok(6));
+        assert_eq!(one_way(&mut f, 16, protocol::TCP), Ok(8));
         assert_eq!(f.counters.get(Counter::TimeWaitEvicted), 2);
         assert_eq!(f.counters.get(Counter::OneWayUdpEvicted), 1 + 4);
     }
@@ -469,9 +468,8 @@ mod tests {
     /// Many flows whose timers have moved are in the way: each new flow clears some of it, none without bound. req: S13.6
     #[test]
     fn the_search_for_room_is_bounded() {
-        let entries = Vec::leak(vec![FlowEntry::default(); 64]);
         let counters = LcoreCounters::new(words(LCORE_WORDS), words(TARGET_WORDS), words(LISTENER_WORDS));
-        let memory = FlowMemory { entries, addresses: &mut [] };
+        let memory = FlowMemory::new(Vec::leak(vec![FlowEntry::default(); 64]), 0);
         let mut f = Flows::new(memory, [1, 2], counters, (Arc::new(SourcePorts::new(1, 1)), 0), NOW);
         for n in 0..64 {
             create(&mut f, &flow(n, protocol::UDP, FlowState::Established), NOW).expect("room");

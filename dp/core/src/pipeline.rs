@@ -563,7 +563,7 @@ impl<'m> Pipeline<'m> {
 
     /// The flow entries in use, in any state.
     pub fn flows(&self) -> impl Iterator<Item = &FlowEntry> {
-        (0..self.flows.table.capacity() as u32).map(|at| self.flows.table.entry(at)).filter(|e| e.state().is_some())
+        self.flows.table.numbers().map(|at| self.flows.table.entry(at)).filter(|e| e.state().is_some())
     }
 
     /// Bytes per flow when the table is full.

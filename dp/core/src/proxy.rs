@@ -293,7 +293,7 @@ impl Pipeline<'_> {
 
     /// Gives the flows of an earlier process whose header was not acknowledged their places.
     pub(crate) fn adopt_headers(&mut self, now: Now) {
-        for at in 0..self.flows.table.capacity() as u32 {
+        for at in self.flows.table.numbers() {
             if is_unacked(self.flows.table.entry(at)) {
                 self.unacked.sent(at, now);
             }

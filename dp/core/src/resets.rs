@@ -36,7 +36,7 @@ const ENTRIES_PER_TURN: usize = 256;
 /// A walk over the entries in search of flows that must end.
 #[derive(Debug)]
 pub(crate) struct Sweep {
-    next: u32,
+    next: usize,
     /// Entries not looked at since the last snapshot.
     left: usize,
     limit: Limit,
@@ -76,7 +76,7 @@ impl Pipeline<'_> {
     pub(crate) fn sweep(&mut self, now: Now) -> bool {
         let mut resets = 0;
         for _ in 0..ENTRIES_PER_TURN.min(self.sweep.left) {
-            let at = self.sweep.next;
+            let at = self.flows.table.number_of(self.sweep.next);
             match self.end_of(at) {
                 Some(End::Reset) => {
                     if resets == RESETS_PER_TURN {
@@ -94,7 +94,7 @@ impl Pipeline<'_> {
                 None => {}
             }
             self.sweep.left -= 1;
-            self.sweep.next = if at as usize + 1 < self.flows.table.capacity() { at + 1 } else { 0 };
+            self.sweep.next = (self.sweep.next + 1) % self.flows.table.capacity();
         }
         self.sweep.left > 0
     }

@@ -7,7 +7,8 @@
 //!
 //! Invariants:
 //! * Every entry in use has exactly two references in the index, one per side ([`Side`]); no key occurs twice.
-//! * A tag of 0 is an empty place. References are entry number × 2 + side, never pointers.
+//! * A tag of 0 is an empty place. References are entry number × 2 + side, never pointers. An entry's number is that of its line
+//!   ([`FlowMemory`]), so that nothing has to be worked out to find it.
 //! * `overflow` of a bucket counts the keys whose first choice it is and that lie in their second.
 //! * Only entries are kept across processes; index and free list are made from them by [`FlowTable::adopt`].
 //!
@@ -152,9 +153,7 @@ pub struct Full;
 /// The flow table of one lcore.
 #[derive(Debug)]
 pub struct FlowTable<'m> {
-    entries: &'m mut [FlowEntry],
-    /// The second lines of the last entries.
-    addresses: &'m mut [FlowAddresses],
+    memory: FlowMemory<'m>,
     buckets: Box<[Bucket]>,
     mask: u32,
     hash: TupleHash,
@@ -164,55 +163,53 @@ pub struct FlowTable<'m> {
     free_wide: Vec<u32>,
 }
 
-/// Numbers of free entries, the first to be used first; room for `capacity`.
-fn free_list(entries: std::ops::Range<u32>, capacity: u32) -> Vec<u32> {
-    let mut list = Vec::with_capacity(capacity as usize);
-    list.extend(entries.rev());
-    list
-}
-
 impl<'m> FlowTable<'m> {
-    /// An empty index over these entries, at most 2³⁰, which it takes as all free until [`FlowTable::adopt`] says otherwise.
-    ///
-    /// # Panics
-    /// When there are more entries, or none, or more second lines than entries.
+    /// An empty index over these entries, which it takes as all free until [`FlowTable::adopt`] says otherwise.
     pub fn new(memory: FlowMemory<'m>, key: [u64; 2]) -> Self {
-        let FlowMemory { entries, addresses } = memory;
-        assert!((1..=1 << 30).contains(&entries.len()), "1 to 2^30 flow entries");
-        assert!(addresses.len() <= entries.len(), "an entry has one second line at the most");
-        let (count, first_wide) = (entries.len() as u32, (entries.len() - addresses.len()) as u32);
         // Two keys a flow and eight keys a bucket: four fifths full at the most.
-        let buckets = (entries.len() * 2).div_ceil(8).next_power_of_two();
+        let buckets = (memory.capacity() * 2).div_ceil(8).next_power_of_two();
+        // The first to be used first.
+        let free = (0..memory.first_wide()).rev().collect::<Vec<u32>>();
+        let free_wide = memory.numbers().rev().take(memory.capacity() - free.len()).collect();
         Self {
             buckets: pages::vec(Bucket::default(), buckets).into(),
             mask: (buckets - 1) as u32,
             hash: TupleHash::new(key),
-            free: free_list(0..first_wide, first_wide),
-            free_wide: free_list(first_wide..count, count - first_wide),
-            entries,
-            addresses,
+            free,
+            free_wide,
+            memory,
         }
     }
 
     /// The entries as they are; the index is gone.
     pub fn into_memory(self) -> FlowMemory<'m> {
-        FlowMemory { entries: self.entries, addresses: self.addresses }
+        self.memory
     }
 
     /// Flow entries in all.
     pub fn capacity(&self) -> usize {
-        self.entries.len()
+        self.memory.capacity()
+    }
+
+    /// The numbers of all entries, in order.
+    pub fn numbers(&self) -> impl DoubleEndedIterator<Item = u32> + use<> {
+        self.memory.numbers()
+    }
+
+    /// The number of the entry that has `index` entries before it.
+    pub fn number_of(&self, index: usize) -> u32 {
+        self.memory.number_of(index)
     }
 
     /// Flow entries in use.
     pub fn used(&self) -> usize {
-        self.entries.len() - self.free.len() - self.free_wide.len()
+        self.capacity() - self.free.len() - self.free_wide.len()
     }
 
     /// Bytes per flow when the table is full: entry, index and free list.
     pub fn bytes_per_flow(&self) -> f64 {
-        let bytes = size_of_val(self.entries) + size_of_val(&*self.buckets) + self.entries.len() * size_of::<u32>();
-        (bytes + size_of_val(self.addresses)) as f64 / self.entries.len() as f64
+        let bytes = self.memory.bytes() + size_of_val(&*self.buckets) + self.capacity() * size_of::<u32>();
+        bytes as f64 / self.capacity() as f64
     }
 
     /// Makes the index from the entries. Entries for which `keep` says no, and those whose key another one has, are given up.
@@ -221,14 +218,14 @@ impl<'m> FlowTable<'m> {
         self.buckets.fill(Bucket::default());
         self.free.clear();
         self.free_wide.clear();
-        for at in (0..self.entries.len() as u32).rev() {
-            let entry = &self.entries[at as usize];
+        for at in self.numbers().rev() {
+            let entry = &self.memory[at];
             let plausible = entry.state().is_some()
                 && [protocol::TCP, protocol::UDP].contains(&entry.ip_protocol())
                 && (!entry.is_wide() || at >= self.first_wide());
             if !(plausible && self.index(at).is_ok()) {
                 self.release(at);
-            } else if !keep(at, &self.entries[at as usize]) {
+            } else if !keep(at, &self.memory[at]) {
                 self.unindex(at);
                 self.release(at);
             }
@@ -269,13 +266,12 @@ impl<'m> FlowTable<'m> {
             return Candidate::NONE;
         }
         let candidate = Candidate(bucket.references[set.trailing_zeros() as usize]);
-        if let Some(entry) = self.entries.get(candidate.entry()) {
+        if let Some(entry) = self.memory.get(candidate.entry()) {
             prefetch::read(entry);
         }
-        if let Some(nth) = candidate.entry().checked_sub(self.first_wide() as usize)
-            && let Some(addresses) = self.addresses.get(nth)
-        {
-            prefetch::read(addresses);
+        // Not left to the CPU, which fetches by twos only when it has nothing else to do.
+        if let Some(second) = self.memory.second_line(candidate.entry() as u32) {
+            prefetch::read(second);
         }
         candidate
     }
@@ -283,7 +279,7 @@ impl<'m> FlowTable<'m> {
     /// Whether a candidate is the tuple's flow.
     #[inline(always)]
     pub fn is(&self, found: Found, tuple: &Tuple) -> bool {
-        let entry = &self.entries[found.entry as usize];
+        let entry = &self.memory[found.entry];
         entry.state != 0 && tuple_of(entry, found.side) == *tuple
     }
 
@@ -330,30 +326,30 @@ impl<'m> FlowTable<'m> {
     /// A flow's entry.
     #[inline(always)]
     pub fn entry(&self, at: u32) -> &FlowEntry {
-        &self.entries[at as usize]
+        &self.memory[at]
     }
 
     /// A flow's entry, to be changed. Addresses, ports, protocol and `state == 0` are the table's own: leave them.
     #[inline(always)]
     pub fn entry_mut(&mut self, at: u32) -> &mut FlowEntry {
-        &mut self.entries[at as usize]
+        &mut self.memory[at]
     }
 
     /// The entry of a candidate, to be changed as [`FlowTable::entry_mut`] says, and the number of its side.
     #[inline(always)]
     pub(crate) fn candidate_mut(&mut self, candidate: Candidate) -> Option<(&mut FlowEntry, usize)> {
         // No entry has the number that no candidate has.
-        Some((self.entries.get_mut(candidate.entry())?, candidate.side()))
+        Some((self.memory.get_mut(candidate.entry())?, candidate.side()))
     }
 
-    /// As [`FlowTable::candidate_mut`], with the entry's second line. Whether that is in use, the entry says.
+    /// As [`FlowTable::candidate_mut`], with the line behind the entry. Whether that is the entry's own, [the entry says](FlowEntry::is_wide).
     #[inline(always)]
     pub(crate) fn wide_candidate_mut(
         &mut self,
         candidate: Candidate,
     ) -> Option<(&mut FlowEntry, &FlowAddresses, usize)> {
-        let addresses = self.addresses.get(candidate.entry().checked_sub(self.first_wide() as usize)?)?;
-        Some((self.entries.get_mut(candidate.entry())?, addresses, candidate.side()))
+        let (entry, addresses) = self.memory.pair_mut(candidate.entry())?;
+        Some((entry, addresses, candidate.side()))
     }
 
     /// Whether an entry is free for a flow that needs a second line, or does not.
@@ -366,9 +362,9 @@ impl<'m> FlowTable<'m> {
     pub(crate) fn fetch_free(&self, narrow: u32, wide: u32) {
         let fetch = |list: &[u32], count: u32| {
             for at in list.iter().rev().take(count as usize) {
-                prefetch::read(&self.entries[*at as usize]);
-                if let Some(line) = (*at as usize).checked_sub(self.first_wide() as usize) {
-                    prefetch::read(&self.addresses[line]);
+                prefetch::read(&self.memory[*at]);
+                if let Some(second) = self.memory.second_line(*at) {
+                    prefetch::read(second);
                 }
             }
         };
@@ -378,19 +374,18 @@ impl<'m> FlowTable<'m> {
 
     /// The first entry that has a second line.
     pub fn first_wide(&self) -> u32 {
-        (self.entries.len() - self.addresses.len()) as u32
+        self.memory.first_wide()
     }
 
     /// The second line of a flow that has one.
     #[inline(always)]
     pub fn addresses(&self, at: u32) -> Option<&FlowAddresses> {
-        let wide = self.entries[at as usize].is_wide();
-        if wide { self.addresses.get((at as usize).checked_sub(self.first_wide() as usize)?) } else { None }
+        if self.memory[at].is_wide() { self.memory.second_line(at) } else { None }
     }
 
     /// Puts an entry that is not in the index back among the free ones.
     fn release(&mut self, at: u32) {
-        self.entries[at as usize].state = 0;
+        self.memory[at].state = 0;
         if at >= self.first_wide() { self.free_wide.push(at) } else { self.free.push(at) }
     }
 
@@ -426,14 +421,13 @@ impl<'m> FlowTable<'m> {
         };
         let list = if self.free.is_empty() || flow.is_wide() { &mut self.free_wide } else { &mut self.free };
         let at = list.pop().ok_or(Full)?;
-        if let Some(addresses) = addresses {
-            let first = self.first_wide();
-            self.addresses[(at - first) as usize] = *addresses;
+        if let (Some(addresses), Some(second)) = (addresses, self.memory.second_line_mut(at)) {
+            *second = *addresses;
         }
         // The state goes last: a process killed in between leaves a free entry.
-        self.entries[at as usize] = FlowEntry { state: 0, ..*flow };
+        self.memory[at] = FlowEntry { state: 0, ..*flow };
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::Release);
-        self.entries[at as usize].state = flow.state;
+        self.memory[at].state = flow.state;
         if let Err(full) = self.place_both(at, client, target) {
             self.release(at);
             return Err(full);
@@ -454,14 +448,14 @@ impl<'m> FlowTable<'m> {
     /// No place for a key was found. Nothing has changed then.
     pub fn forget_client(&mut self, at: u32) -> Result<(), Full> {
         // 0.0.0.0 is nobody's source; the entry's own number makes the key unique.
-        let known = self.entries[at as usize];
+        let known = self.memory[at];
         let protocol = known.protocol & !family::CLIENT_V6;
         let nobody = FlowEntry { client_ip: 0, client_port: 0, vip: at, vport: 0, protocol, ..known };
         let reference = at << 1 | Side::Client as u32;
         self.unplace(at, Side::Client);
         let placed = self.place(self.place_of(&tuple_of(&nobody, Side::Client)), reference);
         if placed.is_ok() {
-            self.entries[at as usize] = nobody;
+            self.memory[at] = nobody;
         } else {
             let back = self.place(self.place_of(&tuple_of(&known, Side::Client)), reference);
             debug_assert!(back.is_ok(), "the place that was given up is free");
@@ -471,7 +465,7 @@ impl<'m> FlowTable<'m> {
 
     /// Gives an entry its keys, if no other one has them.
     fn index(&mut self, at: u32) -> Result<(), Full> {
-        let [client, target] = [Side::Client, Side::Target].map(|side| tuple_of(&self.entries[at as usize], side));
+        let [client, target] = [Side::Client, Side::Target].map(|side| tuple_of(&self.memory[at], side));
         let probes = [self.place_of(&client), self.place_of(&target)];
         if self.find_at(probes[0], &client).is_some() || self.find_at(probes[1], &target).is_some() {
             return Err(Full);
@@ -496,7 +490,7 @@ impl<'m> FlowTable<'m> {
     }
 
     fn unplace(&mut self, at: u32, side: Side) {
-        let probe = self.place_of(&tuple_of(&self.entries[at as usize], side));
+        let probe = self.place_of(&tuple_of(&self.memory[at], side));
         let reference = at << 1 | side as u32;
         let first = probe.bucket;
         for bucket in [first, self.other(first, probe.tag)] {
@@ -598,7 +592,7 @@ impl<'m> FlowTable<'m> {
         self.put(to, to_place, tag, reference);
         self.buckets[from as usize].tags[place] = 0;
         let found = Found::of(reference);
-        let first = self.place_of(&tuple_of(&self.entries[found.entry as usize], found.side)).bucket;
+        let first = self.place_of(&tuple_of(&self.memory[found.entry], found.side)).bucket;
         if first == from {
             self.buckets[from as usize].overflow += 1;
         } else {
@@ -658,7 +652,7 @@ mod tests {
         #[test]
         fn table_equals_hash_map(key: [u64; 2], steps in prop::collection::vec((0..120u32, 0..5u8), 1..600)) {
             let mut entries = vec![FlowEntry::default(); 64];
-            let mut table = FlowTable::new(FlowMemory { entries: &mut entries, addresses: &mut [] }, key);
+            let mut table = FlowTable::new(FlowMemory::new(&mut entries, 0), key);
             let mut oracle: HashMap<u32, (u32, FlowEntry)> = HashMap::new();
             for (n, (client, step)) in (0..).zip(steps) {
                 if let Some((at, entry)) = oracle.get(&client).copied() {
@@ -681,7 +675,7 @@ mod tests {
             }
             check(&table, &oracle);
             drop(table);
-            let mut adopted = FlowTable::new(FlowMemory { entries: &mut entries, addresses: &mut [] }, [key[1], key[0]]);
+            let mut adopted = FlowTable::new(FlowMemory::new(&mut entries, 0), [key[1], key[0]]);
             prop_assert_eq!(adopted.adopt(|_, _| true), oracle.len());
             check(&adopted, &oracle);
         }
@@ -690,7 +684,7 @@ mod tests {
     #[test]
     fn a_table_filled_to_the_brim_holds_every_flow() {
         let mut entries = vec![FlowEntry::default(); 1 << 16];
-        let mut table = FlowTable::new(FlowMemory { entries: &mut entries, addresses: &mut [] }, [3, 4]);
+        let mut table = FlowTable::new(FlowMemory::new(&mut entries, 0), [3, 4]);
         let mut oracle = HashMap::new();
         for client in 0..1 << 16 {
             let entry = flow(client, 9);
@@ -712,7 +706,7 @@ mod tests {
         entries[5] = FlowEntry { state: 99, ..flow(2, 7) };
         entries[6] = FlowEntry { protocol: 1, ..flow(3, 7) };
         entries[7] = flow(4, 7);
-        let mut table = FlowTable::new(FlowMemory { entries: &mut entries, addresses: &mut [] }, [3, 4]);
+        let mut table = FlowTable::new(FlowMemory::new(&mut entries, 0), [3, 4]);
         assert_eq!(table.adopt(|_, entry| entry.client_ip != 4), 1);
         assert_eq!(table.find(&tuple_of(&flow(4, 7), Side::Client)), None);
         assert_eq!(table.free.len(), 63);

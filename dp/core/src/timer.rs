@@ -6,7 +6,8 @@
 //! the first entry of a class whose time is fixed when it begins (half-open, closed) is its oldest.
 //!
 //! Invariants: an entry is in at most one slot; a slot is a ring of links that begins and ends with a link of its own, which has the
-//! numbers after the entries; everything is allocated in [`Wheel::new`].
+//! numbers after the entries'; everything is allocated in [`Wheel::new`]. Entries have links without gaps, their numbers have gaps
+//! ([`leat_abi::FlowMemory`]).
 
 use arrayvec::ArrayVec;
 use leat_abi::pages;
@@ -59,7 +60,7 @@ pub struct Wheel {
 }
 
 impl Wheel {
-    /// Timers for entries `0..entries`; those from `first_wide` on have a second line.
+    /// Timers for so many entries; those from the number `first_wide` on have a second line, and their numbers differ by two.
     pub fn new(entries: usize, first_wide: usize, now_s: u64) -> Self {
         let mut links = pages::vec(Link { next: NONE, previous: NONE }, entries + WHEELS * SLOTS);
         for (slot, link) in links[entries..].iter_mut().enumerate() {
@@ -80,9 +81,10 @@ impl Wheel {
     /// As [`Wheel::schedule`], for an entry that is in no slot.
     #[inline]
     pub(crate) fn begin(&mut self, entry: u32, class: Class, due_s: u64) {
-        debug_assert_eq!(self.links[entry as usize].next, NONE, "entry {entry} is in no slot");
         let due_s = due_s.clamp(self.done_s + 1, self.done_s + SLOTS as u64 - 1);
         let wide = entry as usize >= self.first_wide;
+        let entry = self.link_of(entry);
+        debug_assert_eq!(self.links[entry as usize].next, NONE, "link {entry} is in no slot");
         let slot = self.slot(class, wide, due_s);
         let empty_until_s = &mut self.empty_until_s[Self::wheel(class, wide)];
         *empty_until_s = (*empty_until_s).min(due_s - 1);
@@ -96,6 +98,11 @@ impl Wheel {
     /// Takes an entry out, if it is in.
     #[inline]
     pub fn cancel(&mut self, entry: u32) {
+        self.unlink(self.link_of(entry));
+    }
+
+    #[inline(always)]
+    fn unlink(&mut self, entry: u32) {
         let Link { next, previous } = self.links[entry as usize];
         if next == NONE {
             return;
@@ -115,8 +122,8 @@ impl Wheel {
         while self.done_s < now_s {
             for wheel in 0..WHEELS {
                 if let Some(entry) = self.first(self.entries + wheel * SLOTS + (self.done_s + 1) as usize % SLOTS) {
-                    self.cancel(entry);
-                    return Some(entry);
+                    self.unlink(entry);
+                    return Some(self.entry_of(entry));
                 }
             }
             self.done_s += 1;
@@ -134,7 +141,7 @@ impl Wheel {
             && let Some(slot) = slots.into_iter().find(|slot| self.first(*slot).is_some())
         {
             let mut at = self.links[slot].next & !HALF_OPEN;
-            while at as usize != slot && entries.try_push(at).is_ok() {
+            while at as usize != slot && entries.try_push(self.entry_of(at)).is_ok() {
                 at = self.links[at as usize].next & !HALF_OPEN;
             }
         }
@@ -157,12 +164,24 @@ impl Wheel {
         let found = (from_s..=until_s).find_map(|due_s| Some((self.first(self.slot(class, wide, due_s))?, due_s)));
         // The next search does not look again where this one has found nothing.
         self.empty_until_s[wheel] = found.map_or(until_s, |(_, due_s)| due_s - 1).max(from_s - 1);
-        found
+        found.map(|(entry, due_s)| (self.entry_of(entry), due_s))
     }
 
     /// Half-open entries.
     pub fn half_open(&self) -> usize {
         self.half_open
+    }
+
+    /// The link of an entry.
+    #[inline(always)]
+    fn link_of(&self, entry: u32) -> u32 {
+        entry - entry.saturating_sub(self.first_wide as u32) / 2
+    }
+
+    /// The entry of a link.
+    #[inline(always)]
+    fn entry_of(&self, link: u32) -> u32 {
+        link + link.saturating_sub(self.first_wide as u32)
     }
 
     /// The link of a slot.
@@ -203,6 +222,8 @@ mod tests {
             let mut due = BTreeMap::new();
             let mut now = start;
             for (order, (entry, class, wait, pass)) in steps.into_iter().enumerate() {
+                // From the ninth on, every other number is an entry's.
+                let entry = if entry < 9 { entry } else { 2 * entry - 9 };
                 match wait {
                     Some(wait) => {
                         wheel.schedule(entry, ALL[class], now + wait);

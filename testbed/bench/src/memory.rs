@@ -67,30 +67,27 @@ impl Region {
 
 /// Memory of a flow table.
 pub struct FlowRegion {
-    entries: Region,
-    addresses: Option<Region>,
+    lines: Region,
     count: usize,
+    wide: bool,
 }
 
 impl FlowRegion {
     /// That many entries; `wide`: each with a second line.
     pub fn new(count: usize, wide: bool, pages: Pages) -> Result<Self> {
-        let region = || Region::new(count * size_of::<FlowEntry>(), pages);
-        Ok(Self { entries: region()?, addresses: if wide { Some(region()?) } else { None }, count })
+        let lines = if wide { 2 * count } else { count };
+        Ok(Self { lines: Region::new(lines * size_of::<FlowEntry>(), pages)?, count, wide })
     }
 
     /// Bytes of an entry with all its lines.
     pub fn bytes_each(&self) -> usize {
-        size_of::<FlowEntry>() * if self.addresses.is_some() { 2 } else { 1 }
+        size_of::<FlowEntry>() * if self.wide { 2 } else { 1 }
     }
 
     /// The memory.
     pub fn flows(&mut self) -> Result<FlowMemory<'_>> {
-        let addresses = match &mut self.addresses {
-            Some(region) => region.lines(self.count)?,
-            None => &mut [],
-        };
-        Ok(FlowMemory { entries: self.entries.lines(self.count)?, addresses })
+        let (lines, wide) = if self.wide { (2 * self.count, self.count) } else { (self.count, 0) };
+        Ok(FlowMemory::new(self.lines.lines(lines)?, wide))
     }
 }
 

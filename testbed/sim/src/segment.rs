@@ -74,7 +74,7 @@ impl Segment {
         header.owner_key.store(owner_key, Ordering::Relaxed);
         header.incarnation.store(0, Ordering::Relaxed);
         for memory in self.flows.iter_mut().flatten() {
-            memory.entries.fill(FlowEntry::default());
+            memory.clear();
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use leat_abi::Geometry;
 use tempfile::TempDir;
 
 pub const GEOMETRY: Geometry =
-    Geometry { lcores: 2, flows_max: 1000, wide_flows_max: 250, targets_max: 64, listeners_max: 16, arena_words: 1024 };
+    Geometry { lcores: 2, flows_max: 1000, wide_flows_max: 251, targets_max: 64, listeners_max: 16, arena_words: 1024 };
 
 /// A directory for segments: in tmpfs where there is one, as in production.
 pub fn directory() -> TempDir {

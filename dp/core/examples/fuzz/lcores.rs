@@ -163,13 +163,13 @@ impl Lcores {
         (self.tainted, self.damaged) = (!self.tainted, true);
         for l in &mut self.lcores {
             l.pipeline = None;
-            let entries = l.memory.entries();
+            let lines = l.memory.lines();
             if !self.tainted {
-                entries.fill(FlowEntry::default());
+                lines.fill(FlowEntry::default());
                 continue;
             }
             for _ in 0..200 {
-                let bytes: &mut [u8] = entries[random.random_range(0..FLOWS)].as_mut_bytes();
+                let bytes: &mut [u8] = lines[random.random_range(0..lines.len())].as_mut_bytes();
                 for _ in 0..random.random_range(1..64) {
                     bytes[random.random_range(0..64)] = random.random();
                 }

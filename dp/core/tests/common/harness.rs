@@ -203,7 +203,7 @@ impl Harness {
     pub fn damage(&mut self, entries: &[(usize, FlowEntry)]) {
         let first = &mut self.lcores[0];
         first.pipeline = None;
-        let memory = first.memory.entries();
+        let memory = first.memory.lines();
         entries.iter().for_each(|(at, entry)| memory[*at] = *entry);
     }
 

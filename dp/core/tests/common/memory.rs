@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use leat_abi::counters::{LCORE_WORDS, LISTENER_WORDS, LcoreCounters, TARGET_WORDS};
 use leat_abi::ring::{Consumer, MESSAGE_WORDS, Producer, Ring, RingControl};
-use leat_abi::{FlowAddresses, FlowEntry, FlowMemory};
+use leat_abi::{FlowEntry, FlowMemory};
 
 /// Target and listener slots that have counters.
 pub const SLOTS: usize = 32;
@@ -12,8 +12,8 @@ pub const SLOTS: usize = 32;
 /// One lcore's memory.
 #[derive(Debug)]
 pub struct Memory {
-    entries: *mut [FlowEntry],
-    addresses: *mut [FlowAddresses],
+    lines: *mut [FlowEntry],
+    wide: usize,
     pub counters: LcoreCounters<'static>,
     ring: Ring<'static>,
 }
@@ -29,8 +29,8 @@ impl Memory {
         // consists of 64-bit atomics, for which zero is a value.
         let control: &'static RingControl = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
         Self {
-            entries: Box::into_raw(vec![FlowEntry::default(); flows].into_boxed_slice()),
-            addresses: Box::into_raw(vec![FlowAddresses::default(); flows / 2].into_boxed_slice()),
+            lines: Box::into_raw(vec![FlowEntry::default(); flows + flows / 2].into_boxed_slice()),
+            wide: flows / 2,
             counters: LcoreCounters::new(
                 words(LCORE_WORDS),
                 words(SLOTS * TARGET_WORDS),
@@ -40,18 +40,16 @@ impl Memory {
         }
     }
 
-    /// The flow entries, for a pipeline. The one that had them before must be gone.
-    pub fn entries(&mut self) -> &'static mut [FlowEntry] {
-        // SAFETY: needed because one pipeline after the other borrows the entries, as processes do. The memory was leaked as this
-        // very slice, and callers drop a pipeline before they ask for the next one's entries.
-        unsafe { &mut *self.entries }
+    /// The lines of the flows. The pipeline that had them before must be gone.
+    pub fn lines(&mut self) -> &'static mut [FlowEntry] {
+        // SAFETY: needed because one pipeline after the other borrows the lines, as processes do. The memory was leaked as this
+        // very slice, and callers drop a pipeline before they ask for the lines again.
+        unsafe { &mut *self.lines }
     }
 
-    /// As [`Memory::entries`], with the second lines.
+    /// The flows, for a pipeline.
     pub fn flows(&mut self) -> FlowMemory<'static> {
-        // SAFETY: as in `entries`.
-        let addresses = unsafe { &mut *self.addresses };
-        FlowMemory { entries: self.entries(), addresses }
+        FlowMemory::new(self.lines(), self.wide)
     }
 
     pub fn producer(&self) -> Producer<'static> {

@@ -162,20 +162,20 @@ impl Simulation<'_> {
         match self.options.plant {
             Some(Plant::TwinFlow) => {
                 let twin =
-                    memories[0].iter().flat_map(|memory| memory.entries.iter()).find(|entry| active(entry)).copied();
-                let free = memories[1].iter_mut().flat_map(|memory| memory.entries.iter_mut()).find(|it| it.state == 0);
+                    memories[0].iter().flat_map(|memory| memory.iter()).find(|entry| active(entry)).copied();
+                let free = memories[1].iter_mut().flat_map(|memory| memory.iter_mut()).find(|it| it.state == 0);
                 if let (Some(twin), Some(free)) = (twin, free) {
                     *free = twin;
                 }
             }
             Some(Plant::LostFlow) => {
-                let mut entries = memories.iter_mut().flatten().flat_map(|memory| memory.entries.iter_mut());
+                let mut entries = memories.iter_mut().flatten().flat_map(|memory| memory.iter_mut());
                 if let Some(entry) = entries.find(|entry| active(entry)) {
                     *entry = FlowEntry::default();
                 }
             }
             Some(Plant::MovedFlow) => {
-                let entries = memories.iter_mut().flatten().flat_map(|memory| memory.entries.iter_mut());
+                let entries = memories.iter_mut().flatten().flat_map(|memory| memory.iter_mut());
                 for entry in entries.filter(|entry| active(entry)) {
                     let [a, b, c, d] = entry.target_ip.to_ne_bytes();
                     entry.target_ip = u32::from_ne_bytes([a, b, c, d ^ 1]);
