@@ -359,7 +359,9 @@ impl Snapshot {
             let (word, id) = (reader.next()?, reader.next()?);
             let length = (word & 0xffff_ffff) as usize;
             let packed = reader.take(length.div_ceil(4))?;
-            let table = (0..length).map(|i| (packed[i / 4] >> (16 * (i % 4))) as u16).collect();
+            let mut table = Vec::with_capacity(packed.len() * 4);
+            packed.iter().for_each(|word| table.extend([0, 16, 32, 48].map(|bit| (word >> bit) as u16)));
+            table.truncate(length);
             let on = |bit: u32| word >> (32 + bit) & 1 == 1;
             snapshot.groups.push(Group { preserve_client_ip: on(0), sticky: on(1), proxy_protocol: on(2), id, table });
         }
