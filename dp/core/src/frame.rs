@@ -29,6 +29,76 @@ pub trait Frame {
     }
 }
 
+/// A frame in a vector: what simulations and tests give to a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedFrame<N = ()> {
+    /// The port it came in by.
+    pub port: u8,
+    /// The frame.
+    pub bytes: Vec<u8>,
+    /// [`Frame::is_whole`].
+    pub whole: bool,
+    /// [`Frame::handed_ports`].
+    pub handed_ports: u32,
+    /// Bytes that were put in front so far: there is room for [`OwnedFrame::HEADROOM`], as a packet buffer has.
+    pub grown: usize,
+    /// What its maker knows of it.
+    pub note: N,
+}
+
+impl OwnedFrame {
+    /// Bytes that can be put in front.
+    pub const HEADROOM: usize = 128;
+
+    /// A frame that came in by a port.
+    pub fn new(port: u8, bytes: Vec<u8>) -> Self {
+        Self::noted(port, bytes, ())
+    }
+}
+
+impl<N> OwnedFrame<N> {
+    /// A frame that came in by a port, with what is known of it.
+    pub fn noted(port: u8, bytes: Vec<u8>, note: N) -> Self {
+        Self { port, bytes, whole: true, handed_ports: 0, grown: 0, note }
+    }
+}
+
+impl<N> Frame for OwnedFrame<N> {
+    fn in_port(&self) -> u8 {
+        self.port
+    }
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+    fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+    fn prepend(&mut self, count: usize) -> bool {
+        let has_room = self.grown + count <= OwnedFrame::HEADROOM;
+        if has_room {
+            self.grown += count;
+            self.bytes.splice(0..0, std::iter::repeat_n(0xee, count));
+        }
+        has_room
+    }
+    fn trim_front(&mut self, count: usize) -> bool {
+        let is_long_enough = count <= self.bytes.len();
+        if is_long_enough {
+            self.bytes.drain(..count);
+        }
+        is_long_enough
+    }
+    fn handed_ports(&self) -> u32 {
+        self.handed_ports
+    }
+    fn is_whole(&self) -> bool {
+        self.whole
+    }
+}
+
 /// What is to be done with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

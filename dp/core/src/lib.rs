@@ -53,7 +53,7 @@ pub mod wide;
 
 pub use address::Address;
 pub use forwarding::{Forwarding, PortInfo};
-pub use frame::{Answer, BURST, Frame, Now, Verdict};
+pub use frame::{Answer, BURST, Frame, Now, OwnedFrame, Verdict};
 pub use miss::NODE_PORTS;
 pub use pipeline::{Arrival, Pipeline, Place};
 pub use source_ports::{NAT_PORTS, SourcePorts};

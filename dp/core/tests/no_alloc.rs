@@ -82,8 +82,8 @@ fn a_running_pipeline_allocates_nothing() {
     let client = |n: u32| std::net::SocketAddr::new([198, 51, 100, n as u8].into(), 1024 + (n * 77 % 50_000) as u16);
     let client_6 =
         |n: u32| std::net::SocketAddr::new([0x2001, 0xdb8, 0xc, 0, 0, 0, 0, n as u16].into(), client(n).port());
-    let mut originals: Vec<Buffer> = Vec::new();
-    let mut add = |port, bytes| originals.push(Buffer::new(port, bytes));
+    let mut originals: Vec<OwnedFrame> = Vec::new();
+    let mut add = |port, bytes| originals.push(OwnedFrame::new(port, bytes));
     for n in 0..400 {
         let vip = [WEB, DIRECT, DIRECT_2, EMPTY, TCP_4_TO_6][n as usize % 5];
         let s = Stream::new(client(n), vip, n);
@@ -177,7 +177,7 @@ fn headers_are_made_without_an_allocation() {
     let mut pipeline = Pipeline::new(place, memory.flows(), counters, events, ports, now);
     pipeline.install(forwarding);
     let mut step = |port, packet: &Packet, pass_ms| {
-        let mut frames = [Buffer::new(port, packet.bytes())];
+        let mut frames = [OwnedFrame::new(port, packet.bytes())];
         let mut verdicts: ArrayVec<Verdict, BURST> = ArrayVec::new();
         let count = calls(|| {
             pipeline.process(now, Arrival::Wire, &mut frames, &mut verdicts);
@@ -228,7 +228,7 @@ fn fragments_and_errors_without_an_allocation() {
     let mut pipeline = Pipeline::new(place, memory.flows(), counters, events, ports, now);
     pipeline.install(forwarding);
     let mut step = |bytes: Vec<u8>, pass_ms| {
-        let mut frames = [Buffer::new(CLIENT_SIDE, bytes)];
+        let mut frames = [OwnedFrame::new(CLIENT_SIDE, bytes)];
         let mut verdicts: ArrayVec<Verdict, BURST> = ArrayVec::new();
         let count = calls(|| {
             pipeline.process(now, Arrival::Wire, &mut frames, &mut verdicts);

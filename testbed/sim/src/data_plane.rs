@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use leat_abi::counters::{Counter, DropReason, LcoreCounters};
 use leat_abi::message::Command;
 use leat_abi::{FlowEntry, Snapshot};
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Now, OwnedFrame, Pipeline, Place, PortInfo, SourcePorts, Verdict};
 
 use crate::plant::Plant;
 use crate::segment::{LCORES, Segment};
@@ -20,43 +20,6 @@ use crate::site::{PORTS, port_mac};
 /// Pairs of node address and target that have source ports.
 const POOLS: usize = 512;
 const MTU: u16 = 1500;
-
-/// A frame in a vector.
-#[derive(Debug, Clone)]
-struct Buffer {
-    port: u8,
-    bytes: Vec<u8>,
-    ports: u32,
-}
-
-impl Frame for Buffer {
-    fn in_port(&self) -> u8 {
-        self.port
-    }
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-    fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
-    }
-    fn prepend(&mut self, count: usize) -> bool {
-        self.bytes.splice(0..0, std::iter::repeat_n(0, count));
-        true
-    }
-    fn trim_front(&mut self, count: usize) -> bool {
-        let is_long_enough = count <= self.bytes.len();
-        if is_long_enough {
-            self.bytes.drain(..count);
-        }
-        is_long_enough
-    }
-    fn handed_ports(&self) -> u32 {
-        self.ports
-    }
-}
 
 /// What leaves: the verdict, the lcore whose it is, the frame.
 #[derive(Debug, Clone)]
@@ -239,7 +202,7 @@ impl DataPlane {
         let mut made = Vec::new();
         self.received[usize::from(lcore)] += 1;
         let (mut at, mut arrival) = (lcore, Arrival::Wire);
-        let mut frame = Buffer { port, bytes, ports: 0 };
+        let mut frame = OwnedFrame::new(port, bytes);
         for hop in 0..3 {
             let counters = segment.data.counters(at);
             let pipeline = self.pipelines.get_mut(usize::from(at))?;
@@ -263,7 +226,7 @@ impl DataPlane {
             }
             if let Verdict::HandOver { lcore, port, ports } = verdict {
                 (at, arrival) = (lcore, Arrival::HandedOver);
-                frame = Buffer { port, ports, ..frame };
+                frame = OwnedFrame { port, handed_ports: ports, ..frame };
                 continue;
             }
             let out = Out { verdict, lcore: at, bytes: frame.bytes };

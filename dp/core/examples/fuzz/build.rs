@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 
 use crate::checks;
 use crate::frames;
-use crate::lcores::Buffer;
+use crate::lcores::NotedFrame;
 use crate::world::{PORTS, ROUTER_MAC};
 
 pub const FIN: u8 = 1;
@@ -25,7 +25,7 @@ pub struct Segment {
 
 /// Writes a frame, all checksums right. Without `segment` it is UDP. Of `simple` ones every header is as short as can be.
 pub fn packet(
-    frame: &mut Buffer,
+    frame: &mut NotedFrame,
     source: SocketAddr,
     destination: SocketAddr,
     segment: Option<Segment>,
@@ -220,7 +220,7 @@ pub fn mutate(b: &mut Vec<u8>, random: &mut SmallRng) {
 }
 
 /// Random bytes, or such behind good Ethernet and IP headers.
-pub fn noise(frame: &mut Buffer, random: &mut SmallRng) {
+pub fn noise(frame: &mut NotedFrame, random: &mut SmallRng) {
     frame.port = random.random::<u8>() % 3;
     let len = random.random_range(0..200);
     let b = &mut frame.bytes;

@@ -1,6 +1,6 @@
 //! What must hold of every frame that leaves, computed here and not by the pipeline's code.
 
-use crate::lcores::Buffer;
+use crate::lcores::NotedFrame;
 use crate::world::PORTS;
 
 fn word(bytes: &[u8], at: usize) -> u16 {
@@ -91,18 +91,18 @@ fn leaves(port: u8, frame: &[u8]) -> Layers {
 }
 
 /// A packet of a flow, rewritten. A good segment stays good and a bad one bad, unless the entries are `tainted`.
-pub fn forwarded(port: u8, frame: &Buffer, tainted: bool) {
+pub fn forwarded(port: u8, frame: &NotedFrame, tainted: bool) {
     let layers = leaves(port, &frame.bytes);
     assert!([6, 17, 1, 58].contains(&layers.protocol), "{layers:?} in {:02x?}", frame.bytes);
     if matches!(layers.protocol, 1 | 58) {
         assert!(layers.is_fragment || segment_sum(&frame.bytes, &layers) == 0xffff, "the checksum of an ICMP error");
-    } else if let (false, Some(was_good), Some(is_good)) = (tainted, frame.was_good, is_good(&frame.bytes)) {
+    } else if let (false, Some(was_good), Some(is_good)) = (tainted, frame.note.was_good, is_good(&frame.bytes)) {
         assert_eq!(is_good, was_good, "a good segment stays good, a bad one bad");
     }
 }
 
 /// What was made of a packet: a reset, or an ICMP error.
-pub fn answered(port: u8, frame: &Buffer) {
+pub fn answered(port: u8, frame: &NotedFrame) {
     let bytes = &frame.bytes;
     let layers = leaves(port, bytes);
     assert_eq!((port, segment_sum(bytes, &layers)), (frame.port, 0xffff));

@@ -11,7 +11,7 @@ use leat_abi::message::{Command, Event};
 use leat_abi::ring::Consumer;
 use leat_abi::snapshot::TargetState;
 use leat_abi::{FlowEntry, Snapshot};
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, PortInfo, SourcePorts, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Now, OwnedFrame, Pipeline, Place, PortInfo, SourcePorts, Verdict};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use zerocopy::IntoBytes;
@@ -26,13 +26,9 @@ const FLOWS: usize = 1024;
 /// Pairs of node address and target that have source ports: enough, or not.
 const POOLS: [usize; 2] = [512, 40];
 
-/// A frame and what its maker knows of it.
+/// What a frame's maker knows of it.
 #[derive(Debug, Clone, Default)]
-pub struct Buffer {
-    pub port: u8,
-    pub whole: bool,
-    pub bytes: Vec<u8>,
-    pub handed_ports: u32,
+pub struct Note {
     /// Times that it was handed over.
     pub hops: u8,
     /// The conversation that it is of, if nothing is wrong with it.
@@ -41,43 +37,14 @@ pub struct Buffer {
     pub was_good: Option<bool>,
 }
 
-impl Frame for Buffer {
-    fn in_port(&self) -> u8 {
-        self.port
-    }
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-    fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
-    }
-    fn prepend(&mut self, count: usize) -> bool {
-        self.bytes.splice(0..0, std::iter::repeat_n(0xee, count));
-        true
-    }
-    fn trim_front(&mut self, count: usize) -> bool {
-        let is_long_enough = count <= self.bytes.len();
-        if is_long_enough {
-            self.bytes.drain(..count);
-        }
-        is_long_enough
-    }
-    fn handed_ports(&self) -> u32 {
-        self.handed_ports
-    }
-    fn is_whole(&self) -> bool {
-        self.whole
-    }
-}
+/// A frame and what its maker knows of it.
+pub type NotedFrame = OwnedFrame<Note>;
 
 struct Lcore {
     memory: Memory,
     pipeline: Option<Pipeline<'static>>,
     events: Consumer<'static>,
-    handed: Vec<Buffer>,
+    handed: Vec<NotedFrame>,
 }
 
 pub struct Lcores {
@@ -86,7 +53,7 @@ pub struct Lcores {
     ports: Arc<SourcePorts>,
     /// Pools at the most: the same after a restart, as flows have them.
     pools: usize,
-    frames: Vec<Buffer>,
+    frames: Vec<NotedFrame>,
     configurations: Vec<Arc<Forwarding>>,
     restarts: u64,
     swaps: u64,
@@ -107,7 +74,7 @@ impl Lcores {
         let unconfigured = Arc::new(Forwarding::new(&Snapshot::default(), &ports(), OWNER_KEY));
         let configured = (1..=48).map(|generation| configuration(generation, random));
         let configurations = std::iter::once(unconfigured).chain(configured).collect();
-        let frames = vec![Buffer::default(); BURST];
+        let frames = vec![NotedFrame::noted(0, Vec::new(), Note::default()); BURST];
         let now = Now { ms: 65_000_000 };
         let pools = POOLS[random.random_range(0..POOLS.len())];
         let ports = Arc::new(SourcePorts::new(count, pools));
@@ -217,10 +184,10 @@ impl Lcores {
             match verdict {
                 Verdict::Forward { port } | Verdict::Originate { port } => checks::made(port, bytes, tainted),
                 Verdict::HandOver { lcore, port, ports } => {
-                    let bytes = bytes.to_vec();
+                    let note = Note { hops: 1, ..Note::default() };
                     handed.push((
                         lcore,
-                        Buffer { port, whole: true, bytes, handed_ports: ports, hops: 1, ..Buffer::default() },
+                        NotedFrame { handed_ports: ports, ..NotedFrame::noted(port, bytes.to_vec(), note) },
                     ));
                 }
                 other => panic!("made: {other:?}"),
@@ -233,7 +200,7 @@ impl Lcores {
         }
     }
 
-    fn process(&mut self, at: usize, arrival: Arrival, frames: &mut [Buffer], traffic: &mut Traffic) {
+    fn process(&mut self, at: usize, arrival: Arrival, frames: &mut [NotedFrame], traffic: &mut Traffic) {
         let mut verdicts: ArrayVec<Verdict, BURST> = ArrayVec::new();
         let l = &mut self.lcores[at];
         let counters = l.memory.counters;
@@ -251,8 +218,9 @@ impl Lcores {
                 Verdict::HandOver { lcore, port, ports } => {
                     let is_fragment = checks::layers(&frame.bytes).is_some_and(|layers| layers.is_fragment);
                     let hops_max = if is_fragment { 2 } else { 1 };
-                    assert!(frame.hops < hops_max && usize::from(lcore) != at, "handed over in a circle");
-                    let handed = Buffer { port, handed_ports: ports, hops: frame.hops + 1, ..frame.clone() };
+                    assert!(frame.note.hops < hops_max && usize::from(lcore) != at, "handed over in a circle");
+                    let mut handed = NotedFrame { port, handed_ports: ports, ..frame.clone() };
+                    handed.note.hops += 1;
                     self.lcores[usize::from(lcore)].handed.push(handed);
                 }
                 Verdict::Punt { port } => assert_eq!(port, frame.port),

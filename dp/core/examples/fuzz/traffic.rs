@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use crate::build::{self, ACK, FIN, RST, SYN, Segment};
 use crate::checks;
 use crate::frames;
-use crate::lcores::Buffer;
+use crate::lcores::{Note, NotedFrame};
 use crate::world::{self, CLIENT_SIDE, PORTS, TARGET_SIDE};
 
 /// Conversations at a time: more than the flow tables hold.
@@ -91,8 +91,8 @@ impl Traffic {
     }
 
     /// Notes where a packet came out, so that its target can answer, and errors can be sent about it.
-    pub fn learn(&mut self, frame: &Buffer, port: u8) {
-        let Some(n) = frame.of else { return };
+    pub fn learn(&mut self, frame: &NotedFrame, port: u8) {
+        let Some(n) = frame.note.of else { return };
         let Some(layers) = checks::layers(&frame.bytes).filter(|layers| [6, 17].contains(&layers.protocol)) else {
             return;
         };
@@ -122,9 +122,9 @@ impl Traffic {
     }
 
     /// Makes a frame.
-    pub fn make(&mut self, frame: &mut Buffer, random: &mut SmallRng) {
+    pub fn make(&mut self, frame: &mut NotedFrame, random: &mut SmallRng) {
         let dice = random.random_range(0..256u32);
-        (frame.whole, frame.of, frame.handed_ports, frame.hops) = (dice != 255, None, 0, 0);
+        (frame.whole, frame.handed_ports, frame.grown, frame.note) = (dice != 255, 0, 0, Note::default());
         match dice {
             0..4 => build::noise(frame, random),
             4..6 => arp(frame, random),
@@ -138,12 +138,12 @@ impl Traffic {
         }
         if dice % 8 == 0 {
             build::mutate(&mut frame.bytes, random);
-            frame.of = None;
+            frame.note.of = None;
         }
-        frame.was_good = checks::is_good(&frame.bytes);
+        frame.note.was_good = checks::is_good(&frame.bytes);
     }
 
-    fn talk(&mut self, frame: &mut Buffer, random: &mut SmallRng) {
+    fn talk(&mut self, frame: &mut NotedFrame, random: &mut SmallRng) {
         if random.random_ratio(1, 3) {
             // Mostly few, so that some get far; sometimes any.
             let among = if random.random_ratio(1, 4) { CONVERSATIONS } else { 256 };
@@ -178,7 +178,7 @@ impl Traffic {
             talk.c = talk.isn.wrapping_add(1);
         }
         frame.port = if from_client { CLIENT_SIDE } else { TARGET_SIDE };
-        frame.of = Some(at as u16);
+        frame.note.of = Some(at as u16);
         let (source, destination) = if from_client { (talk.client, talk.vip) } else { (talk.target, talk.nat) };
         let segment = (!talk.udp).then_some(Segment { flags, seq, ack });
         build::packet(frame, source, destination, segment, payload, in_fragments, random);
@@ -190,7 +190,7 @@ impl Traffic {
     }
 
     /// An ICMP error about what came out last in a conversation.
-    fn error(&mut self, frame: &mut Buffer, random: &mut SmallRng) {
+    fn error(&mut self, frame: &mut NotedFrame, random: &mut SmallRng) {
         let of_target = random.random::<bool>();
         let quoted = &self.conversations[self.current].out[usize::from(!of_target)];
         frame.port = if of_target { TARGET_SIDE } else { CLIENT_SIDE };
@@ -220,7 +220,7 @@ fn flags(from_client: bool, random: &mut SmallRng) -> u8 {
     }
 }
 
-fn arp(frame: &mut Buffer, random: &mut SmallRng) {
+fn arp(frame: &mut NotedFrame, random: &mut SmallRng) {
     frame.port = CLIENT_SIDE;
     frame.bytes.clear();
     frame.bytes.resize(random.random_range(14..64), 1);
@@ -229,7 +229,7 @@ fn arp(frame: &mut Buffer, random: &mut SmallRng) {
 }
 
 /// To the host, to the node's own ports, from our own addresses, ICMP.
-fn odd(frame: &mut Buffer, random: &mut SmallRng) {
+fn odd(frame: &mut NotedFrame, random: &mut SmallRng) {
     frame.port = CLIENT_SIDE;
     let port = random.random();
     let is_v6 = random.random::<bool>();

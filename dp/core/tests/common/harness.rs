@@ -9,66 +9,11 @@ use leat_abi::counters::{Counter, DropReason, LcoreCounters, ListenerCounter, Ta
 use leat_abi::message::Event;
 use leat_abi::ring::Consumer;
 use leat_abi::{FlowEntry, Snapshot};
-use leat_core::{Arrival, BURST, Forwarding, Frame, Now, Pipeline, Place, SourcePorts, Verdict};
+use leat_core::{Arrival, BURST, Forwarding, Now, OwnedFrame, Pipeline, Place, SourcePorts, Verdict};
 
 use super::memory::{Memory, SLOTS};
 use super::packet::{Packet, checksums, icmp_is_good};
 use super::world::{self, OWNER_KEY};
-
-/// A frame in a `Vec`.
-#[derive(Debug, Clone)]
-pub struct Buffer {
-    pub port: u8,
-    pub bytes: Vec<u8>,
-    pub whole: bool,
-    pub handed_ports: u32,
-    /// Bytes that were put in front.
-    pub grown: usize,
-}
-
-impl Buffer {
-    /// A frame that came in by a port.
-    pub fn new(port: u8, bytes: Vec<u8>) -> Self {
-        Self { port, bytes, whole: true, handed_ports: 0, grown: 0 }
-    }
-}
-
-impl Frame for Buffer {
-    fn in_port(&self) -> u8 {
-        self.port
-    }
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-    fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
-    }
-    fn prepend(&mut self, count: usize) -> bool {
-        // As much as a real buffer has.
-        let has_room = self.grown + count <= 128;
-        if has_room {
-            self.grown += count;
-            self.bytes.splice(0..0, std::iter::repeat_n(0xee, count));
-        }
-        has_room
-    }
-    fn trim_front(&mut self, count: usize) -> bool {
-        let is_long_enough = count <= self.bytes.len();
-        if is_long_enough {
-            self.bytes.drain(..count);
-        }
-        is_long_enough
-    }
-    fn handed_ports(&self) -> u32 {
-        self.handed_ports
-    }
-    fn is_whole(&self) -> bool {
-        self.whole
-    }
-}
 
 /// What became of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -306,35 +251,35 @@ impl Harness {
 
     /// Feeds a burst to an lcore, carries the verdicts out, delivers what is handed over.
     pub fn burst(&mut self, lcore: u16, port: u8, frames: &[Vec<u8>]) -> Vec<Out> {
-        let frames = frames.iter().map(|bytes| Buffer::new(port, bytes.clone())).collect();
+        let frames = frames.iter().map(|bytes| OwnedFrame::new(port, bytes.clone())).collect();
         self.run(lcore, frames)
     }
 
     /// As [`Harness::burst`], with frames of several ports.
-    pub fn run(&mut self, lcore: u16, mut frames: Vec<Buffer>) -> Vec<Out> {
+    pub fn run(&mut self, lcore: u16, mut frames: Vec<OwnedFrame>) -> Vec<Out> {
         let inputs: Vec<Vec<u8>> = frames.iter().map(|f| f.bytes.clone()).collect();
         let verdicts = self.process(lcore, Arrival::Wire, &mut frames);
         let mut outs: Vec<Out> = Vec::new();
-        let mut handed: BTreeMap<u16, VecDeque<(usize, Buffer)>> = BTreeMap::new();
+        let mut handed: BTreeMap<u16, VecDeque<(usize, OwnedFrame)>> = BTreeMap::new();
         for (i, (verdict, frame)) in verdicts.into_iter().zip(frames).enumerate() {
             if let Verdict::HandOver { lcore: owner, port, ports } = verdict {
                 assert_eq!(frame.bytes, inputs[i], "changed before the hand-over");
                 assert!(owner != lcore && port == frame.port, "handed to itself");
-                handed.entry(owner).or_default().push_back((i, Buffer { handed_ports: ports, ..frame.clone() }));
+                handed.entry(owner).or_default().push_back((i, OwnedFrame { handed_ports: ports, ..frame.clone() }));
             }
             outs.push(Out { verdict, lcore, handed_over: false, bytes: frame.bytes });
         }
         // A fragment goes to the lcore that keeps its datagram's, then to its flow's: never further, never back.
         for hop in 0..2 {
             for (owner, queue) in std::mem::take(&mut handed) {
-                let (at, mut frames): (Vec<usize>, Vec<Buffer>) = queue.into_iter().unzip();
+                let (at, mut frames): (Vec<usize>, Vec<OwnedFrame>) = queue.into_iter().unzip();
                 let verdicts = self.process(owner, Arrival::HandedOver, &mut frames);
                 for ((verdict, frame), at) in verdicts.into_iter().zip(frames).zip(at) {
                     if let Verdict::HandOver { lcore: next, port, ports } = verdict {
                         let may_go_on = hop == 0 && is_fragment(&frame.bytes);
                         assert!(may_go_on && next != owner && port == frame.port, "handed over too often");
                         assert_eq!(frame.bytes, inputs[at], "changed before the hand-over");
-                        let frame = Buffer { handed_ports: ports, ..frame.clone() };
+                        let frame = OwnedFrame { handed_ports: ports, ..frame.clone() };
                         handed.entry(next).or_default().push_back((at, frame));
                     }
                     outs[at] = Out { verdict, lcore: owner, handed_over: true, bytes: frame.bytes };
@@ -354,7 +299,7 @@ impl Harness {
         let handed: Vec<_> = self.made.extract_if(.., |(v, _)| matches!(v, Verdict::HandOver { .. })).collect();
         for (verdict, bytes) in handed {
             let Verdict::HandOver { lcore, port, ports } = verdict else { continue };
-            let mut frame = [Buffer { handed_ports: ports, ..Buffer::new(port, bytes) }];
+            let mut frame = [OwnedFrame { handed_ports: ports, ..OwnedFrame::new(port, bytes) }];
             let verdict = self.process(lcore, Arrival::HandedOver, &mut frame)[0];
             assert!(!matches!(verdict, Verdict::HandOver { .. }), "handed over too often");
             let [frame] = frame;
@@ -364,7 +309,7 @@ impl Harness {
         }
     }
 
-    fn process(&mut self, lcore: u16, arrival: Arrival, frames: &mut [Buffer]) -> ArrayVec<Verdict, BURST> {
+    fn process(&mut self, lcore: u16, arrival: Arrival, frames: &mut [OwnedFrame]) -> ArrayVec<Verdict, BURST> {
         let now = self.now;
         let l = &mut self.lcores[usize::from(lcore)];
         let mut verdicts = ArrayVec::new();

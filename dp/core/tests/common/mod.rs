@@ -13,7 +13,8 @@ pub mod pieces;
 pub mod world;
 
 pub use conversation::{Datagrams, Stream};
-pub use harness::{Buffer, Harness, Out};
+pub use harness::{Harness, Out};
+pub use leat_core::OwnedFrame;
 pub use moves::{nothing, rx};
 pub use packet::{ACK, FIN, PSH, Packet, RST, SYN};
 pub use world::*;

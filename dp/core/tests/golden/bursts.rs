@@ -40,7 +40,7 @@ fn a_conversation_in_a_burst() {
         (TARGET_SIDE, s.at_target(ACK, t + 1, c + 6)),
     ];
     let mut h = Harness::default();
-    let frames = packets.iter().map(|(port, p)| Buffer::new(*port, p.bytes())).collect();
+    let frames = packets.iter().map(|(port, p)| OwnedFrame::new(*port, p.bytes())).collect();
     let outs = h.run(0, frames);
     for (out, (port, packet)) in outs.iter().zip(&packets) {
         let expected = if *port == CLIENT_SIDE { s.as_target_sees(packet) } else { s.as_client_sees(packet) };

@@ -15,7 +15,7 @@ use crate::common::*;
 /// A frame and where it arrives.
 struct Case {
     h: Harness,
-    frame: Buffer,
+    frame: OwnedFrame,
     /// Counters that move beside the drop.
     besides: Expect,
     /// The frame is kept first, and dropped after so many milliseconds.
@@ -31,7 +31,7 @@ fn case(h: Harness, packet: &Packet) -> Case {
 }
 
 fn bytes(h: Harness, bytes: Vec<u8>) -> Case {
-    Case { h, frame: Buffer::new(CLIENT_SIDE, bytes), besides: nothing(), kept_ms: None }
+    Case { h, frame: OwnedFrame::new(CLIENT_SIDE, bytes), besides: nothing(), kept_ms: None }
 }
 
 /// A good SYN's bytes with a change, its IP checksum made right again.

@@ -441,7 +441,7 @@ fn never_in_a_circle() {
                 ..Packet::udp(SocketAddr::new(CLIENT.ip(), n), DNS, &payload(1000)).macs(ROUTER_MAC, PORTS[0])
             };
             let mut hops = vec![lcore];
-            let mut frame = [Buffer::new(CLIENT_SIDE, piece(&packet.bytes(), n.into(), 0, 512))];
+            let mut frame = [OwnedFrame::new(CLIENT_SIDE, piece(&packet.bytes(), n.into(), 0, 512))];
             let mut arrival = Arrival::Wire;
             let last = loop {
                 let mut verdicts = arrayvec::ArrayVec::new();

@@ -230,7 +230,7 @@ fn no_room_for_the_longer_header() {
     let mut h = Harness::default();
     let s = Stream::open(&mut h, CLIENT, TCP_4_TO_6, 1);
     h.moved();
-    let mut frame = Buffer::new(CLIENT_SIDE, s.from_client(ACK, b"x").bytes());
+    let mut frame = OwnedFrame::new(CLIENT_SIDE, s.from_client(ACK, b"x").bytes());
     frame.grown = 120;
     assert!(h.run(0, vec![frame])[0].is_dropped(DropReason::NotLinear));
     rx(55).dropped("not_linear").is(&h.moved());

@@ -142,14 +142,14 @@ impl Simulation {
 
     /// All that arrives in this millisecond is a burst, on any lcore; now and then something else happens, too.
     fn arrive(&mut self, when: u64, port: u8, bytes: Vec<u8>) {
-        let mut frames = vec![Buffer::new(port, bytes)];
+        let mut frames = vec![OwnedFrame::new(port, bytes)];
         while frames.len() < leat_core::BURST
             && let Some(next) = self.agenda.first_entry()
             && next.key().0 == when
             && matches!(next.get(), Happening::Arrival(..))
             && let Happening::Arrival(port, bytes) = next.remove()
         {
-            frames.push(Buffer::new(port, bytes));
+            frames.push(OwnedFrame::new(port, bytes));
         }
         match self.random.random_range(0..400) {
             0 => drop(self.h.crash()),

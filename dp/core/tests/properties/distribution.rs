@@ -40,11 +40,11 @@ fn spread(packet: &Packet, flows: u32, vary: impl Fn(u32, &mut [u8])) -> Vec<u64
     let mut verdicts = ArrayVec::new();
     for first in (0..flows).step_by(BURST) {
         let frames = first..(first + BURST as u32).min(flows);
-        let mut frames: Vec<Buffer> = frames
+        let mut frames: Vec<OwnedFrame> = frames
             .map(|n| {
                 let mut bytes = template.clone();
                 vary(n, &mut bytes);
-                Buffer::new(CLIENT_SIDE, bytes)
+                OwnedFrame::new(CLIENT_SIDE, bytes)
             })
             .collect();
         pipeline.process(now, Arrival::Wire, &mut frames, &mut verdicts);

@@ -298,14 +298,14 @@ impl Simulation {
     }
 
     fn arrive(&mut self, when: u64, port: u8, bytes: Vec<u8>) {
-        let mut frames = vec![Buffer::new(port, bytes)];
+        let mut frames = vec![OwnedFrame::new(port, bytes)];
         while frames.len() < leat_core::BURST
             && let Some(next) = self.agenda.first_entry()
             && next.key().0 == when
             && matches!(next.get(), Happening::Arrival(..))
             && let Happening::Arrival(port, bytes) = next.remove()
         {
-            frames.push(Buffer::new(port, bytes));
+            frames.push(OwnedFrame::new(port, bytes));
         }
         if self.crashes && self.random.random_bool(0.01) {
             self.h.crash();

@@ -118,7 +118,7 @@ fn meta(frame: &[u8]) -> Meta {
 fn rewritten(sockets: &Sockets, udp: bool, side: Side, frame: &[u8]) -> Vec<u8> {
     let (entry, addresses) = sockets.flow(udp);
     let meta = meta(frame);
-    let mut buffer = Buffer::new(CLIENT_SIDE, frame.to_vec());
+    let mut buffer = OwnedFrame::new(CLIENT_SIDE, frame.to_vec());
     wide::apply(&mut buffer, &entry, &addresses, side, &meta, EGRESS).expect("rewritten");
     let growth = buffer.bytes().len() as i32 - 14 - i32::from(meta.ip_len);
     assert_eq!(growth, wide::growth(&entry, side, &meta));

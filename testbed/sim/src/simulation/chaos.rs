@@ -161,8 +161,7 @@ impl Simulation<'_> {
         let memories = &mut self.segment.flows;
         match self.options.plant {
             Some(Plant::TwinFlow) => {
-                let twin =
-                    memories[0].iter().flat_map(|memory| memory.iter()).find(|entry| active(entry)).copied();
+                let twin = memories[0].iter().flat_map(|memory| memory.iter()).find(|entry| active(entry)).copied();
                 let free = memories[1].iter_mut().flat_map(|memory| memory.iter_mut()).find(|it| it.state == 0);
                 if let (Some(twin), Some(free)) = (twin, free) {
                     *free = twin;
