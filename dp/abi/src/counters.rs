@@ -253,6 +253,21 @@ impl<'m> LcoreCounters<'m> {
         }
     }
 
+    /// Counts a flow that has begun, for its target's and its listener's slot; a slot out of range counts nowhere.
+    #[inline(always)]
+    pub fn began(&self, target: u16, listener: u16) {
+        const _: () = assert!(TargetCounter::NewFlows as usize == 0 && ListenerCounter::NewFlows as usize == 0);
+        const _: () = assert!(TargetCounter::ActiveFlows as usize == 1 && ListenerCounter::ActiveFlows as usize == 1);
+        const _: () = assert!(TargetCounter::FlowRefs as usize == 2 && ListenerCounter::FlowRefs as usize == 2);
+        self.add(Counter::FlowsCreated, 1);
+        if let Some(words) = self.targets.as_chunks::<TARGET_WORDS>().0.get(target as usize) {
+            words[..3].iter().for_each(|word| add(word, 1));
+        }
+        if let Some(words) = self.listeners.as_chunks::<LISTENER_WORDS>().0.get(listener as usize) {
+            words[..3].iter().for_each(|word| add(word, 1));
+        }
+    }
+
     /// Adds to a counter of a listener slot; a slot out of range counts nowhere.
     #[inline(always)]
     pub fn listener(&self, slot: u16, counter: ListenerCounter, n: u64) {

@@ -12,6 +12,7 @@ use leat_abi::flow::{FlowState, flag};
 use leat_abi::{DropReason, FlowAddresses, FlowEntry, FlowMemory};
 
 use crate::frame::Now;
+use crate::parse::Tuple;
 use crate::prefetch;
 use crate::source_ports::SourcePorts;
 use crate::table::{FlowTable, Full, Probe, Side, tuple_of};
@@ -88,23 +89,19 @@ impl<'m> Flows<'m> {
     }
 
     /// Takes in a new flow, with its second line if it is to have one. One that cannot be taken in loses its source port.
-    /// `probes`: of its client's key, and of its target's if that is known to be no flow's.
+    /// `probes`: of its client's key, and of its target's; neither is a flow's.
     #[inline]
     pub(crate) fn create(
         &mut self,
         flow: &FlowEntry,
         addresses: Option<&FlowAddresses>,
-        probes: (Probe, Option<Probe>),
+        probes: (Probe, Probe),
         now: Now,
     ) -> Result<u32, DropReason> {
         match self.take_in(flow, addresses, probes, now) {
             Ok(at) => {
                 self.wheel.begin(at, class_of(flow), now.seconds() + u64::from(track::lifetime_s(flow)));
-                self.counters.add(Counter::FlowsCreated, 1);
-                self.counters.target(flow.target_slot, TargetCounter::NewFlows, 1);
-                self.counters.listener(flow.listener_slot, ListenerCounter::NewFlows, 1);
-                refer(&self.counters, flow, 1);
-                activate(&self.counters, flow, 1);
+                self.counters.began(flow.target_slot, flow.listener_slot);
                 Ok(at)
             }
             Err(Full) => {
@@ -121,7 +118,7 @@ impl<'m> Flows<'m> {
         &mut self,
         flow: &FlowEntry,
         addresses: Option<&FlowAddresses>,
-        (client, target): (Probe, Option<Probe>),
+        (client, target): (Probe, Probe),
         now: Now,
     ) -> Result<u32, Full> {
         if flow.is_tcp()
@@ -204,6 +201,15 @@ impl<'m> Flows<'m> {
             self.discard(at, Counter::TimeWaitEvicted);
         }
         self.ports.claim_this(&FlowEntry { nat_port: port, ..*flow }, self.lcore).then_some(port)
+    }
+
+    /// Makes way for a flow whose target's packets will have this tuple, which another flow has: that one goes if it is over.
+    #[cold]
+    pub(crate) fn make_way(&mut self, tuple: &Tuple, now: Now) -> Result<(), DropReason> {
+        if let Some(holder) = self.table.find(tuple) {
+            self.give_up_if_over(holder.entry, now);
+        }
+        if self.table.find(tuple).is_some() { Err(DropReason::TupleConflict) } else { Ok(()) }
     }
 
     /// A packet has changed the flow's state: its timer is set anew, and if it is not active any more, that is counted.
@@ -430,8 +436,8 @@ mod tests {
     }
 
     fn create(flows: &mut Flows<'_>, flow: &FlowEntry, now: Now) -> Result<u32, DropReason> {
-        let client = flows.table.place_of(&tuple_of(flow, Side::Client));
-        flows.create(flow, flow.is_wide().then_some(&ADDRESSES), (client, None), now)
+        let [client, target] = [Side::Client, Side::Target].map(|side| flows.table.place_of(&tuple_of(flow, side)));
+        flows.create(flow, flow.is_wide().then_some(&ADDRESSES), (client, target), now)
     }
 
     const WIDE_UDP: u8 = protocol::UDP | family::CLIENT_V6;

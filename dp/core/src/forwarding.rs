@@ -135,12 +135,6 @@ impl Group {
     pub(crate) fn slot(&self, place: u32) -> Option<u16> {
         self.table.get(place as usize).copied()
     }
-
-    /// Whether a target sees this client's address and port, unless the client comes by an endpoint.
-    #[inline(always)]
-    pub(crate) fn preserves(&self, target: &Target, client: Address) -> bool {
-        self.preserve_client_ip && target.address.is_v4() == client.is_v4()
-    }
 }
 
 /// Tables of fewer places are sorted to find their members; of larger ones all slots that there can be are looked at.
@@ -336,6 +330,14 @@ impl Forwarding {
     #[inline]
     pub(crate) fn listener_number(&self, address: Address, port: u16, protocol: u8) -> Option<u32> {
         self.listener_numbers.get(&(address, port, protocol)).copied()
+    }
+
+    /// The number of the listener at an address, port and IP protocol, the listener and its group.
+    #[inline]
+    pub(crate) fn service(&self, address: Address, port: u16, protocol: u8) -> Option<(u32, &Listener, &Group)> {
+        let number = self.listener_number(address, port, protocol)?;
+        let listener = self.numbered_listener(number)?;
+        Some((number, listener, self.group(listener.group)?))
     }
 
     /// The listener of a number.

@@ -71,10 +71,17 @@ pub fn selection(key: [u64; 2], ends: &Ends, tuple: &Tuple, isn: Option<u32>) ->
     } else {
         hasher.write_u64(tuple.addresses);
     }
-    hasher.write_u32(tuple.ports);
-    hasher.write_u8(tuple.protocol);
-    if let Some(isn) = isn {
-        hasher.write_u32(isn);
+    let (ports, protocol) = (u64::from(tuple.ports), u64::from(tuple.protocol));
+    match isn {
+        // As one word and a byte: what the hash sees are the same bytes as of ports, protocol and number one by one.
+        Some(isn) => {
+            hasher.write_u64(ports | protocol << 32 | u64::from(isn) << 40);
+            hasher.write_u8((isn >> 24) as u8);
+        }
+        None => {
+            hasher.write_u32(tuple.ports);
+            hasher.write_u8(tuple.protocol);
+        }
     }
     hasher.finish()
 }

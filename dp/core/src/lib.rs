@@ -7,7 +7,7 @@
 //! | check headers | [`parse`] |
 //! | find the flow | [`table`] |
 //! | follow its state | [`track`] |
-//! | begin a flow: listener, target, source port; for a burst ahead | `miss`, [`source_ports`]; `opening` |
+//! | begin a flow: listener, target, source port; for a burst ahead | `miss`, `plan`, [`source_ports`]; `opening` |
 //! | all of these, for what nearly all packets are | `fast` |
 //! | change the packet | [`rewrite`], [`checksum`]; with IPv6 on a side [`wide`], `translate`, `mss` |
 //! | put a PROXY header first | [`proxy`] |
@@ -34,6 +34,7 @@ mod opening;
 pub mod originate;
 pub mod parse;
 pub mod pipeline;
+mod plan;
 #[allow(unsafe_code)]
 pub mod prefetch;
 pub mod proxy;

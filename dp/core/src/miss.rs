@@ -2,25 +2,19 @@
 
 use arrayvec::ArrayVec;
 use leat_abi::counters::ListenerCounter;
-use leat_abi::flow::{FlowAddresses, FlowEntry, FlowState, family, flag};
+use leat_abi::flow::flag;
 use leat_abi::message::{Made, Step};
 use leat_abi::snapshot::LocalKind;
 use leat_abi::{Counter, DropReason};
 
-use crate::address::Address;
-use crate::checksum;
-use crate::flows::Flows;
-use crate::forwarding::{Forwarding, Listener, Target};
-use crate::frame::{Answer, Frame, Now, Verdict};
+use crate::frame::{Answer, BURST, Frame, Now, Verdict};
 use crate::hash;
 use crate::opening::Opening;
 use crate::parse::{Ends, Meta, Piece, Tuple, tcp};
 use crate::pipeline::{Arrival, Pipeline};
 use crate::proxy;
 use crate::reset;
-use crate::rewrite;
-use crate::source_ports::pair_of;
-use crate::table::{Found, Probe, Side, tuple_of};
+use crate::table::{Found, Side};
 use crate::trace::socket;
 
 /// Ports of a node address for connections of the node itself: health checks.
@@ -109,10 +103,7 @@ impl Pipeline<'_> {
             return self.drop(DropReason::IpSource);
         }
         if meta.opens() {
-            let probe = self.flows.table.place_of(&meta.tuple);
-            let mut opening = Opening::new(&self.forwarding, meta, ends, number, probe);
-            opening.choose(&self.forwarding);
-            return self.begin(frame, meta, ends, &opening, now);
+            return self.begin_at_length(frame, meta, ends, number, now);
         }
         let Some(slot) = self.forwarding.numbered_listener(number).map(|listener| listener.slot) else {
             return self.drop(DropReason::NoListener);
@@ -131,12 +122,22 @@ impl Pipeline<'_> {
         arrival: Arrival,
         now: Now,
     ) -> Verdict {
-        let opening = self.openings[at];
-        if let Some(found) = self.flows.table.find_at(opening.probe, &meta.tuple) {
-            return self.flow_packet_again(frame, meta, found, arrival, now);
-        }
-        self.tracer.step(|| Step::Lookup { entry: None, from_client: false, state: 0 });
-        self.begin(frame, meta, &meta.ends(frame.bytes()), &opening, now)
+        self.tracer.packet(frame.in_port(), frame.bytes(), Some(meta));
+        let verdict = if let Some(found) = self.flows.table.find_at(self.openings[at].probe, &meta.tuple) {
+            self.flow_packet_again(frame, meta, found, arrival, now)
+        } else {
+            self.tracer.step(|| Step::Lookup { entry: None, from_client: false, state: 0 });
+            let slot = self.openings[at].listener_slot;
+            self.tracer.step(|| Step::Listener { slot });
+            if meta.ttl <= 1 {
+                self.drop(DropReason::TtlExpired)
+            } else {
+                self.trace_selection(self.openings[at].slot);
+                self.begin(frame, meta, at, Ok(()), now)
+            }
+        };
+        self.tracer.done();
+        verdict
     }
 
     #[cold]
@@ -152,25 +153,87 @@ impl Pipeline<'_> {
         self.flow_packet(frame, meta, Some(found), arrival, now)
     }
 
-    /// Begins a flow at a listener.
-    fn begin<F: Frame>(&mut self, frame: &mut F, meta: &Meta, ends: &Ends, opening: &Opening, now: Now) -> Verdict {
-        let Some(slot) = self.forwarding.numbered_listener(opening.listener).map(|listener| listener.slot) else {
+    /// Begins a flow at a listener for a packet that was not looked ahead for.
+    #[cold]
+    #[inline(never)]
+    fn begin_at_length<F: Frame>(&mut self, frame: &mut F, meta: &Meta, ends: &Ends, number: u32, now: Now) -> Verdict {
+        let Some(listener) = self.forwarding.numbered_listener(number) else {
             return self.drop(DropReason::NoListener);
         };
+        let slot = listener.slot;
         self.tracer.step(|| Step::Listener { slot });
         if meta.ttl <= 1 {
             return self.drop(DropReason::TtlExpired);
         }
-        match self.plan(frame, meta, ends, opening, now) {
-            Ok(at) => {
-                let found = Found { entry: at, side: Side::Client };
-                if self.flows.table.entry(at).has(flag::PROXY) {
+        let opening = &mut self.openings[BURST];
+        let probe = self.flows.table.place_of(&meta.tuple);
+        let chosen = self.forwarding.group(listener.group).and_then(|group| {
+            opening.set::<F>(&self.forwarding, (meta, ends), (number, listener, group), probe);
+            group.choose(opening.choice, 0)
+        });
+        let planned = match chosen {
+            Some(slot) => self.plan_to(frame, meta, BURST, slot, now),
+            None => Err(DropReason::NoTarget),
+        };
+        self.begin(frame, meta, BURST, planned, now)
+    }
+
+    /// Plans the flow of the opening in this place to the target in a slot.
+    #[cold]
+    #[inline(never)]
+    fn plan_to<F: Frame>(
+        &mut self,
+        frame: &F,
+        meta: &Meta,
+        at: usize,
+        slot: u16,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        self.trace_selection(slot);
+        let opening = &mut self.openings[at];
+        let listener = self.forwarding.numbered_listener(opening.listener).ok_or(DropReason::NoTarget)?;
+        let group = self.forwarding.group(listener.group).ok_or(DropReason::NoTarget)?;
+        let service = (listener, group);
+        let tuple = opening.plan_to(&self.forwarding, (frame, meta), service, slot, (self.digest_key, now))?;
+        (opening.plan.answers, opening.pool) = (self.flows.table.place_of(&tuple), None);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn trace_selection(&mut self, slot: u16) {
+        let Self { forwarding, tracer, .. } = self;
+        if tracer.is_tracing()
+            && let Some(target) = forwarding.target_in(slot)
+        {
+            tracer.step(|| Step::Select { slot, target: socket(target.address, target.port) });
+        }
+    }
+
+    /// Begins the flow that was planned, if it could be, for the opening in this place.
+    #[inline(always)]
+    fn begin<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        meta: &Meta,
+        at: usize,
+        planned: Result<(), DropReason>,
+        now: Now,
+    ) -> Verdict {
+        let made = planned.and_then(|()| self.make(at, now));
+        let made = match made {
+            Err(refusal) if self.may_go_elsewhere(refusal) => self.make_elsewhere(frame, meta, at, refusal, now),
+            made => made,
+        };
+        match made {
+            Ok(entry) => {
+                let found = Found { entry, side: Side::Client };
+                if self.openings[at].plan.entry.has(flag::PROXY) {
                     let meta = proxy::without_fast_open(frame, meta);
                     return self.forward(frame, &meta, found, now);
                 }
                 self.forward(frame, meta, found, now)
             }
-            Err(reason) => self.refuse(frame, meta, opening.attempt, (slot, reason), now),
+            Err(reason) => self.refuse(frame, meta, at, reason, now),
         }
     }
 
@@ -181,10 +244,11 @@ impl Pipeline<'_> {
         &mut self,
         frame: &mut F,
         meta: &Meta,
-        attempt: u64,
-        (listener, reason): (u16, DropReason),
+        at: usize,
+        reason: DropReason,
         now: Now,
     ) -> Verdict {
+        let (attempt, listener) = (self.openings[at].attempt, self.openings[at].listener_slot);
         let counter = match reason {
             DropReason::NoTarget => Some(ListenerCounter::NoTarget),
             // Once per attempt, however often the client sends its SYN again (S9.5).
@@ -202,23 +266,17 @@ impl Pipeline<'_> {
         self.drop(reason)
     }
 
-    /// Makes the flow that a first packet begins. Returns its entry.
+    /// Makes the flow that is planned for the opening in this place. Returns its entry.
     #[inline(always)]
-    fn plan<F: Frame>(
-        &mut self,
-        frame: &F,
-        meta: &Meta,
-        ends: &Ends,
-        opening: &Opening,
-        now: Now,
-    ) -> Result<u32, DropReason> {
-        let slot = opening.slot.ok_or(DropReason::NoTarget)?;
-        match self.plan_to(frame, meta, ends, opening, (slot, opening.pool), now) {
-            Err(refusal) if self.may_go_elsewhere(refusal) => {
-                self.plan_elsewhere(frame, meta, ends, opening, (slot, refusal), now)
-            }
-            result => result,
+    fn make(&mut self, at: usize, now: Now) -> Result<u32, DropReason> {
+        let Self { forwarding, flows, openings, tracer, digest_key, .. } = self;
+        let Opening { probe, listener, attempt, pool, plan, .. } = &mut openings[at];
+        if plan.entry.has(flag::FULL_NAT) {
+            plan.translate(flows, (forwarding, *listener), (*attempt, *pool), (*digest_key, now))?;
         }
+        let at = plan.make(flows, *probe, now)?;
+        tracer.step(|| Step::Create { entry: at, nat: socket(plan.beyond()[1], plan.entry.nat_port) });
+        Ok(at)
     }
 
     /// Whether another target is tried after this refusal.
@@ -226,70 +284,35 @@ impl Pipeline<'_> {
         refusal == DropReason::TupleConflict || refusal == DropReason::Hairpin && self.forwarding.hairpin_next_target
     }
 
-    /// As [`Pipeline::plan`], after the target in this slot was refused.
+    /// As [`Pipeline::make`], to another target, after the one that was planned was refused.
     #[cold]
     #[inline(never)]
-    fn plan_elsewhere<F: Frame>(
+    fn make_elsewhere<F: Frame>(
         &mut self,
         frame: &F,
         meta: &Meta,
-        ends: &Ends,
-        opening: &Opening,
-        (first, mut refusal): (u16, DropReason),
+        at: usize,
+        mut refusal: DropReason,
         now: Now,
     ) -> Result<u32, DropReason> {
+        let Opening { listener, slot: first, choice, .. } = self.openings[at];
         let mut tried: ArrayVec<u16, TARGET_TRIES> = ArrayVec::from_iter([first]);
         for attempt in 1..PLACES_TRIED {
-            let (_, group) = opening.group(&self.forwarding).ok_or(DropReason::NoTarget)?;
-            let slot = group.choose(opening.choice, attempt).ok_or(DropReason::NoTarget)?;
+            let listener = self.forwarding.numbered_listener(listener).ok_or(DropReason::NoTarget)?;
+            let group = self.forwarding.group(listener.group).ok_or(DropReason::NoTarget)?;
+            let slot = group.choose(choice, attempt).ok_or(DropReason::NoTarget)?;
             if tried.contains(&slot) {
                 continue;
             }
             if tried.try_push(slot).is_err() {
                 break;
             }
-            match self.plan_to(frame, meta, ends, opening, (slot, None), now) {
+            match self.plan_to(frame, meta, at, slot, now).and_then(|()| self.make(at, now)) {
                 Err(reason) if self.may_go_elsewhere(reason) => refusal = reason,
                 result => return result,
             }
         }
         Err(refusal)
-    }
-
-    /// Makes the flow to the target in a slot, with a source port from this pool if it is known.
-    #[inline(always)]
-    fn plan_to<F: Frame>(
-        &mut self,
-        frame: &F,
-        meta: &Meta,
-        ends: &Ends,
-        opening: &Opening,
-        (slot, pool): (u16, Option<u32>),
-        now: Now,
-    ) -> Result<u32, DropReason> {
-        let Self { forwarding, flows, tracer, digest_key, .. } = self;
-        let (listener, group) = opening.group(forwarding).ok_or(DropReason::NoTarget)?;
-        let target = forwarding.target_in(slot).ok_or(DropReason::NoTarget)?;
-        tracer.step(|| Step::Select { slot, target: socket(target.address, target.port) });
-        if target.next_hop.is_none() {
-            return Err(DropReason::NoNextHop);
-        }
-        let mut plan = Plan::new(frame, meta, ends, listener, (slot, target), now);
-        if group.proxy_protocol && meta.tuple.is_tcp() {
-            plan.flow.flags |= flag::PROXY;
-            // What the SYN brings is not forwarded (S8.7).
-            plan.flow.client_end = plan.flow.target_ack;
-        }
-        let answers = if group.preserves(target, ends.source) && forwarding.endpoint(frame.in_port()).is_none() {
-            Some(plan.preserve(*digest_key, flows, now)?)
-        } else {
-            plan.translate(*digest_key, flows, forwarding, listener, (opening.attempt, pool), now)?;
-            None
-        };
-        plan.flow.l4_delta = plan.l4_delta();
-        let at = flows.create(&plan.flow, plan.second_line().as_ref(), (opening.probe, answers), now)?;
-        tracer.step(|| Step::Create { entry: at, nat: socket(plan.nat, plan.flow.nat_port) });
-        Ok(at)
     }
 
     /// Answers a segment that belongs to no flow.
@@ -338,165 +361,5 @@ impl Pipeline<'_> {
                 self.counters.target(target_slot, leat_abi::counters::TargetCounter::Resets, 1);
             }
         }
-    }
-}
-
-/// A flow that is about to be made, with its addresses of either kind.
-struct Plan {
-    flow: FlowEntry,
-    client: Address,
-    vip: Address,
-    target: Address,
-    nat: Address,
-}
-
-impl Plan {
-    /// A flow of this first packet to this target, its addresses towards the target still open.
-    fn new<F: Frame>(
-        frame: &F,
-        meta: &Meta,
-        ends: &Ends,
-        listener: &Listener,
-        (slot, target): (u16, &Target),
-        now: Now,
-    ) -> Self {
-        let tuple = &meta.tuple;
-        let is_tcp = tuple.is_tcp();
-        let client_mac = frame.bytes().get(6..12).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
-        let after_syn = meta.seq.wrapping_add(1);
-        let kind_bit = |address: Address, bit: u8| if address.is_v4() { 0 } else { bit };
-        let family = kind_bit(ends.source, family::CLIENT_V6) | kind_bit(target.address, family::TARGET_V6);
-        let flow = FlowEntry {
-            // As the client's key has them, whether they are addresses or their digest.
-            client_ip: tuple.addresses as u32,
-            vip: (tuple.addresses >> 32) as u32,
-            target_ip: 0,
-            nat_ip: 0,
-            client_port: tuple.source_port(),
-            vport: tuple.destination_port(),
-            target_port: target.port,
-            nat_port: 0,
-            protocol: tuple.ip_protocol() | family,
-            state: if is_tcp { FlowState::SynSent } else { FlowState::Established } as u8,
-            flags: 0,
-            window_scales: meta.window_scale,
-            target_slot: slot,
-            target_generation: target.generation,
-            client_side_port: frame.in_port(),
-            client_mac,
-            listener_slot: listener.slot,
-            touched_s: now.stamp(),
-            l4_delta: 0,
-            client_isn: if is_tcp { meta.seq } else { now.stamp().into() },
-            client_end: after_syn.wrapping_add(meta.payload_len.into()),
-            // Until the target has sent something: when this was.
-            target_end: now.ms as u32,
-            client_ack: 0,
-            target_ack: after_syn,
-        };
-        Self { flow, client: ends.source, vip: ends.destination, target: target.address, nat: ends.source }
-    }
-
-    /// What the target's key has in place of its addresses.
-    fn set_nat(&mut self, digest_key: u64, nat: Address, port: u16) {
-        (self.nat, self.flow.nat_port) = (nat, port);
-        let tuple =
-            Tuple::between(digest_key, self.flow.ip_protocol(), (self.target, self.flow.target_port), (nat, port));
-        (self.flow.target_ip, self.flow.nat_ip) = (tuple.addresses as u32, (tuple.addresses >> 32) as u32);
-    }
-
-    /// The target sees the client's own address and port. Returns where its answers' key leads, which is no flow's.
-    fn preserve(&mut self, digest_key: u64, flows: &mut Flows<'_>, now: Now) -> Result<Probe, DropReason> {
-        if self.target == self.client {
-            return Err(DropReason::Hairpin);
-        }
-        self.set_nat(digest_key, self.client, self.flow.client_port);
-        let tuple = tuple_of(&self.flow, Side::Target);
-        if let Some(probe) = flows.table.absent(&tuple) {
-            return Ok(probe);
-        }
-        if let Some(holder) = flows.table.find(&tuple) {
-            flows.give_up_if_over(holder.entry, now);
-        }
-        flows.table.absent(&tuple).ok_or(DropReason::TupleConflict)
-    }
-
-    /// The target sees one of the node's addresses and a port that no other flow to the same target has. Who makes no flow of it
-    /// gives it back. `attempt`: its hash, and the pool to which it leads first if that is known.
-    #[inline(always)]
-    fn translate(
-        &mut self,
-        digest_key: u64,
-        flows: &mut Flows<'_>,
-        forwarding: &Forwarding,
-        listener: &Listener,
-        (attempt, pool): (u64, Option<u32>),
-        now: Now,
-    ) -> Result<(), DropReason> {
-        self.flow.flags |= flag::FULL_NAT;
-        // The same hash chooses the address (S9.7).
-        let source = listener.source(attempt, 0).ok_or(DropReason::NatPortsExhausted)?;
-        self.set_nat(digest_key, source, 0);
-        if !listener.shares_ports
-            && let Some(pool) = pool
-            && let Some(port) = flows.ports.claim(pool, (attempt >> 32) as u32, flows.lcore, |_| true)
-        {
-            self.flow.nat_port = port;
-            return Ok(());
-        }
-        self.translate_at_length(digest_key, flows, forwarding, listener, attempt, now)
-    }
-
-    /// Where listeners stand on ports of full NAT, or the address that is tried first has no port left: the others are tried, too. Only when
-    /// none has one, a port is taken from a flow that can do without.
-    #[cold]
-    #[inline(never)]
-    fn translate_at_length(
-        &mut self,
-        digest_key: u64,
-        flows: &mut Flows<'_>,
-        forwarding: &Forwarding,
-        listener: &Listener,
-        attempt: u64,
-        now: Now,
-    ) -> Result<(), DropReason> {
-        let (count, choice) = (listener.sources.len(), (attempt >> 32) as u32);
-        let protocol = self.flow.ip_protocol();
-        for n in 0..2 * count {
-            let Some(source) = listener.source(attempt, n) else { break };
-            self.set_nat(digest_key, source, 0);
-            let usable = |port| !listener.shares_ports || forwarding.listener(source, port, protocol).is_none();
-            let port = if n < count {
-                let pool = flows.ports.pool_of(&pair_of(&self.flow));
-                pool.and_then(|pool| flows.ports.claim(pool, choice, flows.lcore, usable))
-            } else {
-                flows.reclaim_port(&self.flow, choice, now, usable)
-            };
-            if let Some(port) = port {
-                self.flow.nat_port = port;
-                return Ok(());
-            }
-        }
-        Err(DropReason::NatPortsExhausted)
-    }
-
-    /// The layer-4 checksum delta of packets from the client.
-    fn l4_delta(&self) -> u16 {
-        let f = &self.flow;
-        let ports = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
-        let (old, new) = (ports(f.client_port, f.vport), ports(f.nat_port, f.target_port));
-        if !f.is_wide() {
-            return checksum::delta([f.client_ip, f.vip, old], [f.nat_ip, f.target_ip, new]);
-        }
-        rewrite::l4_delta([self.client, self.vip], old, [self.nat, self.target], new)
-    }
-
-    fn second_line(&self) -> Option<FlowAddresses> {
-        self.flow.is_wide().then(|| FlowAddresses {
-            client: self.client.octets(),
-            vip: self.vip.octets(),
-            target: self.target.octets(),
-            nat: self.nat.octets(),
-        })
     }
 }

@@ -5,12 +5,16 @@
 //! true when the packet's turn comes, whatever packets before it have done. What they may have changed (flows, source ports) is only
 //! guessed here, to fetch the right lines, and looked up again then.
 
+use leat_abi::DropReason;
+use leat_abi::flow::flag;
+
 use crate::address::Address;
 use crate::forwarding::{Forwarding, Group, Listener};
-use crate::frame::{BURST, Frame};
+use crate::frame::{BURST, Frame, Now};
 use crate::hash;
 use crate::parse::{Ends, Meta, Parsed, Tuple};
 use crate::pipeline::{Arrival, Pipeline};
+use crate::plan::Plan;
 use crate::table::Probe;
 
 /// What is known of a packet that may begin a flow at a listener, before the flow is made.
@@ -20,43 +24,59 @@ pub(crate) struct Opening {
     pub(crate) probe: Probe,
     /// The listener's number.
     pub(crate) listener: u32,
+    /// The listener's slot.
+    pub(crate) listener_slot: u16,
+    /// The target that is chosen first.
+    pub(crate) slot: u16,
     /// The hash of the attempt to begin a flow: it says where the search for a source port begins.
     pub(crate) attempt: u64,
     /// The hash that chooses the target: the attempt's, or the client's if the group is sticky.
     pub(crate) choice: u64,
-    /// The target that it chooses first; none if the group has none.
-    pub(crate) slot: Option<u16>,
-    /// The pool of source ports between that target and the node address that is tried first, if it was looked up.
+    /// The pool of source ports between that target and the node address that is tried first, if a port of it may be taken just so.
     pub(crate) pool: Option<u32>,
+    /// The flow to that target, if there may be one.
+    pub(crate) plan: Plan,
 }
 
 impl Opening {
-    /// All but the pool. `listener` is at the packet's destination, `probe` is the packet's.
+    /// Begins to find out what the first packet of a flow at this listener needs: what there is without the target.
     #[inline(always)]
-    pub(crate) fn new(forwarding: &Forwarding, meta: &Meta, ends: &Ends, listener: u32, probe: Probe) -> Self {
+    pub(crate) fn set<F: Frame>(
+        &mut self,
+        forwarding: &Forwarding,
+        (meta, ends): (&Meta, &Ends),
+        (number, listener, group): (u32, &Listener, &Group),
+        probe: Probe,
+    ) {
         let isn = meta.tuple.is_tcp().then_some(meta.seq);
         let attempt = hash::selection(forwarding.selection_key, ends, &meta.tuple, isn);
-        let mut opening = Self { probe, listener, attempt, choice: attempt, slot: None, pool: None };
-        if let Some((_, group)) = opening.group(forwarding)
-            && group.sticky
-        {
+        self.choice = if group.sticky {
             let client = if forwarding.sticky_by_64 { ends.source.network_64() } else { ends.source };
-            opening.choice = hash::sticky(forwarding.selection_key, group.id, meta.tuple.ip_protocol(), client);
-        }
-        opening
+            hash::sticky(forwarding.selection_key, group.id, meta.tuple.ip_protocol(), client)
+        } else {
+            attempt
+        };
+        (self.probe, self.listener, self.listener_slot) = (probe, number, listener.slot);
+        (self.attempt, self.pool) = (attempt, None);
     }
 
-    /// Chooses the first target.
+    /// Plans the flow to the target in this slot. Returns the tuple of the target's packets.
+    ///
+    /// # Errors
+    /// Why there can be no such flow, whatever other flows there are.
     #[inline(always)]
-    pub(crate) fn choose(&mut self, forwarding: &Forwarding) {
-        self.slot = self.group(forwarding).and_then(|(_, group)| group.choose(self.choice, 0));
-    }
-
-    /// The listener and its group.
-    #[inline(always)]
-    pub(crate) fn group<'f>(&self, forwarding: &'f Forwarding) -> Option<(&'f Listener, &'f Group)> {
-        let listener = forwarding.numbered_listener(self.listener)?;
-        Some((listener, forwarding.group(listener.group)?))
+    pub(crate) fn plan_to<F: Frame>(
+        &mut self,
+        forwarding: &Forwarding,
+        (frame, meta): (&F, &Meta),
+        (listener, group): (&Listener, &Group),
+        slot: u16,
+        digest_key_and_now: (u64, Now),
+    ) -> Result<Tuple, DropReason> {
+        let target = forwarding.target_in(slot).ok_or(DropReason::NoTarget)?;
+        self.slot = slot;
+        let first = (frame, meta, self.attempt);
+        self.plan.fill(forwarding, first, (listener, group), (slot, target), digest_key_and_now)
     }
 
     /// Where the search for a source port begins.
@@ -85,10 +105,10 @@ impl Pipeline<'_> {
     pub(crate) fn look_ahead<F: Frame>(
         &mut self,
         frames: &[F],
-        parsed: &[Parsed; BURST],
-        probes: &[Probe; BURST],
+        (parsed, probes): (&[Parsed; BURST], &[Probe; BURST]),
         missing: u32,
         arrival: Arrival,
+        now: Now,
     ) -> u32 {
         let Self { forwarding, flows, openings, digest_key, owner_key, lcores, lcore, .. } = self;
         let (forwarding, digest_key) = (&**forwarding, *digest_key);
@@ -96,7 +116,7 @@ impl Pipeline<'_> {
         let is_own = |ends: &Ends, tuple: &Tuple| {
             !may_be_anothers || hash::owner(*owner_key, ends.source, tuple.source_port(), *lcores) == *lcore
         };
-        let (mut ahead, mut wide) = (0, 0);
+        let mut ahead = 0;
         // Where the table of the group says who the target is.
         let mut places = [None; BURST];
         // The last packet's listener, by where it stands: often the next one's, too.
@@ -113,40 +133,44 @@ impl Pipeline<'_> {
             }
             let key = (ends.destination, tuple.destination_port(), tuple.ip_protocol());
             if known.0 != key {
-                known = (key, forwarding.listener_number(key.0, key.1, key.2));
+                known = (key, forwarding.service(key.0, key.1, key.2));
             }
-            if let Some(number) = known.1
-                && flows.table.find_at(probes[at], tuple).is_none()
-            {
-                let opening = Opening::new(forwarding, meta, &ends, number, probes[at]);
-                places[at] = opening.group(forwarding).and_then(|(_, group)| group.place(opening.choice));
-                openings[at] = opening;
+            let Some(service @ (_, listener, group)) = known.1 else { continue };
+            if flows.table.overflows(probes[at]) && flows.table.find_at(probes[at], tuple).is_some() {
+                continue;
+            }
+            let opening = &mut openings[at];
+            opening.set::<F>(forwarding, (meta, &ends), service, probes[at]);
+            if let Some(place) = group.place(opening.choice) {
+                places[at] = Some((place, listener, group));
                 ahead |= 1 << at;
             }
         }
         for at in bits(ahead) {
-            let (opening, place) = (&mut openings[at], places[at]);
-            opening.slot = opening.group(forwarding).and_then(|(_, group)| group.slot(place?));
-            if let Some(slot) = opening.slot {
+            let Some((place, _, group)) = places[at] else { continue };
+            if let Some(slot) = group.slot(place) {
+                openings[at].slot = slot;
                 forwarding.fetch_target(slot);
             }
         }
         // What packets of the target will have as their tuple; under full NAT with a port of 0.
         let mut answers = [Tuple::default(); BURST];
-        let mut translated = 0;
+        let (mut translated, mut wide) = (0, 0);
         for at in bits(ahead) {
-            let (Parsed::Flow(meta), opening) = (&parsed[at], &mut openings[at]) else { continue };
-            let (Some((listener, group)), Some(slot)) = (opening.group(forwarding), opening.slot) else { continue };
-            let Some(target) = forwarding.target_in(slot) else { continue };
-            let (protocol, end) = (meta.tuple.ip_protocol(), (target.address, target.port));
-            let source = meta.ends(frames[at].bytes()).source;
-            wide += u32::from(meta.tuple.is_v6() || !target.address.is_v4());
-            if group.preserves(target, source) && forwarding.endpoint(frames[at].in_port()).is_none() {
-                flows.table.probe(&Tuple::between(digest_key, protocol, end, (source, meta.tuple.source_port())));
-            } else if let Some(node) = listener.source(opening.attempt, 0) {
-                let answer = Tuple::between(digest_key, protocol, end, (node, 0));
-                opening.pool = flows.ports.pool_of(&answer);
-                answers[at] = answer;
+            let (Parsed::Flow(meta), Some((_, listener, group))) = (&parsed[at], places[at]) else { continue };
+            let opening = &mut openings[at];
+            let (first, slot) = ((&frames[at], meta), opening.slot);
+            let Ok(tuple) = opening.plan_to(forwarding, first, (listener, group), slot, (digest_key, now)) else {
+                // What becomes of it is found out at length.
+                ahead &= !(1 << at);
+                continue;
+            };
+            wide += u32::from(opening.plan.entry.is_wide());
+            if !opening.plan.entry.has(flag::FULL_NAT) {
+                opening.plan.answers = flows.table.probe(&tuple);
+            } else if !listener.shares_ports {
+                opening.pool = flows.ports.pool_of(&tuple);
+                answers[at] = tuple;
                 translated |= 1 << at;
             }
         }

@@ -74,6 +74,7 @@ impl Tuple {
     }
 
     /// A tuple of either kind: IPv6 if the source is. `protocol` without a bit for the kind, ports as loaded.
+    #[inline]
     pub fn between(digest_key: u64, protocol: u8, source: (Address, u16), destination: (Address, u16)) -> Self {
         if source.0.is_v4() {
             return Self::new(protocol, (source.0.loaded(), source.1), (destination.0.loaded(), destination.1));

@@ -92,8 +92,9 @@ pub struct Pipeline<'m> {
     pub(crate) fragments: Fragments,
     pub(crate) sweep: Sweep,
     pub(crate) followed: Followed,
-    /// Of the packets of the burst at hand for which [`Pipeline::look_ahead`] says so, by their place in it.
-    pub(crate) openings: Box<[Opening; BURST]>,
+    /// Of the packets of the burst at hand for which [`Pipeline::look_ahead`] says so, by their place in it; then one for a packet that was
+    /// not looked ahead for.
+    pub(crate) openings: Box<[Opening; BURST + 1]>,
     arps: Limit,
     dump: Option<Dump>,
 }
@@ -128,7 +129,7 @@ impl<'m> Pipeline<'m> {
             fragments: Fragments::new(place.table_key, place.lcore, place.lcores),
             sweep: Sweep::new(),
             followed: Followed::new(),
-            openings: Box::default(),
+            openings: Box::new([Opening::default(); BURST + 1]),
             arps: Limit::new(ARP_PER_S.0, ARP_PER_S.1),
             dump: None,
         }
@@ -206,7 +207,7 @@ impl<'m> Pipeline<'m> {
                 parsed[at] = self.parse_plain(&frames[at]);
             }
             (plain, plain_v6) = (plain & !missing, plain_v6 & !missing);
-            self.look_ahead(frames, &parsed, &probes, missing, arrival)
+            self.look_ahead(frames, (&parsed, &probes), missing, arrival, now)
         };
 
         let mut outcomes = [Verdict::Consume; BURST];
@@ -221,10 +222,13 @@ impl<'m> Pipeline<'m> {
                 && let Some(port) = self.fast_v6(frame, *candidate, now)
             {
                 *outcome = Verdict::Forward { port };
+            } else if is(ahead)
+                && let Parsed::Flow(meta) = place
+            {
+                *outcome = self.opening_packet(frame, meta, at, arrival, now);
             } else {
                 let place = if is(plain | plain_v6) { None } else { Some(place) };
-                let ahead = is(ahead).then_some(at);
-                *outcome = self.any_packet(frame, place, *candidate, ahead, arrival, now);
+                *outcome = self.any_packet(frame, place, *candidate, arrival, now);
             }
         }
         // There is room: the array is as long as the vector may become.
@@ -258,7 +262,6 @@ impl<'m> Pipeline<'m> {
         frame: &mut F,
         parsed: Option<&Parsed>,
         candidate: Candidate,
-        ahead: Option<usize>,
         arrival: Arrival,
         now: Now,
     ) -> Verdict {
@@ -272,10 +275,7 @@ impl<'m> Pipeline<'m> {
         };
         self.tracer.packet(frame.in_port(), frame.bytes(), meta);
         let verdict = match parsed {
-            Parsed::Flow(meta) => match ahead {
-                Some(at) => self.opening_packet(frame, meta, at, arrival, now),
-                None => self.flow_packet(frame, meta, candidate.found(), arrival, now),
-            },
+            Parsed::Flow(meta) => self.flow_packet(frame, meta, candidate.found(), arrival, now),
             Parsed::Fragment(meta, place) => self.fragment(frame, meta, place, arrival, now),
             Parsed::IcmpError(meta) => self.icmp_error(frame, meta, arrival, now),
             Parsed::Neighbour if self.arps.take(now) => {

@@ -13,16 +13,23 @@ use crate::table::Side;
 
 /// The layer-4 checksum delta of packets from the client, to be stored in the entry: what replacing these addresses and ports (source in
 /// the low half) by those adds. The pseudo-headers of IPv4 and IPv6 differ in the addresses alone (RFC 8200 §8.1).
+#[inline]
 pub fn l4_delta(old: [Address; 2], old_ports: u32, new: [Address; 2], new_ports: u32) -> u16 {
-    let sum = |addresses: [Address; 2], value: fn(u32) -> u32| -> u64 {
-        let octets = addresses.map(Address::octets);
-        let words = octets
-            .iter()
-            .zip(addresses)
-            .flat_map(|(octets, address)| octets.as_chunks::<4>().0.iter().skip(if address.is_v4() { 3 } else { 0 }));
-        words.map(|word| u64::from(value(u32::from_ne_bytes(*word)))).sum()
-    };
-    checksum::fold(sum(new, |word| word) + sum(old, |word| !word) + checksum::change([old_ports], [new_ports]))
+    let sum = |addresses: [Address; 2]| addresses.map(word_sum).iter().sum::<u64>();
+    let count = |addresses: [Address; 2]| addresses.map(|a| if a.is_v4() { 1 } else { 4 }).iter().sum::<u64>();
+    // The sum of the old ones' complements.
+    let off = count(old) * u64::from(u32::MAX) - sum(old);
+    checksum::fold(sum(new) + off + checksum::change([old_ports], [new_ports]))
+}
+
+/// The sum of an address's 32-bit words as they lie in memory; of IPv4 the only one.
+#[inline(always)]
+fn word_sum(address: Address) -> u64 {
+    if address.is_v4() {
+        return address.loaded().into();
+    }
+    let halves = |word: u64| (word & u64::from(u32::MAX)) + (word >> 32);
+    address.words().map(|word| halves(word.to_be())).iter().sum()
 }
 
 /// Where a rewritten frame goes.

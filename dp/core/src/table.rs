@@ -288,6 +288,12 @@ impl<'m> FlowTable<'m> {
         self.find_at(self.place_of(tuple), tuple)
     }
 
+    /// Whether some keys whose first bucket is a probe's lie in their second one.
+    #[inline(always)]
+    pub(crate) fn overflows(&self, probe: Probe) -> bool {
+        self.buckets[(probe.bucket & self.mask) as usize].overflow > 0
+    }
+
     /// The flow of the tuple that a probe is of.
     #[inline(always)]
     pub(crate) fn find_at(&self, probe: Probe, tuple: &Tuple) -> Option<Found> {
@@ -394,31 +400,25 @@ impl<'m> FlowTable<'m> {
     /// # Errors
     /// No entry is free, no place for a key was found, or another flow has the target's key. Nothing has changed then.
     pub fn insert(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>) -> Result<u32, Full> {
-        self.insert_at(flow, addresses, self.place_of(&tuple_of(flow, Side::Client)), None)
+        let target = self.absent(&tuple_of(flow, Side::Target)).ok_or(Full)?;
+        self.insert_at(flow, addresses, self.place_of(&tuple_of(flow, Side::Client)), target)
     }
 
-    /// As [`FlowTable::insert`], for a flow whose client's key has this probe. `target`: that of the target's key, if it is known that no
-    /// flow has it.
+    /// As [`FlowTable::insert`], for a flow whose keys have these probes, neither of which is a flow's.
     #[inline]
     pub(crate) fn insert_at(
         &mut self,
         flow: &FlowEntry,
         addresses: Option<&FlowAddresses>,
         client: Probe,
-        target: Option<Probe>,
+        target: Probe,
     ) -> Result<u32, Full> {
         debug_assert!(self.find(&tuple_of(flow, Side::Client)).is_none(), "the client's key is new");
         debug_assert_eq!(self.place_of(&tuple_of(flow, Side::Client)), client, "the probe is the client's key's");
         debug_assert_eq!(flow.is_wide(), addresses.is_some(), "a second line where there is IPv6, and only there");
+        debug_assert_eq!(self.place_of(&tuple_of(flow, Side::Target)), target, "it is the target's key's");
+        debug_assert!(self.find(&tuple_of(flow, Side::Target)).is_none(), "the target's key is new");
         // Who needs no second line takes an entry that has one only when no other is left.
-        let target = match target {
-            Some(probe) => {
-                debug_assert_eq!(self.place_of(&tuple_of(flow, Side::Target)), probe, "it is the target's key's");
-                debug_assert!(self.find(&tuple_of(flow, Side::Target)).is_none(), "the target's key is new");
-                probe
-            }
-            None => self.absent(&tuple_of(flow, Side::Target)).ok_or(Full)?,
-        };
         let list = if self.free.is_empty() || flow.is_wide() { &mut self.free_wide } else { &mut self.free };
         let at = list.pop().ok_or(Full)?;
         if let (Some(addresses), Some(second)) = (addresses, self.memory.second_line_mut(at)) {

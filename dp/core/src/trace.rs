@@ -97,6 +97,12 @@ impl<'m> Tracer<'m> {
         }
     }
 
+    /// Whether the packet at hand is traced.
+    #[inline(always)]
+    pub(crate) fn is_tracing(&self) -> bool {
+        self.current
+    }
+
     /// Reports a step of the packet at hand, if it is traced.
     #[inline(always)]
     pub fn step(&mut self, step: impl FnOnce() -> Step) {
