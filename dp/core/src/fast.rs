@@ -17,7 +17,7 @@ use crate::checksum;
 use crate::forwarding::Forwarding;
 use crate::frame::{Frame, Now};
 use crate::hash;
-use crate::parse::{ETHERNET, L4, L4_V6, Meta, Piece, Tuple, V6, tcp};
+use crate::parse::{self, ETHERNET, L4, L4_V6, Meta, Piece, Tuple, V6, tcp};
 use crate::pipeline::Pipeline;
 use crate::table::{Candidate, Side};
 use crate::track;
@@ -62,21 +62,22 @@ fn tcp_header_len(segment: &[u8]) -> u16 {
     u16::from(segment[12] >> 4) * 4
 }
 
-/// Whether layer 4 begins so that the packet can take the fast path. `room`: bytes of layer 4.
+/// Whether layer 4 begins so that the packet can take the fast path, or with [`tcp::SYN`] instead of [`tcp::ACK`] may be a connection's
+/// first one. `room`: bytes of layer 4.
 #[inline(always)]
-fn is_plain(segment: &[u8; SEGMENT], protocol: u8, room: u16) -> bool {
+fn is_plain<const FLAG: u8>(segment: &[u8; SEGMENT], protocol: u8, room: u16) -> bool {
     if protocol == protocol::TCP {
-        let just_ack = segment[13] & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == tcp::ACK;
-        return just_ack && segment[12] >= 5 << 4 && tcp_header_len(segment) <= room;
+        let just_flag = segment[13] & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == FLAG;
+        return just_flag && segment[12] >= 5 << 4 && tcp_header_len(segment) <= room;
     }
     let length = number(segment, 4);
     protocol == protocol::UDP && length >= 8 && length <= room
 }
 
 /// The tuple of an IPv4 frame that came to this port ([`Forwarding::port_word`]), if by itself it can take the fast path: it passes every
-/// check of [`crate::parse`].
+/// check of [`crate::parse`]. With [`tcp::SYN`] instead of [`tcp::ACK`]: that of a frame like that, but for its flags.
 #[inline(always)]
-pub(crate) fn tuple(frame: &[u8], port: u64) -> Option<Tuple> {
+pub(crate) fn tuple<const FLAG: u8>(frame: &[u8], port: u64) -> Option<Tuple> {
     let headers: &[u8; L4 + SEGMENT] = frame.first_chunk()?;
     let ip_len = number(headers, ETHERNET + 2);
     // No fragment; "don't fragment" may be set.
@@ -91,7 +92,7 @@ pub(crate) fn tuple(frame: &[u8], port: u64) -> Option<Tuple> {
         return None;
     }
     let protocol = headers[ETHERNET + 9];
-    if !is_plain(&at(headers, L4), protocol, ip_len - 20) {
+    if !is_plain::<FLAG>(&at(headers, L4), protocol, ip_len - 20) {
         return None;
     }
     let addresses = addresses(headers);
@@ -117,7 +118,7 @@ fn sum_is_good(headers: &[u8; L4 + SEGMENT]) -> bool {
 
 /// As [`tuple`] for IPv6. Not inlined: IPv4 shall not have to go around it.
 #[inline(never)]
-pub(crate) fn tuple_v6(frame: &[u8], port: u64, digest_key: u64) -> Option<Tuple> {
+pub(crate) fn tuple_v6<const FLAG: u8>(frame: &[u8], port: u64, digest_key: u64) -> Option<Tuple> {
     let headers: &[u8; L4_V6 + SEGMENT] = frame.first_chunk()?;
     let room = number(headers, ETHERNET + 4);
     if at(headers, 12) != [0x86, 0xdd]
@@ -130,7 +131,7 @@ pub(crate) fn tuple_v6(frame: &[u8], port: u64, digest_key: u64) -> Option<Tuple
     }
     let protocol = headers[ETHERNET + 6];
     let no_sum = protocol == protocol::UDP && at(headers, L4_V6 + 6) == [0, 0];
-    if no_sum || !is_plain(&at(headers, L4_V6), protocol, room) {
+    if no_sum || !is_plain::<FLAG>(&at(headers, L4_V6), protocol, room) {
         return None;
     }
     // Global unicast and unique local addresses: with others there is more to check.
@@ -157,20 +158,23 @@ pub(crate) fn meta(frame: &[u8], tuple: Tuple) -> Meta {
     // What is read beyond a datagram's header counts for nothing.
     let of_tcp = |value: u32| if is_tcp { value } else { 0 };
     let room = ip_len.wrapping_sub((l4 - ETHERNET) as u16);
+    let flags = of_tcp(segment[13].into()) as u8;
+    let header_len = tcp_header_len(segment);
+    let window_scale = if flags & tcp::SYN == 0 {
+        0
+    } else {
+        parse::window_scale(segment.get(SEGMENT..header_len.into()).unwrap_or_default())
+    };
     Meta {
         tuple,
         seq: of_tcp(u32::from_be_bytes(at(segment, 4))),
         ack: of_tcp(u32::from_be_bytes(at(segment, 8))),
         ip_len,
-        payload_len: if is_tcp {
-            room.wrapping_sub(tcp_header_len(segment))
-        } else {
-            number(segment, 4).wrapping_sub(8)
-        },
+        payload_len: if is_tcp { room.wrapping_sub(header_len) } else { number(segment, 4).wrapping_sub(8) },
         l4: l4 as u16,
         window: of_tcp(number(segment, 14).into()) as u16,
-        flags: of_tcp(segment[13].into()) as u8,
-        window_scale: 0,
+        flags,
+        window_scale,
         ttl,
         piece: Piece::Whole,
     }
@@ -342,7 +346,8 @@ impl Pipeline<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::{self, Parsed};
+    use crate::parse::Parsed;
+    use crate::parse::tcp::{ACK, SYN};
     use proptest::prelude::*;
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -401,16 +406,19 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// What may take the fast path passes the parser, which says the same of it; and ordinary frames may.
+        /// What may take the fast path passes the parser, which says the same of it, and so does a plain SYN; and ordinary frames may.
         #[test]
         fn what_is_plain_passes_the_parser(
-            v6: bool, is_tcp: bool, room in 20..80usize, padding in 0..20usize,
+            v6: bool, is_tcp: bool, opens: bool, room in 20..80usize, padding in 0..20usize,
             changes in prop::collection::vec((0..80usize, prop_oneof![
                 any::<u8>(), prop::sample::select(vec![0u8, 1, 2, 4, 5, 6, 8, 17, 20, 0x40, 0x45, 0x50, 0x60, 0xf0, 127, 224, 255])
             ]), 0..3),
             mended in prop::bool::weighted(0.9), cut in prop_oneof![4 => Just(usize::MAX), 1 => 0..100usize],
         ) {
             let mut bytes = frame(v6, if is_tcp { protocol::TCP } else { protocol::UDP }, room, padding);
+            if is_tcp && opens {
+                bytes[if v6 { L4_V6 } else { L4 } + 13] = SYN;
+            }
             for (place, byte) in &changes {
                 if let Some(target) = bytes.get_mut(*place) {
                     *target = *byte;
@@ -420,9 +428,10 @@ mod tests {
                 mend(&mut bytes);
             }
             bytes.truncate(cut);
-            let (four, six) = (tuple(&bytes, PORT), tuple_v6(&bytes, PORT, 7));
-            prop_assert!(four.is_none() || six.is_none());
-            if let Some(tuple) = four.or(six) {
+            let (four, six) = (tuple::<ACK>(&bytes, PORT), tuple_v6::<ACK>(&bytes, PORT, 7));
+            let (open_four, open_six) = (tuple::<SYN>(&bytes, PORT), tuple_v6::<SYN>(&bytes, PORT, 7));
+            prop_assert!(four.or(open_four).is_none() || six.or(open_six).is_none());
+            if let Some(tuple) = four.or(six).or(open_four).or(open_six) {
                 prop_assert_eq!(tuple, tuple_again(&bytes, 7));
                 prop_assert_eq!(parse::frame(&bytes, MAC, 7), Parsed::Flow(meta(&bytes, tuple)));
             } else {

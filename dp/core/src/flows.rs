@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use leat_abi::counters::{Counter, LcoreCounters, ListenerCounter, TargetCounter};
 use leat_abi::flow::{FlowState, flag};
-use leat_abi::{DropReason, FlowAddresses, FlowEntry, FlowMemory};
+use leat_abi::{DropReason, FlowEntry, FlowMemory};
 
 use crate::frame::Now;
 use crate::parse::Tuple;
 use crate::prefetch;
 use crate::source_ports::SourcePorts;
-use crate::table::{FlowTable, Full, Probe, Side, tuple_of};
+use crate::table::{FlowTable, Full, New, Side, tuple_of};
 use crate::timer::{Class, Wheel};
 use crate::track;
 
@@ -88,25 +88,31 @@ impl<'m> Flows<'m> {
         adopted
     }
 
-    /// Takes in a new flow, with its second line if it is to have one. One that cannot be taken in loses its source port.
-    /// `probes`: of its client's key, and of its target's; neither is a flow's.
-    #[inline]
+    /// Takes in a new flow. `finish` sets what its entry does not say yet. One that cannot be taken in loses its source port.
+    #[inline(always)]
     pub(crate) fn create(
         &mut self,
-        flow: &FlowEntry,
-        addresses: Option<&FlowAddresses>,
-        probes: (Probe, Probe),
+        flow: &New<'_>,
+        finish: impl Fn(&mut FlowEntry),
         now: Now,
     ) -> Result<u32, DropReason> {
-        match self.take_in(flow, addresses, probes, now) {
+        match self.take_in(flow, &finish, now) {
             Ok(at) => {
-                self.wheel.begin(at, class_of(flow), now.seconds() + u64::from(track::lifetime_s(flow)));
-                self.counters.began(flow.target_slot, flow.listener_slot);
+                let (class, lifetime_s) = if flow.state == FlowState::SynSent {
+                    (Class::HalfOpen, track::HALF_OPEN_S + 1)
+                } else {
+                    let entry = self.table.entry(at);
+                    (class_of(entry), track::lifetime_s(entry))
+                };
+                self.wheel.begin(at, class, now.seconds() + u64::from(lifetime_s));
+                self.counters.began(flow.entry.target_slot, flow.entry.listener_slot);
                 Ok(at)
             }
             Err(Full) => {
-                if flow.has(flag::FULL_NAT) {
-                    self.ports.release(flow);
+                if flow.entry.has(flag::FULL_NAT) {
+                    let mut entry = *flow.entry;
+                    finish(&mut entry);
+                    self.ports.release(&entry);
                 }
                 Err(DropReason::FlowTableFull)
             }
@@ -114,24 +120,18 @@ impl<'m> Flows<'m> {
     }
 
     #[inline(always)]
-    fn take_in(
-        &mut self,
-        flow: &FlowEntry,
-        addresses: Option<&FlowAddresses>,
-        (client, target): (Probe, Probe),
-        now: Now,
-    ) -> Result<u32, Full> {
-        if flow.is_tcp()
+    fn take_in(&mut self, flow: &New<'_>, finish: impl Fn(&mut FlowEntry), now: Now) -> Result<u32, Full> {
+        if flow.entry.is_tcp()
             && self.wheel.half_open() >= self.half_open_max
             && let Some((oldest, _)) = self.wheel.oldest(Class::HalfOpen, false, track::HALF_OPEN_S + 2)
         {
             self.counters.add(Counter::HalfOpenEvicted, 1);
             self.rest(oldest, now);
         }
-        if !self.table.has_room(flow.is_wide()) && !self.make_room(flow, now) {
+        if !self.table.has_room(flow.entry.is_wide()) && !self.make_room(flow.entry, now) {
             return Err(Full);
         }
-        self.table.insert_at(flow, addresses, client, target)
+        self.table.insert_new(flow, finish)
     }
 
     /// Gives an entry up for a new flow: one whose time is over, else the oldest closed one, else the oldest of UDP without an answer, else,
@@ -404,6 +404,7 @@ fn activate(counters: &LcoreCounters<'_>, entry: &FlowEntry, n: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use leat_abi::FlowAddresses;
     use leat_abi::counters::{LCORE_WORDS, LISTENER_WORDS, TARGET_WORDS};
     use leat_abi::flow::{family, protocol};
     use std::sync::atomic::AtomicU64;
@@ -436,8 +437,10 @@ mod tests {
     }
 
     fn create(flows: &mut Flows<'_>, flow: &FlowEntry, now: Now) -> Result<u32, DropReason> {
-        let [client, target] = [Side::Client, Side::Target].map(|side| flows.table.place_of(&tuple_of(flow, side)));
-        flows.create(flow, flow.is_wide().then_some(&ADDRESSES), (client, target), now)
+        let probes = [Side::Client, Side::Target].map(|side| flows.table.place_of(&tuple_of(flow, side)));
+        let (state, entry) = (flow.state().expect("in use"), &FlowEntry { state: 0, ..*flow });
+        let new = New { entry, state, addresses: flow.is_wide().then_some(&ADDRESSES), probes };
+        flows.create(&new, |_| {}, now)
     }
 
     const WIDE_UDP: u8 = protocol::UDP | family::CLIENT_V6;

@@ -348,8 +348,14 @@ impl Forwarding {
 
     /// Whether an address may be the appliance's own or a target's. No is certain.
     #[inline(always)]
-    pub(crate) fn may_know(&self, address: Address) -> bool {
+    fn may_know(&self, address: Address) -> bool {
         self.known.may_have(address)
+    }
+
+    /// Whether an address is the appliance's own or a target's.
+    #[inline(always)]
+    pub(crate) fn knows(&self, address: Address) -> bool {
+        self.may_know(address) && (self.locals.contains_key(&address) || self.target_addresses.contains(&address))
     }
 
     /// A group.

@@ -116,6 +116,26 @@ mod tests {
         }
     }
 
+    /// The hash is one of the packet's fields as bytes, one after the other: how they are put together changes no choice, and all nodes,
+    /// whatever their version, make the same one. req: S2.1
+    #[test]
+    fn a_choice_is_the_hash_of_the_fields() {
+        let key = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+        let hash = |bytes: &[u8]| SipHasher13::new_with_keys(key[0], key[1]).hash(bytes);
+        let [source, destination] = [Address::from_octets([0x20; 16]), Address::from_octets(*b"0123456789abcdef")];
+        let v4 = Tuple { addresses: 0x1122_3344_5566_7788, ports: 0x99aa_bbcc, protocol: 6 };
+        let v6 = Tuple { protocol: 0x86, ..v4 };
+        let addresses_v6: Vec<u8> =
+            [source, destination].iter().flat_map(|a| a.words()).flat_map(u64::to_le_bytes).collect();
+        for (tuple, addresses) in [(v4, v4.addresses.to_le_bytes().to_vec()), (v6, addresses_v6)] {
+            let ends = Ends { source, destination };
+            let fields = [&addresses[..], &tuple.ports.to_le_bytes(), &[tuple.protocol]].concat();
+            assert_eq!(selection(key, &ends, &tuple, None), hash(&fields));
+            let with_number = [&fields[..], &0xdead_beefu32.to_le_bytes()].concat();
+            assert_eq!(selection(key, &ends, &tuple, Some(0xdead_beef)), hash(&with_number));
+        }
+    }
+
     /// A different sequence number gives a different choice. req: RT-01
     #[test]
     fn the_sequence_number_counts() {

@@ -168,7 +168,7 @@ impl Pipeline<'_> {
         let opening = &mut self.openings[BURST];
         let probe = self.flows.table.place_of(&meta.tuple);
         let chosen = self.forwarding.group(listener.group).and_then(|group| {
-            opening.set::<F>(&self.forwarding, (meta, ends), (number, listener, group), probe);
+            opening.set(&self.forwarding, (meta, ends), (number, listener, group), probe);
             group.choose(opening.choice, 0)
         });
         let planned = match chosen {
@@ -181,14 +181,7 @@ impl Pipeline<'_> {
     /// Plans the flow of the opening in this place to the target in a slot.
     #[cold]
     #[inline(never)]
-    fn plan_to<F: Frame>(
-        &mut self,
-        frame: &F,
-        meta: &Meta,
-        at: usize,
-        slot: u16,
-        now: Now,
-    ) -> Result<(), DropReason> {
+    fn plan_to<F: Frame>(&mut self, frame: &F, meta: &Meta, at: usize, slot: u16, now: Now) -> Result<(), DropReason> {
         self.trace_selection(slot);
         let opening = &mut self.openings[at];
         let listener = self.forwarding.numbered_listener(opening.listener).ok_or(DropReason::NoTarget)?;
@@ -240,14 +233,7 @@ impl Pipeline<'_> {
     /// What becomes of a packet for which no flow was made.
     #[cold]
     #[inline(never)]
-    fn refuse<F: Frame>(
-        &mut self,
-        frame: &mut F,
-        meta: &Meta,
-        at: usize,
-        reason: DropReason,
-        now: Now,
-    ) -> Verdict {
+    fn refuse<F: Frame>(&mut self, frame: &mut F, meta: &Meta, at: usize, reason: DropReason, now: Now) -> Verdict {
         let (attempt, listener) = (self.openings[at].attempt, self.openings[at].listener_slot);
         let counter = match reason {
             DropReason::NoTarget => Some(ListenerCounter::NoTarget),
@@ -271,11 +257,13 @@ impl Pipeline<'_> {
     fn make(&mut self, at: usize, now: Now) -> Result<u32, DropReason> {
         let Self { forwarding, flows, openings, tracer, digest_key, .. } = self;
         let Opening { probe, listener, attempt, pool, plan, .. } = &mut openings[at];
-        if plan.entry.has(flag::FULL_NAT) {
-            plan.translate(flows, (forwarding, *listener), (*attempt, *pool), (*digest_key, now))?;
-        }
-        let at = plan.make(flows, *probe, now)?;
-        tracer.step(|| Step::Create { entry: at, nat: socket(plan.beyond()[1], plan.entry.nat_port) });
+        let port = if plan.entry.has(flag::FULL_NAT) {
+            Some(plan.translate(flows, (forwarding, *listener), (*attempt, *pool), (*digest_key, now))?)
+        } else {
+            None
+        };
+        let at = plan.make(flows, *probe, port, now)?;
+        tracer.step(|| Step::Create { entry: at, nat: socket(plan.beyond()[1], port.unwrap_or(plan.entry.nat_port)) });
         Ok(at)
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Opening {
 impl Opening {
     /// Begins to find out what the first packet of a flow at this listener needs: what there is without the target.
     #[inline(always)]
-    pub(crate) fn set<F: Frame>(
+    pub(crate) fn set(
         &mut self,
         forwarding: &Forwarding,
         (meta, ends): (&Meta, &Ends),
@@ -128,7 +128,7 @@ impl Pipeline<'_> {
             }
             let (tuple, ends) = (&meta.tuple, meta.ends(frame.bytes()));
             // Of who is the appliance itself or a target, more is to be asked.
-            if forwarding.may_know(ends.source) || !is_own(&ends, tuple) {
+            if forwarding.knows(ends.source) || !is_own(&ends, tuple) {
                 continue;
             }
             let key = (ends.destination, tuple.destination_port(), tuple.ip_protocol());
@@ -140,7 +140,7 @@ impl Pipeline<'_> {
                 continue;
             }
             let opening = &mut openings[at];
-            opening.set::<F>(forwarding, (meta, &ends), service, probes[at]);
+            opening.set(forwarding, (meta, &ends), service, probes[at]);
             if let Some(place) = group.place(opening.choice) {
                 places[at] = Some((place, listener, group));
                 ahead |= 1 << at;

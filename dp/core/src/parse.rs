@@ -507,7 +507,8 @@ fn udp_datagram(meta: &mut Meta, l4: &[u8]) -> Parsed {
 }
 
 /// The shift of the window scale option (RFC 7323: more than 14 means 14), 0 if there is none.
-fn window_scale(mut options: &[u8]) -> u8 {
+#[inline]
+pub(crate) fn window_scale(mut options: &[u8]) -> u8 {
     loop {
         match *options {
             [] | [0, ..] => return 0,

@@ -29,7 +29,7 @@ use crate::icmp;
 use crate::limit::Limit;
 use crate::opening::{Opening, bits};
 use crate::originate::Originated;
-use crate::parse::{self, Ends, Meta, Parsed, Piece, tcp};
+use crate::parse::{self, Ends, Meta, Parsed, Piece, Tuple, tcp};
 use crate::proxy;
 use crate::refusals::Refusals;
 use crate::resets::Sweep;
@@ -183,10 +183,12 @@ impl<'m> Pipeline<'m> {
             bytes += frame.bytes().len();
             let may_be_fast = untraced && frame.is_whole();
             let port = self.forwarding.port_word(frame.in_port());
-            if may_be_fast && let Some(tuple) = fast::tuple(frame.bytes(), port) {
+            if may_be_fast && let Some(tuple) = fast::tuple::<{ tcp::ACK }>(frame.bytes(), port) {
                 *probe = self.flows.table.probe(&tuple);
                 plain |= 1 << at;
-            } else if may_be_fast && let Some(tuple) = fast::tuple_v6(frame.bytes(), port, self.digest_key) {
+            } else if may_be_fast
+                && let Some(tuple) = fast::tuple_v6::<{ tcp::ACK }>(frame.bytes(), port, self.digest_key)
+            {
                 *probe = self.flows.table.probe(&tuple);
                 plain_v6 |= 1 << at;
             } else {
@@ -238,6 +240,11 @@ impl<'m> Pipeline<'m> {
     /// Parses a frame that does not take the fast path, and begins to look for its flow.
     #[inline(never)]
     fn parse_into<F: Frame>(&self, frame: &F, place: &mut Parsed) -> Probe {
+        if let Some(tuple) = self.opening_tuple(frame) {
+            let probe = self.flows.table.probe(&tuple);
+            *place = Parsed::Flow(fast::meta(frame.bytes(), tuple));
+            return probe;
+        }
         let parsed = self.parse(frame);
         // Before it is put in its place: reading it back from there would wait for the copy.
         let probe = match &parsed {
@@ -246,6 +253,18 @@ impl<'m> Pipeline<'m> {
         };
         *place = parsed;
         probe
+    }
+
+    /// The tuple of a frame that is a plain SYN. What is not may be one all the same.
+    #[inline(always)]
+    fn opening_tuple<F: Frame>(&self, frame: &F) -> Option<Tuple> {
+        let port = self.forwarding.port_word(frame.in_port());
+        match frame.bytes().get(12)? {
+            _ if !frame.is_whole() => None,
+            0x08 => fast::tuple::<{ tcp::SYN }>(frame.bytes(), port),
+            0x86 => fast::tuple_v6::<{ tcp::SYN }>(frame.bytes(), port, self.digest_key),
+            _ => None,
+        }
     }
 
     /// Parses a frame that might have taken the fast path and does not.

@@ -1,8 +1,8 @@
 //! The flow that a first packet is to begin: its entry as it will be, made from the packet and the configuration before anything is taken
 //! for it.
 
-use leat_abi::flow::{FlowAddresses, FlowEntry, FlowState, family, flag};
 use leat_abi::DropReason;
+use leat_abi::flow::{FlowAddresses, FlowEntry, FlowState, family, flag};
 
 use crate::address::Address;
 use crate::checksum;
@@ -12,12 +12,12 @@ use crate::frame::{Frame, Now};
 use crate::parse::{Meta, Tuple, V6};
 use crate::rewrite;
 use crate::source_ports::pair_of;
-use crate::table::{Probe, Side, tuple_of};
+use crate::table::{New, Probe, Side, tuple_of};
 
 /// A flow that is about to be made.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Plan {
-    /// Its entry. Under full NAT the port is 0 until [`Plan::translate`] has taken one.
+    /// Its entry, but for the state. Under full NAT the port is 0 and counts for nothing in the checksum's delta.
     pub(crate) entry: FlowEntry,
     /// Its second line; of a flow that has none, whatever an earlier plan has left.
     pub(crate) addresses: FlowAddresses,
@@ -47,9 +47,8 @@ impl Plan {
             return Err(DropReason::NoNextHop);
         }
         let (is_tcp, target_is_v4) = (tuple.is_tcp(), target.address.is_v4());
-        let preserves = group.preserve_client_ip
-            && target_is_v4 != tuple.is_v6()
-            && forwarding.endpoint(frame.in_port()).is_none();
+        let preserves =
+            group.preserve_client_ip && target_is_v4 != tuple.is_v6() && forwarding.endpoint(frame.in_port()).is_none();
         let client_mac = frame.bytes().get(6..12).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
         let after_syn = meta.seq.wrapping_add(1);
         let proxied = group.proxy_protocol && is_tcp;
@@ -64,7 +63,7 @@ impl Plan {
             target_port: target.port,
             nat_port: 0,
             protocol: tuple.protocol | if target_is_v4 { 0 } else { family::TARGET_V6 },
-            state: if is_tcp { FlowState::SynSent } else { FlowState::Established } as u8,
+            state: 0,
             flags: if preserves { 0 } else { flag::FULL_NAT } | if proxied { flag::PROXY } else { 0 },
             window_scales: meta.window_scale,
             target_slot: slot,
@@ -114,20 +113,12 @@ impl Plan {
         let (old, new) = (ports(entry.client_port, entry.vport), ports(port, entry.target_port));
         entry.l4_delta = if entry.is_wide() {
             addresses.nat = address.octets();
-            let [client, vip] = [addresses.client, addresses.vip].map(Address::from_octets);
-            rewrite::l4_delta([client, vip], old, [address, target], new)
+            let are_v4 = [entry.protocol & family::CLIENT_V6 == 0, entry.protocol & family::TARGET_V6 == 0];
+            rewrite::l4_delta(addresses, are_v4, old, new)
         } else {
             checksum::delta([entry.client_ip, entry.vip, old], [entry.nat_ip, entry.target_ip, new])
         };
         tuple
-    }
-
-    /// The target will see this port (as loaded), of the address that is set.
-    #[inline(always)]
-    fn set_port(&mut self, port: u16) {
-        self.entry.nat_port = port;
-        // It was 0: what is new is added.
-        self.entry.l4_delta = checksum::fold(u64::from(self.entry.l4_delta) + u64::from(port));
     }
 
     /// The second line, if the flow has one.
@@ -145,8 +136,9 @@ impl Plan {
         }
     }
 
-    /// Takes one of the ports of the node's address that no other flow to the same target has. Who makes no flow of it gives it back.
-    /// `pool`: the one of that address, if a port of it may be taken just so.
+    /// Takes one of the ports of the node's address that no other flow to the same target has, or of another address, which then is the
+    /// plan's. Who makes no flow of it gives it back. `pool`: the one of that address, if a port of it may be taken just so. The port is in
+    /// network order.
     #[inline(always)]
     pub(crate) fn translate(
         &mut self,
@@ -154,12 +146,11 @@ impl Plan {
         (forwarding, listener): (&Forwarding, u32),
         (attempt, pool): (u64, Option<u32>),
         (digest_key, now): (u64, Now),
-    ) -> Result<(), DropReason> {
+    ) -> Result<u16, DropReason> {
         if let Some(pool) = pool
             && let Some(port) = flows.ports.claim(pool, (attempt >> 32) as u32, flows.lcore, |_| true)
         {
-            self.set_port(port);
-            return Ok(());
+            return Ok(port);
         }
         let listener = forwarding.numbered_listener(listener).ok_or(DropReason::NoListener)?;
         self.translate_at_length(flows, (forwarding, listener), attempt, (digest_key, now))
@@ -175,7 +166,7 @@ impl Plan {
         (forwarding, listener): (&Forwarding, &Listener),
         attempt: u64,
         (digest_key, now): (u64, Now),
-    ) -> Result<(), DropReason> {
+    ) -> Result<u16, DropReason> {
         let (count, choice) = (listener.sources.len(), (attempt >> 32) as u32);
         let (protocol, [target, _]) = (self.entry.ip_protocol(), self.beyond());
         for n in 0..2 * count {
@@ -189,29 +180,43 @@ impl Plan {
                 flows.reclaim_port(&self.entry, choice, now, usable)
             };
             if let Some(port) = port {
-                self.set_port(port);
-                return Ok(());
+                return Ok(port);
             }
         }
         Err(DropReason::NatPortsExhausted)
     }
 
-    /// Makes the flow. Returns its entry. `client`: where the client's key leads, which is no flow's.
+    /// Makes the flow. Returns its entry. `client`: where the client's key leads, which is no flow's. `port`: what [`Plan::translate`] has
+    /// taken, under full NAT.
     #[inline(always)]
-    pub(crate) fn make(&self, flows: &mut Flows<'_>, client: Probe, now: Now) -> Result<u32, DropReason> {
-        let tuple = tuple_of(&self.entry, Side::Target);
-        let answers = if self.entry.has(flag::FULL_NAT) {
-            let Some(answers) = flows.table.absent(&tuple) else {
-                flows.ports.release(&self.entry);
-                return Err(DropReason::FlowTableFull);
-            };
-            answers
-        } else {
+    pub(crate) fn make(
+        &self,
+        flows: &mut Flows<'_>,
+        client: Probe,
+        port: Option<u16>,
+        now: Now,
+    ) -> Result<u32, DropReason> {
+        let (addresses, entry) = (self.second_line(), &self.entry);
+        let tuple = tuple_of(entry, Side::Target);
+        let Some(port) = port else {
             if flows.table.find_at(self.answers, &tuple).is_some() {
                 flows.make_way(&tuple, now)?;
             }
-            self.answers
+            let new = New { entry, state: self.state(), addresses, probes: [client, self.answers] };
+            return flows.create(&new, |_| {}, now);
         };
-        flows.create(&self.entry, self.second_line(), (client, answers), now)
+        // The port was 0: what is new is added.
+        let l4_delta = checksum::fold(u64::from(entry.l4_delta) + u64::from(port));
+        let finish = |entry: &mut FlowEntry| (entry.nat_port, entry.l4_delta) = (port, l4_delta);
+        let Some(answers) = flows.table.absent(&tuple.with_destination_port(port)) else {
+            flows.ports.release(&FlowEntry { nat_port: port, ..*entry });
+            return Err(DropReason::FlowTableFull);
+        };
+        flows.create(&New { entry, state: self.state(), addresses, probes: [client, answers] }, finish, now)
+    }
+
+    #[inline(always)]
+    fn state(&self) -> FlowState {
+        if self.entry.is_tcp() { FlowState::SynSent } else { FlowState::Established }
     }
 }

@@ -3,33 +3,30 @@
 //! Changed: both MACs, TTL, source and destination address and port, and the checksums by the delta of what changed. Not
 //! changed: everything else; above all the payload is never summed (RFC 1624; semantics S18.2).
 
-use leat_abi::flow::FlowEntry;
+use leat_abi::flow::{FlowAddresses, FlowEntry};
 
-use crate::address::Address;
 use crate::checksum;
 use crate::frame::Frame;
 use crate::parse::{ETHERNET, L4};
 use crate::table::Side;
 
-/// The layer-4 checksum delta of packets from the client, to be stored in the entry: what replacing these addresses and ports (source in
-/// the low half) by those adds. The pseudo-headers of IPv4 and IPv6 differ in the addresses alone (RFC 8200 §8.1).
-#[inline]
-pub fn l4_delta(old: [Address; 2], old_ports: u32, new: [Address; 2], new_ports: u32) -> u16 {
-    let sum = |addresses: [Address; 2]| addresses.map(word_sum).iter().sum::<u64>();
-    let count = |addresses: [Address; 2]| addresses.map(|a| if a.is_v4() { 1 } else { 4 }).iter().sum::<u64>();
-    // The sum of the old ones' complements.
-    let off = count(old) * u64::from(u32::MAX) - sum(old);
-    checksum::fold(sum(new) + off + checksum::change([old_ports], [new_ports]))
+/// The layer-4 checksum delta of packets from the client, to be stored in the entry: what replacing the first two of these addresses, and
+/// these ports (source in the low half), by the others adds. `are_v4`: whether the first two are IPv4, and the others. The pseudo-headers of
+/// IPv4 and IPv6 differ in the addresses alone (RFC 8200 §8.1).
+#[inline(always)]
+pub fn l4_delta(addresses: &FlowAddresses, are_v4: [bool; 2], old_ports: u32, new_ports: u32) -> u16 {
+    let [old, new] = addresses.by_side();
+    // The complements' sum: of so many words of ones, less the words.
+    let off = u64::from(u32::MAX) * if are_v4[0] { 2 } else { 8 } - word_sum(old, are_v4[0]);
+    checksum::fold(word_sum(new, are_v4[1]) + off + checksum::change([old_ports], [new_ports]))
 }
 
-/// The sum of an address's 32-bit words as they lie in memory; of IPv4 the only one.
+/// The sum of the 32-bit words of two addresses as they lie in memory; of IPv4 only the last one of each counts.
 #[inline(always)]
-fn word_sum(address: Address) -> u64 {
-    if address.is_v4() {
-        return address.loaded().into();
-    }
-    let halves = |word: u64| (word & u64::from(u32::MAX)) + (word >> 32);
-    address.words().map(|word| halves(word.to_be())).iter().sum()
+fn word_sum(addresses: &[u8; 32], are_v4: bool) -> u64 {
+    let (words, _) = addresses.as_chunks::<4>();
+    let word = |at: usize| u64::from(words.get(at).copied().map_or(0, u32::from_ne_bytes));
+    if are_v4 { word(3) + word(7) } else { (0..8).map(word).sum() }
 }
 
 /// Where a rewritten frame goes.

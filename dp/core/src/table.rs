@@ -14,7 +14,7 @@
 //!
 //! Everything is allocated in [`FlowTable::new`].
 
-use leat_abi::flow::{family, protocol};
+use leat_abi::flow::{FlowState, family, protocol};
 use leat_abi::pages;
 use leat_abi::{FlowAddresses, FlowEntry, FlowMemory};
 
@@ -144,6 +144,19 @@ impl Default for Candidate {
     fn default() -> Self {
         Self::NONE
     }
+}
+
+/// A flow that is to be taken in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New<'a> {
+    /// Its entry, without the state.
+    pub(crate) entry: &'a FlowEntry,
+    /// Its state.
+    pub(crate) state: FlowState,
+    /// Its second line, if it is to have one.
+    pub(crate) addresses: Option<&'a FlowAddresses>,
+    /// Where the client's key and the target's lead; neither is a flow's.
+    pub(crate) probes: [Probe; 2],
 }
 
 /// There is no room for another flow.
@@ -401,23 +414,25 @@ impl<'m> FlowTable<'m> {
     /// No entry is free, no place for a key was found, or another flow has the target's key. Nothing has changed then.
     pub fn insert(&mut self, flow: &FlowEntry, addresses: Option<&FlowAddresses>) -> Result<u32, Full> {
         let target = self.absent(&tuple_of(flow, Side::Target)).ok_or(Full)?;
-        self.insert_at(flow, addresses, self.place_of(&tuple_of(flow, Side::Client)), target)
+        let probes = [self.place_of(&tuple_of(flow, Side::Client)), target];
+        let (state, entry) = (flow.state().ok_or(Full)?, &FlowEntry { state: 0, ..*flow });
+        self.insert_new(&New { entry, state, addresses, probes }, |_| {})
     }
 
-    /// As [`FlowTable::insert`], for a flow whose keys have these probes, neither of which is a flow's.
-    #[inline]
-    pub(crate) fn insert_at(
-        &mut self,
-        flow: &FlowEntry,
-        addresses: Option<&FlowAddresses>,
-        client: Probe,
-        target: Probe,
-    ) -> Result<u32, Full> {
-        debug_assert!(self.find(&tuple_of(flow, Side::Client)).is_none(), "the client's key is new");
-        debug_assert_eq!(self.place_of(&tuple_of(flow, Side::Client)), client, "the probe is the client's key's");
-        debug_assert_eq!(flow.is_wide(), addresses.is_some(), "a second line where there is IPv6, and only there");
-        debug_assert_eq!(self.place_of(&tuple_of(flow, Side::Target)), target, "it is the target's key's");
-        debug_assert!(self.find(&tuple_of(flow, Side::Target)).is_none(), "the target's key is new");
+    /// As [`FlowTable::insert`]. `finish` sets what the entry does not say yet.
+    #[inline(always)]
+    pub(crate) fn insert_new(&mut self, flow: &New<'_>, finish: impl Fn(&mut FlowEntry)) -> Result<u32, Full> {
+        let New { entry: flow, state, addresses, probes: [client, target] } = *flow;
+        if cfg!(debug_assertions) {
+            let mut flow = *flow;
+            finish(&mut flow);
+            for (side, probe) in [(Side::Client, client), (Side::Target, target)] {
+                assert_eq!(self.place_of(&tuple_of(&flow, side)), probe, "the probe is the key's");
+                assert!(self.find(&tuple_of(&flow, side)).is_none(), "the key is new");
+            }
+            assert_eq!(flow.is_wide(), addresses.is_some(), "a second line where there is IPv6, and only there");
+            assert_eq!(flow.state, 0, "the state comes by itself");
+        }
         // Who needs no second line takes an entry that has one only when no other is left.
         let list = if self.free.is_empty() || flow.is_wide() { &mut self.free_wide } else { &mut self.free };
         let at = list.pop().ok_or(Full)?;
@@ -425,9 +440,11 @@ impl<'m> FlowTable<'m> {
             *second = *addresses;
         }
         // The state goes last: a process killed in between leaves a free entry.
-        self.memory[at] = FlowEntry { state: 0, ..*flow };
+        let entry = &mut self.memory[at];
+        *entry = *flow;
+        finish(entry);
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::Release);
-        self.memory[at].state = flow.state;
+        entry.state = state as u8;
         if let Err(full) = self.place_both(at, client, target) {
             self.release(at);
             return Err(full);
@@ -604,7 +621,6 @@ impl<'m> FlowTable<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leat_abi::flow::FlowState;
     use proptest::prelude::*;
     use std::collections::HashMap;
 

@@ -81,7 +81,7 @@ impl Wheel {
     /// As [`Wheel::schedule`], for an entry that is in no slot.
     #[inline]
     pub(crate) fn begin(&mut self, entry: u32, class: Class, due_s: u64) {
-        let due_s = due_s.clamp(self.done_s + 1, self.done_s + SLOTS as u64 - 1);
+        let due_s = due_s.min(self.done_s + SLOTS as u64 - 1).max(self.done_s + 1);
         let wide = entry as usize >= self.first_wide;
         let entry = self.link_of(entry);
         debug_assert_eq!(self.links[entry as usize].next, NONE, "link {entry} is in no slot");

@@ -32,7 +32,7 @@ pub const fn shrinks(meta: &Meta) -> usize {
 }
 
 /// IPv6 to IPv4, padding cut. An error leaves the frame fit for nothing but being dropped.
-pub fn to_v4<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop) -> Result<(), DropReason> {
+pub fn to_v4<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop<'_>) -> Result<(), DropReason> {
     frame.truncate(ETHERNET + usize::from(meta.ip_len));
     let Some(&old) = frame.bytes().first_chunk::<L4_V6>() else { return Err(DropReason::ShortFrame) };
     let (id, fragment) = if meta.piece == Piece::Whole {
@@ -57,8 +57,8 @@ pub fn to_v4<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop) -> Result<(), Drop
     ip[4..6].copy_from_slice(&id);
     ip[6..8].copy_from_slice(&fragment.to_be_bytes());
     ip[8..12].copy_from_slice(&[old[ETHERNET + 7].wrapping_sub(1), meta.tuple.ip_protocol(), 0, 0]);
-    ip[12..16].copy_from_slice(&hop.source.loaded().to_ne_bytes());
-    ip[16..20].copy_from_slice(&hop.destination.loaded().to_ne_bytes());
+    ip[12..16].copy_from_slice(&hop.source[12..]);
+    ip[16..20].copy_from_slice(&hop.destination[12..]);
     let sum = checksum::of(&[ip]);
     ip[10..12].copy_from_slice(&sum.to_ne_bytes());
     hop.rewrite_l4(segment, meta);
@@ -66,7 +66,7 @@ pub fn to_v4<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop) -> Result<(), Drop
 }
 
 /// IPv4 to IPv6, padding cut. UDP without a checksum cannot become that. An error leaves the frame fit for nothing but being dropped.
-pub fn to_v6<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop) -> Result<(), DropReason> {
+pub fn to_v6<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop<'_>) -> Result<(), DropReason> {
     frame.truncate(ETHERNET + usize::from(meta.ip_len));
     let Some((&old, segment)) = frame.bytes().split_first_chunk::<L4>() else { return Err(DropReason::ShortFrame) };
     let has_checksum = meta.tuple.is_tcp() || meta.piece == Piece::Later || segment.get(6..8) != Some(&[0, 0]);
@@ -86,8 +86,8 @@ pub fn to_v6<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop) -> Result<(), Drop
     ip[0..4].copy_from_slice(&[0x60 | tos >> 4, tos << 4, 0, 0]);
     ip[4..6].copy_from_slice(&(rest.len() as u16).to_be_bytes());
     ip[6..8].copy_from_slice(&[next, old[ETHERNET + 8].wrapping_sub(1)]);
-    ip[8..24].copy_from_slice(&hop.source.octets());
-    ip[24..40].copy_from_slice(&hop.destination.octets());
+    ip[8..24].copy_from_slice(&hop.source);
+    ip[24..40].copy_from_slice(&hop.destination);
     if meta.piece == Piece::Whole {
         hop.rewrite_l4(rest, meta);
     } else if let Some((header, segment)) = rest.split_first_chunk_mut::<FRAGMENT>() {
@@ -102,7 +102,7 @@ pub fn to_v6<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop) -> Result<(), Drop
     Ok(())
 }
 
-fn rewrite_ethernet(headers: &mut [u8], ethertype: [u8; 2], hop: &Hop) {
+fn rewrite_ethernet(headers: &mut [u8], ethertype: [u8; 2], hop: &Hop<'_>) {
     headers[0..6].copy_from_slice(&hop.egress.destination_mac);
     headers[6..12].copy_from_slice(&hop.egress.source_mac);
     headers[12..14].copy_from_slice(&ethertype);

@@ -6,7 +6,6 @@
 use leat_abi::DropReason;
 use leat_abi::flow::{FlowAddresses, FlowEntry, family};
 
-use crate::address::Address;
 use crate::frame::Frame;
 use crate::parse::{ETHERNET, L4_V6, Meta, Piece};
 use crate::rewrite::{self, Egress};
@@ -15,11 +14,11 @@ use crate::translate;
 
 /// What a packet is to say when it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hop {
-    /// Source address.
-    pub source: Address,
+pub struct Hop<'a> {
+    /// Source address; IPv4 as the IPv6 address that stands for it.
+    pub source: [u8; 16],
     /// Destination address, of the same kind.
-    pub destination: Address,
+    pub destination: [u8; 16],
     /// Source port, as loaded.
     pub source_port: u16,
     /// Destination port, as loaded.
@@ -29,15 +28,16 @@ pub struct Hop {
     /// What layer 4's checksum changes by.
     pub l4_delta: u16,
     /// Where it goes.
-    pub egress: Egress,
+    pub egress: &'a Egress,
 }
 
-impl Hop {
-    fn new(entry: &FlowEntry, addresses: &FlowAddresses, side: Side, egress: Egress) -> Self {
+impl<'a> Hop<'a> {
+    #[inline(always)]
+    fn new(entry: &FlowEntry, addresses: &FlowAddresses, side: Side, egress: &'a Egress) -> Self {
         match side {
             Side::Client => Self {
-                source: Address::from_octets(addresses.nat),
-                destination: Address::from_octets(addresses.target),
+                source: addresses.nat,
+                destination: addresses.target,
                 source_port: entry.nat_port,
                 destination_port: entry.target_port,
                 client_port: entry.nat_port,
@@ -45,8 +45,8 @@ impl Hop {
                 egress,
             },
             Side::Target => Self {
-                source: Address::from_octets(addresses.vip),
-                destination: Address::from_octets(addresses.client),
+                source: addresses.vip,
+                destination: addresses.client,
                 source_port: entry.vport,
                 destination_port: entry.client_port,
                 client_port: entry.client_port,
@@ -104,7 +104,7 @@ pub fn apply<F: Frame>(
     meta: &Meta,
     egress: Egress,
 ) -> Result<(), DropReason> {
-    let hop = Hop::new(entry, addresses, side, egress);
+    let hop = Hop::new(entry, addresses, side, &egress);
     match is_v6(entry, side) {
         (true, false) => translate::to_v4(frame, meta, &hop),
         (false, true) => translate::to_v6(frame, meta, &hop),
@@ -113,7 +113,7 @@ pub fn apply<F: Frame>(
 }
 
 /// IPv6 to IPv6, padding cut (S18.4).
-fn apply_v6<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop) -> Result<(), DropReason> {
+fn apply_v6<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop<'_>) -> Result<(), DropReason> {
     frame.truncate(ETHERNET + usize::from(meta.ip_len));
     let bytes = frame.bytes_mut();
     let Some(headers) = bytes.first_chunk_mut::<L4_V6>() else { return Err(DropReason::ShortFrame) };
@@ -121,8 +121,8 @@ fn apply_v6<F: Frame>(frame: &mut F, meta: &Meta, hop: &Hop) -> Result<(), DropR
     headers[6..12].copy_from_slice(&hop.egress.source_mac);
     let ip = &mut headers[ETHERNET..];
     ip[7] = ip[7].wrapping_sub(1);
-    ip[8..24].copy_from_slice(&hop.source.octets());
-    ip[24..40].copy_from_slice(&hop.destination.octets());
+    ip[8..24].copy_from_slice(&hop.source);
+    ip[24..40].copy_from_slice(&hop.destination);
     if let Some(segment) = bytes.get_mut(usize::from(meta.l4)..) {
         hop.rewrite_l4(segment, meta);
     }

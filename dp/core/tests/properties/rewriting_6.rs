@@ -72,11 +72,10 @@ impl Sockets {
         };
         let bit = |socket: SocketAddr, bit: u8| if socket.is_ipv6() { bit } else { 0 };
         let ports = |a: SocketAddr, b: SocketAddr| u32::from(a.port().to_be()) | u32::from(b.port().to_be()) << 16;
-        let pair = |a: SocketAddr, b: SocketAddr| [a.ip().into(), b.ip().into()];
         let l4_delta = rewrite::l4_delta(
-            pair(self.client, self.vip),
+            &addresses,
+            [self.client, self.target].map(|socket| socket.is_ipv4()),
             ports(self.client, self.vip),
-            pair(self.nat, self.target),
             ports(self.nat, self.target),
         );
         let entry = FlowEntry {
