@@ -11,6 +11,11 @@ use crate::setup::{DataPlane, report_pairs};
 
 /// How long the thread sleeps when there was nothing to do: what a packet to Linux may wait.
 const NAP: Duration = Duration::from_micros(500);
+/// How long it sleeps when there has been nothing for [`PATIENCE`]: what the first packet may wait. Waking up costs more than all that is
+/// looked at then, and may take the CPU from others.
+const LONG_NAP: Duration = Duration::from_millis(2);
+/// See [`LONG_NAP`]. A conversation with a host in the neighbourhood goes on within it.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Milliseconds between two signs of life and looks at the ports.
 const REPORT_MS: u64 = 100;
 /// Packets that have been received get this long to leave when the process stops, and lcores to return.
@@ -19,7 +24,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// Runs until told to stop; then stops the lcores so that every packet that was received is counted.
 pub fn run(mut plane: DataPlane, stop: &AtomicBool) -> anyhow::Result<()> {
     let header = plane.segment.header();
-    let mut reported_ms = 0;
+    let (mut reported_ms, mut carried_at) = (0, Instant::now());
     while !stop.load(Ordering::Acquire) {
         let carried = plane.exception.turn();
         take_snapshot(&plane);
@@ -35,8 +40,10 @@ pub fn run(mut plane: DataPlane, stop: &AtomicBool) -> anyhow::Result<()> {
                 header.port[usize::from(vlan.port)].link_up.store(link_up, Ordering::Relaxed);
             }
         }
-        if carried == 0 {
-            std::thread::sleep(NAP);
+        if carried > 0 {
+            carried_at = Instant::now();
+        } else {
+            std::thread::sleep(if carried_at.elapsed() < PATIENCE { NAP } else { LONG_NAP });
         }
     }
     let result = finish(plane);

@@ -26,7 +26,7 @@ use crate::vlan::{self, Vlan};
 const PATIENCE_TURNS: u32 = 2_000;
 /// How long it sleeps then.
 const NAP: Duration = Duration::from_micros(50);
-/// Turns between two looks at commands, timers and flow dumps while packets flow.
+/// Turns between two looks at commands, snapshots and flow dumps while packets flow.
 const HOUSEKEEPING_TURNS: u32 = 8;
 
 /// Packets on their way to a ring or a transmit queue, with what is to be counted when they have gone.
@@ -262,6 +262,9 @@ impl Lcore {
             let mut busy = received > 0;
             if !busy || turns.is_multiple_of(HOUSEKEEPING_TURNS) {
                 busy |= self.housekeeping(now);
+            } else {
+                // A few in each turn instead of many in one, for which packets would wait.
+                self.pipeline.timers(now);
             }
             idle_turns = if busy { 0 } else { idle_turns.saturating_add(1) };
             if self.idle_backoff && idle_turns > PATIENCE_TURNS {

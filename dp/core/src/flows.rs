@@ -329,10 +329,25 @@ impl<'m> Flows<'m> {
     }
 
     /// Looks after at most `budget` timers that have come up. Returns how many there were.
+    #[inline(always)]
     pub fn tick(&mut self, now: Now, budget: usize) -> usize {
+        if self.wheel.is_done(now.seconds()) {
+            return 0;
+        }
+        self.tick_due(now, budget)
+    }
+
+    /// Whether there may be timers that came up a second ago or earlier.
+    #[inline(always)]
+    pub fn is_late(&self, now: Now) -> bool {
+        !self.wheel.is_done(now.seconds().saturating_sub(1))
+    }
+
+    #[inline(never)]
+    fn tick_due(&mut self, now: Now, budget: usize) -> usize {
         for done in 0..budget {
             if done % FETCHED == 0 {
-                self.fetch_upcoming(now);
+                self.fetch_upcoming(now, budget - done);
             }
             let Some(at) = self.wheel.pop(now.seconds()) else { return done };
             self.look_after(at, now);
@@ -341,8 +356,8 @@ impl<'m> Flows<'m> {
     }
 
     /// Starts fetching what the next timers will need, a stage for all of them at a time, so that their cache misses overlap.
-    fn fetch_upcoming(&self, now: Now) {
-        let upcoming = self.wheel.upcoming::<FETCHED>(now.seconds());
+    fn fetch_upcoming(&self, now: Now, most: usize) {
+        let upcoming = self.wheel.upcoming::<FETCHED>(now.seconds(), most);
         for at in &upcoming {
             prefetch::read(self.table.entry(*at));
         }

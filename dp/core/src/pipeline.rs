@@ -46,8 +46,11 @@ pub const RESETS_PER_S: (u32, u32) = (10_000, 1_000);
 pub const PUNTS_PER_S: (u32, u32) = (20_000, 2_000);
 /// ARP packets given to Linux per second and lcore at the most, and at once.
 pub const ARP_PER_S: (u32, u32) = (1_000, 200);
-/// Timers looked after in one turn of housekeeping.
-const TIMERS_PER_TURN: usize = 64;
+/// Timers looked after at a time, each with a cache miss or two: as many as packets can wait for. Flows that began together have timers
+/// that come up together.
+const TIMERS_PER_TURN: usize = 4;
+/// The same while there are some that should have been looked after a second ago.
+const LATE_TIMERS_PER_TURN: usize = 32;
 
 /// How packets came to this lcore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -562,7 +565,7 @@ impl<'m> Pipeline<'m> {
     /// Does a bounded piece of what is not packets: timers that have come up, fragments, a sweep or a flow dump under way. Returns
     /// whether there may be more to do at once.
     pub fn housekeeping(&mut self, now: Now) -> bool {
-        let more_timers = self.flows.tick(now, TIMERS_PER_TURN) == TIMERS_PER_TURN;
+        let more_timers = self.timers(now);
         let more_to_sweep = self.sweep(now);
         let more_fragments = self.look_after_fragments(now);
         if let Some(dump) = &mut self.dump
@@ -573,6 +576,13 @@ impl<'m> Pipeline<'m> {
         let more_headers = self.repeat_headers(now);
         let more_syns = self.look_after_syns(now);
         more_timers || more_to_sweep || more_fragments || more_headers || more_syns || self.dump.is_some()
+    }
+
+    /// Looks after some timers that have come up; also part of [`Pipeline::housekeeping`]. Returns whether there may be more.
+    #[inline(always)]
+    pub fn timers(&mut self, now: Now) -> bool {
+        let most = if self.flows.is_late(now) { LATE_TIMERS_PER_TURN } else { TIMERS_PER_TURN };
+        self.flows.tick(now, most) == most
     }
 
     /// Flow entries in use, in any state.

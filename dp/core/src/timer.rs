@@ -131,9 +131,15 @@ impl Wheel {
         None
     }
 
-    /// Some of the entries that [`Wheel::pop`] will take out next, in order.
+    /// Whether everything that has come up by `now_s` is known to have been taken out.
+    #[inline(always)]
+    pub(crate) fn is_done(&self, now_s: u64) -> bool {
+        self.done_s >= now_s
+    }
+
+    /// Some of the entries that [`Wheel::pop`] will take out next, in order; `most` or `N` of them at the most.
     #[inline]
-    pub(crate) fn upcoming<const N: usize>(&self, now_s: u64) -> ArrayVec<u32, N> {
+    pub(crate) fn upcoming<const N: usize>(&self, now_s: u64, most: usize) -> ArrayVec<u32, N> {
         let mut entries = ArrayVec::new();
         let second = (self.done_s + 1) as usize % SLOTS;
         let slots = (0..WHEELS).map(|wheel| self.entries + wheel * SLOTS + second);
@@ -141,7 +147,7 @@ impl Wheel {
             && let Some(slot) = slots.into_iter().find(|slot| self.first(*slot).is_some())
         {
             let mut at = self.links[slot].next & !HALF_OPEN;
-            while at as usize != slot && entries.try_push(self.entry_of(at)).is_ok() {
+            while at as usize != slot && entries.len() < most && entries.try_push(self.entry_of(at)).is_ok() {
                 at = self.links[at as usize].next & !HALF_OPEN;
             }
         }
@@ -245,7 +251,7 @@ mod tests {
                 prop_assert_eq!(wheel.half_open(), due.values().filter(|(.., class)| *class == 0).count());
                 now += pass;
                 let mut up = Vec::new();
-                let mut upcoming = wheel.upcoming::<4>(now);
+                let mut upcoming = wheel.upcoming::<4>(now, 3);
                 while let Some(entry) = wheel.pop(now) {
                     prop_assert!(upcoming.is_empty() || upcoming.remove(0) == entry);
                     up.push(entry);

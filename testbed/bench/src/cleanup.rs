@@ -2,7 +2,8 @@
 //! a panic; and by the next run if this one was killed.
 //!
 //! All of it is named after the run's process: the directory `/dev/shm/leat-bench-PID`, the namespace `leat-bench-PID`, EAL's
-//! directories `/var/run/dpdk/leat-bench-PID…`. How many huge pages were added is noted in the directory.
+//! directories `/var/run/dpdk/leat-bench-PID…`. How many huge pages were added is noted in the directory, and what real-time threads
+//! were allowed.
 
 use std::fs;
 use std::io::Write;
@@ -22,6 +23,11 @@ const TESTBED: &str = "/run/leat-testbed";
 const HUGEPAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 /// In the run's directory: how many huge pages were added.
 const ADDED: &str = "hugepages-added";
+
+/// What real-time threads may use of each second, in microseconds; -1: all of it.
+const REALTIME: &str = "/proc/sys/kernel/sched_rt_runtime_us";
+/// In the run's directory: what stood there before.
+const REALTIME_BEFORE: &str = "realtime-before";
 
 /// Processes that were started and have not been waited for.
 static PROCESSES: Mutex<Vec<i32>> = Mutex::new(Vec::new());
@@ -105,6 +111,9 @@ fn take_away(name: &str) {
     {
         let _ = fs::remove_file(directory.join(ADDED));
     }
+    if let Ok(before) = fs::read_to_string(directory.join(REALTIME_BEFORE)) {
+        let _ = fs::write(REALTIME, before);
+    }
     let _ = fs::remove_dir_all(&directory);
     if let Ok(entries) = fs::read_dir(EAL) {
         for entry in entries.flatten() {
@@ -144,6 +153,17 @@ pub fn reserve_pages(wanted: u64) -> bool {
     let got = pages().unwrap_or(before).saturating_sub(before);
     let _ = fs::write(&note, (noted + got).to_string());
     ok && free_pages() >= wanted
+}
+
+/// Lets real-time threads keep their CPUs until the run ends. Else the kernel stops each that polls for a twentieth of every second, which
+/// no queue survives.
+pub fn unlimited_realtime() {
+    let note = directory().join(REALTIME_BEFORE);
+    let noted =
+        fs::read_to_string(REALTIME).is_ok_and(|before| before.trim() == "-1" || fs::write(note, before).is_ok());
+    if !noted || fs::write(REALTIME, "-1").is_err() {
+        eprintln!("  the kernel will take polling threads off their CPUs now and then: packets will be lost");
+    }
 }
 
 /// Makes the run's network namespace.

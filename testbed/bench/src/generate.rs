@@ -34,6 +34,10 @@ const WINDOW: Pace = Pace::Window(512);
 const WARM_UP: Until = Until::Packets(20_000);
 /// A round counts as disturbed when the threads had to wait for their CPUs for this share of it.
 const DISTURBED: f64 = 0.03;
+/// The same for a trial of latency, of which a hundredth of the packets says what is wanted.
+const LATENCY_DISTURBED: f64 = 0.003;
+/// By how much the naps of leat-dp's main thread may be longer, in nanoseconds: until the kernel's next tick, at least.
+const SLACK_NS: &str = "10000000";
 /// How long testpmd may take to start.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two measurements the generator sleeps, so that the rest of the machine gets its CPU for a while.
@@ -66,6 +70,9 @@ pub struct Options {
     /// The memif socket that dpdk-testpmd connects to; without it, leat-dp is measured alone
     #[arg(long)]
     testpmd_socket: Option<PathBuf>,
+    /// Measure only throughput without loss and latency
+    #[arg(long)]
+    only_latency: bool,
     /// Numbers of flows
     #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000, 100_000])]
     flows: Vec<u32>,
@@ -227,6 +234,11 @@ pub fn run(options: &Options) -> Result<()> {
         testpmd.wait()?;
         testpmd.stop()?;
     }
+    // leat-dp's main thread wakes up by itself a few hundred times a second, on the generator's CPU. Elsewhere it has another one; here it
+    // may as well wake up together with the kernel's own ticks.
+    if let Some(pid) = leat.pid {
+        let _ = std::fs::write(format!("/proc/{}/timerslack_ns", pid.as_raw_nonzero()), SLACK_NS);
+    }
     let threads: Vec<PathBuf> = std::iter::once(&leat).chain(&testpmd).flat_map(System::workers).collect();
     prefer(
         threads.iter().filter_map(|task| task.file_name()?.to_str()).chain([std::process::id().to_string().as_str()]),
@@ -236,6 +248,9 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(most) = options.flows.last() {
         cases.push(Case { mode: Mode::Preserve, transport: Transport::Tcp, flows: *most });
         cases.push(Case { mode: Mode::FullNat, transport: Transport::Udp, flows: *most });
+    }
+    if options.only_latency {
+        cases.clear();
     }
     for (n, case) in cases.iter().enumerate() {
         eprintln!("  memif: {} {:?} flows, {}", case.flows, case.transport, case.mode.name());
@@ -253,8 +268,10 @@ pub fn run(options: &Options) -> Result<()> {
         std::iter::once(&mut leat).chain(&mut testpmd).for_each(|system| system.set_flows(&case, first_client));
         leat.generator.open(OPENING)?;
         at_rates(options, &case, &mut leat, testpmd.as_mut())?;
-        leat.set_flows(&Case { flows: CONNECTIONS, ..case }, first_client + (1 << 16));
-        connections(&mut leat)?;
+        if !options.only_latency {
+            leat.set_flows(&Case { flows: CONNECTIONS, ..case }, first_client + (1 << 16));
+            connections(&mut leat)?;
+        }
     }
     if let Some(testpmd) = &testpmd {
         testpmd.signal(Signal::CONT)?;
@@ -414,21 +431,41 @@ fn at_rates(options: &Options, case: &Case, leat: &mut System, mut testpmd: Opti
     let pace = Pace::Rate(ours.best.rate() / 2.0);
     let measure = |system: &mut System| {
         system.measure(WARM_UP)?;
-        system.generator.run(pace, Until::Time(trial), true)
+        let before = system.waited_ns();
+        let outcome = system.generator.run(pace, Until::Time(trial), true)?;
+        Ok((outcome, system.waited_ns() - before))
     };
-    let (mut of_leat, mut of_testpmd) = (Vec::new(), Vec::new());
-    for _ in 0..if options.full { 31 } else { 11 } {
-        of_leat.push(measure(leat)?);
+    let (wanted, most) = if options.full { (31, 120) } else { (11, 40) };
+    // Of two threads, in a trial of each system.
+    let threads_ns = 4.0 * trial.as_nanos() as f64;
+    let mut rounds: Vec<(f64, Outcome, Option<Outcome>)> = Vec::new();
+    let is_quiet = |round: &(f64, Outcome, Option<Outcome>)| round.0 < LATENCY_DISTURBED;
+    while rounds.len() < most && rounds.iter().filter(|round| is_quiet(round)).count() < wanted {
+        let (of_leat, mut waited) = measure(leat)?;
+        let mut of_testpmd = None;
         if let Some(testpmd) = &mut testpmd {
-            of_testpmd.push(instead(leat, testpmd, measure)?);
+            let (outcome, their_wait) = instead(leat, testpmd, measure)?;
+            waited += their_wait;
+            of_testpmd = Some(outcome);
         }
+        rounds.push((waited / threads_ns, of_leat, of_testpmd));
     }
-    for (system, outcomes) in [("leat", &of_leat), ("testpmd", &of_testpmd)] {
+    let all = rounds.len();
+    let disturbed = all - rounds.iter().filter(|round| is_quiet(round)).count();
+    let mut noise = format!("{disturbed} of {all} trials left out, in which somebody else used the CPUs");
+    if (all - disturbed) * 2 >= wanted {
+        rounds.retain(is_quiet);
+    } else {
+        noise = format!("DISTURBED in {disturbed} of {all} trials");
+    }
+    let of_leat: Vec<&Outcome> = rounds.iter().map(|(_, ours, _)| ours).collect();
+    let of_testpmd: Vec<&Outcome> = rounds.iter().filter_map(|(.., theirs)| theirs.as_ref()).collect();
+    for (system, outcomes) in [("leat", of_leat), ("testpmd", of_testpmd)] {
         let lost: u64 = outcomes.iter().map(|outcome| outcome.counts.lost()).sum();
         for (name, quantile) in QUANTILES.iter().filter(|_| !outcomes.is_empty()) {
             let samples: Vec<f64> = outcomes.iter().map(|outcome| outcome.latency_ns(*quantile) / 1e3).collect();
             Figure::of(format!("{}/{name}", case.name("latency")), system, &samples, "us", true)
-                .with_note(format!("at {:.2} Mpackets/s; {lost} packets lost", ours.best.rate() / 2e6))
+                .with_note(format!("at {:.2} Mpackets/s; {lost} packets lost; {noise}", ours.best.rate() / 2e6))
                 .print();
         }
     }

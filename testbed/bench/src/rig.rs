@@ -41,17 +41,31 @@ pub fn run(settings: &Settings, report: &mut Report) -> Result<()> {
     ensure!(dp.is_file(), "there is no {}; build it: cargo build --release -p leat-dp", dp.display());
     eprintln!("  starts of leat-dp");
     starts(&dp, settings, report)?;
+    let mut leat = compete(&dp, settings, false, report)?;
+    adopt(&dp, &mut leat, report)
+}
+
+/// Measures its throughput without loss and its latency, and nothing else.
+pub fn latency(settings: &Settings, report: &mut Report) -> Result<()> {
+    cleanup::make_namespace()?;
+    let dp = settings.program("leat-dp");
+    ensure!(dp.is_file(), "there is no {}; build it: cargo build --release -p leat-dp", dp.display());
+    compete(&dp, settings, true, report).map(drop)
+}
+
+/// Lets the generator measure leat-dp and testpmd. Returns leat-dp, still with its flows.
+fn compete(dp: &Path, settings: &Settings, only_latency: bool, report: &mut Report) -> Result<Process> {
     let pages = settings.pages(PAGES);
     eprintln!("  memif: buffers on {}", pages.text());
-
+    cleanup::unlimited_realtime();
     // The servers of both sockets come first: a client that finds none gives up.
     let testpmd = Path::new("/usr/bin/dpdk-testpmd");
     let with_testpmd = testpmd.is_file();
     if !with_testpmd {
         eprintln!("  there is no {} (Debian package dpdk): leat-dp is measured alone", testpmd.display());
     }
-    let mut generator = start_generator(settings, pages, with_testpmd)?;
-    let (mut leat, _) = start(&dp, &memif("leat"))?;
+    let mut generator = start_generator(settings, pages, with_testpmd, only_latency)?;
+    let (leat, _) = start(dp, &memif("leat"))?;
     let testpmd = if with_testpmd { Some(start_testpmd(testpmd, pages)?) } else { None };
     let mut pids = leat.pid().to_string();
     if let Some(testpmd) = &testpmd {
@@ -62,11 +76,10 @@ pub fn run(settings: &Settings, report: &mut Report) -> Result<()> {
         let words = testpmd.as_ref().map(Process::last_words).unwrap_or_default();
         error.context(format!("leat-dp: {}\ntestpmd: {words}\n", leat.last_words()))
     })?;
-    drop((generator, testpmd));
-    adopt(&dp, &mut leat, report)
+    Ok(leat)
 }
 
-fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool) -> Result<Process> {
+fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool, only_latency: bool) -> Result<Process> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("generate").arg("--pages").arg(pages.option());
     command
@@ -80,6 +93,9 @@ fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool) -> Res
     }
     if settings.full {
         command.arg("--full");
+    }
+    if only_latency {
+        command.args(["--only-latency", "--flows", "100000"]);
     }
     let mut process = Process::spawn("generator", &mut command)?;
     let started = Instant::now();

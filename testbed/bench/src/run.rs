@@ -21,6 +21,8 @@ pub enum Part {
     Instructions,
     /// leat-dp over memif, next to dpdk-testpmd; its starts
     Memif,
+    /// Of that, only throughput without loss and latency
+    Latency,
     /// CPU time of a connection and a request through network namespaces, next to HAProxy, nginx and nftables
     Namespaces,
 }
@@ -138,6 +140,10 @@ fn measure(settings: &Settings) -> Result<()> {
         Part::Memif => {
             eprintln!("the appliance over memif");
             rig::run(settings, &mut report)
+        }
+        Part::Latency => {
+            eprintln!("latency of the appliance over memif");
+            rig::latency(settings, &mut report)
         }
         Part::Namespaces => namespaces(settings, &mut report),
     });

@@ -23,8 +23,9 @@ use crate::site::{Device, Site};
 
 /// Packets that are sent and received at once.
 pub const BURST: usize = 32;
-/// What an open-loop trial may be late with. More is left out, instead of being made up for in a burst that the device was not promised.
-const BACKLOG_MAX: u64 = 8 * BURST as u64;
+/// How late packets of an open-loop trial may be sent, in seconds. Those that are due for longer, as something kept the generator from its
+/// CPU, are left out, instead of being made up for in a burst that the device was not promised.
+const LATE_MAX: f64 = 20e-6;
 /// When nothing has arrived for this long, what is under way is lost.
 const SILENCE: Duration = Duration::from_millis(50);
 /// How often a handshake is begun again.
@@ -391,7 +392,7 @@ impl Generator {
                 }
                 Pace::Rate(_) => {
                     let owed = ((elapsed as f64 * per_tick) as u64).saturating_sub(left_out + offered);
-                    left_out += owed.saturating_sub(BACKLOG_MAX);
+                    left_out += owed.saturating_sub(backlog(per_tick * hz));
                     owed.min(BURST as u64)
                 }
             };
@@ -456,7 +457,7 @@ impl Generator {
                 }
                 Pace::Rate(rate) => {
                     let owed = ((elapsed as f64 * rate / hz) as u64).saturating_sub(left_out + begun);
-                    left_out += owed.saturating_sub(BACKLOG_MAX);
+                    left_out += owed.saturating_sub(backlog(rate));
                     owed.min(BURST as u64)
                 }
             };
@@ -823,6 +824,11 @@ impl Connections {
     pub fn rate(&self) -> f64 {
         self.completed_meanwhile as f64 / self.seconds
     }
+}
+
+/// What an open-loop trial of so many packets or connections per second may be behind with.
+fn backlog(rate: f64) -> u64 {
+    ((rate * LATE_MAX) as u64).max(BURST as u64)
 }
 
 fn histogram() -> Result<Histogram<u64>> {

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::generator::{Generator, Outcome, Pace, Until};
 
 /// A rate at which the generator leaves out more than this share of its packets is too high for it, whatever the device does.
-const LEFT_OUT_MAX: f64 = 0.01;
+const LEFT_OUT_MAX: f64 = 0.02;
 /// Under way at the most while the highest rate is estimated: below the smallest usual ring.
 const WINDOW: u64 = 512;
 /// The estimate is made smaller or larger by this to begin with.

@@ -283,3 +283,27 @@ fn a_long_pause() {
     young.works(&mut h);
     h.check_flows();
 }
+
+/// Flows that began together end together: a few at a time, so that packets need not wait; more at a time once that is too slow. req: R15
+#[test]
+fn many_timers_at_once() {
+    let mut h = Harness::new(1, 2048);
+    let at = |n: u16| std::net::SocketAddr::new(CLIENT.ip(), 1024 + n);
+    (0..1000).for_each(|n| drop(Stream::open(&mut h, at(n), DIRECT, n.into())));
+    pass(&mut h, 345_000, true);
+    let (mut at_a_time, mut turns) = (Vec::new(), 0);
+    while h.total(Counter::FlowsExpired) < 1000 {
+        // A turn takes 10 ms here: 100 of them are a second.
+        h.skip(10);
+        let (before, now) = (h.total(Counter::FlowsExpired), h.now);
+        h.pipeline(0).timers(now);
+        at_a_time.push(h.total(Counter::FlowsExpired) - before);
+        turns += 1;
+        assert!(turns < 1500, "they end");
+    }
+    let first = at_a_time.iter().position(|n| *n > 0).expect("some end");
+    let most = *at_a_time.iter().max().expect("some end");
+    assert!(at_a_time[first..first + 50].iter().all(|n| *n <= 4), "{:?}", &at_a_time[first..first + 50]);
+    assert!((5..=32).contains(&most), "{most} at a time");
+    assert!(at_a_time.len() - first < 200, "{} turns", at_a_time.len() - first);
+}
