@@ -10,6 +10,8 @@
 //! Byte order: addresses and ports are network order as loaded from the packet (`u32::from_ne_bytes`), so that they can be
 //! compared, stored and summed without a swap. Sequence numbers are host order.
 
+use std::mem::offset_of;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// IP protocol numbers that flows have.
@@ -122,16 +124,19 @@ pub mod word {
     pub const ADDRESSES: usize = offset_of!(FlowEntry, client_ip) / 4;
     /// Source and destination port of packets from the client; one word on, those of packets from the target.
     pub const PORTS: usize = offset_of!(FlowEntry, client_port) / 4;
+    /// The highest sequence number that the client has sent, plus 1; one word on, the target's.
+    pub const ENDS: usize = offset_of!(FlowEntry, client_end) / 4;
+    /// The client's highest acknowledgement; one word on, the target's.
+    pub const ACKS: usize = offset_of!(FlowEntry, client_ack) / 4;
 
     /// What [`FlowEntry::kind`] says.
     pub(super) const KIND: usize = offset_of!(FlowEntry, protocol) / 4;
-    /// The client's MAC, in one word and half of the next.
-    pub(super) const CLIENT_MAC: usize = offset_of!(FlowEntry, client_mac) / 4;
 
     const _: () = assert!(KIND * 4 + 1 == offset_of!(FlowEntry, state) && KIND * 4 + 2 == offset_of!(FlowEntry, flags));
-    const _: () = assert!(CLIENT_MAC * 4 == offset_of!(FlowEntry, client_mac));
     const _: () = assert!(ADDRESSES * 4 + 8 == offset_of!(FlowEntry, target_ip));
     const _: () = assert!(PORTS * 4 + 4 == offset_of!(FlowEntry, target_port));
+    const _: () = assert!(ENDS * 4 + 4 == offset_of!(FlowEntry, target_end));
+    const _: () = assert!(ACKS * 4 + 4 == offset_of!(FlowEntry, target_ack));
 }
 
 /// One flow. All fields are written and read by the lcore that owns the entry, and by nobody else.
@@ -229,6 +234,12 @@ impl FlowEntry {
         zerocopy::transmute_ref!(self)
     }
 
+    /// As [`FlowEntry::words`], to be changed.
+    #[inline(always)]
+    pub fn words_mut(&mut self) -> &mut [u32; 16] {
+        zerocopy::transmute_mut!(self)
+    }
+
     /// Protocol with families, state, flags and window scales in one word, from the lowest byte on.
     #[inline(always)]
     pub fn kind(&self) -> u32 {
@@ -238,10 +249,11 @@ impl FlowEntry {
     /// The way back to the client in one word, from the lowest byte on: generation of the target's slot, egress port, MAC.
     #[inline(always)]
     pub fn way_back(&self) -> u64 {
-        let [generation, port] = [self.target_generation, self.client_side_port].map(u64::from);
-        let [first, second] =
-            [word::CLIENT_MAC, word::CLIENT_MAC + 1].map(|at| u64::from(u32::from_le(self.words()[at])));
-        generation | port << 8 | first << 16 | second << 48
+        const AT: usize = offset_of!(FlowEntry, target_generation);
+        const _: () =
+            assert!(AT + 1 == offset_of!(FlowEntry, client_side_port) && AT + 2 == offset_of!(FlowEntry, client_mac));
+        let bytes: &[u8; 64] = zerocopy::transmute_ref!(self);
+        bytes[AT..].first_chunk().map_or(0, |way| u64::from_le_bytes(*way))
     }
 
     /// Whether the flow has a second line.
@@ -255,7 +267,7 @@ impl FlowAddresses {
     /// Source and destination of packets from the client, then source and destination of packets from the target.
     #[inline(always)]
     pub fn by_side(&self) -> &[[u8; 32]; 2] {
-        const _: () = assert!(std::mem::offset_of!(FlowAddresses, target) == 32);
+        const _: () = assert!(offset_of!(FlowAddresses, target) == 32);
         zerocopy::transmute_ref!(self)
     }
 }

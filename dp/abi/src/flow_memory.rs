@@ -80,13 +80,18 @@ impl<'m> FlowMemory<'m> {
         size_of_val(self.lines)
     }
 
-    /// An entry, if there is one of this number.
+    /// Has an entry's lines fetched. Both are asked for: CPUs that fetch lines by twos do so only when they have nothing else to do. The pointer
+    /// is only good for that.
     #[inline(always)]
-    pub fn get(&self, number: usize) -> Option<&FlowEntry> {
-        self.lines.get(number)
+    pub fn fetch(&self, number: usize, fetch: impl Fn(*const FlowEntry)) {
+        let line = self.lines.as_ptr().wrapping_add(number);
+        fetch(line);
+        if number >= self.first_wide as usize {
+            fetch(line.wrapping_add(1));
+        }
     }
 
-    /// As [`FlowMemory::get`], to be changed.
+    /// An entry, if there is one of this number, to be changed.
     #[inline(always)]
     pub fn get_mut(&mut self, number: usize) -> Option<&mut FlowEntry> {
         self.lines.get_mut(number)
@@ -161,7 +166,7 @@ mod tests {
                 let (entry, addresses) = memory.pair_mut(*number as usize).expect("a pair");
                 assert_eq!((entry.state, addresses.client), (1, [index as u8; 16]));
             }
-            assert!(memory.get(narrow + 2 * wide).is_none() && memory.pair_mut(narrow + 2 * wide - 1).is_none());
+            assert!(memory.get_mut(narrow + 2 * wide).is_none() && memory.pair_mut(narrow + 2 * wide - 1).is_none());
             memory.clear();
             assert!(lines.iter().all(|line| *line == FlowEntry::default()));
         }

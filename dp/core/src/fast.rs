@@ -5,6 +5,8 @@
 //! and fits where it goes to. What becomes of it is what [`crate::pipeline`]'s other stages would make of it; every other packet goes to
 //! them, unchanged and with nothing noted.
 //!
+//! Addresses are not looked at but compared: where they are those of a flow, that flow's first packet or its target passed the checks.
+//!
 //! The side from which a packet comes is an index here, not a branch: in mixed traffic nobody could predict it.
 //!
 //! Byte order: as in [`crate::parse`].
@@ -12,14 +14,13 @@
 use leat_abi::FlowEntry;
 use leat_abi::flow::{FlowState, family, flag, protocol, word};
 
-use crate::address::Address;
 use crate::checksum;
 use crate::forwarding::Forwarding;
-use crate::frame::{Frame, Now};
-use crate::hash;
+use crate::frame::{Frame, Now, Verdict};
+use crate::hash::DigestKey;
 use crate::parse::{self, ETHERNET, L4, L4_V6, Meta, Piece, Tuple, V6, tcp};
 use crate::pipeline::Pipeline;
-use crate::table::{Candidate, Side};
+use crate::table::{Candidate, FlowTable, Side};
 use crate::track;
 
 /// Bytes of a TCP header without options. A frame without room for one is none for the fast path, UDP's neither.
@@ -63,19 +64,20 @@ fn tcp_header_len(segment: &[u8]) -> u16 {
 }
 
 /// Whether layer 4 begins so that the packet can take the fast path, or with [`tcp::SYN`] instead of [`tcp::ACK`] may be a connection's
-/// first one. `room`: bytes of layer 4.
+/// first one. `room`: bytes of layer 4; `summed`: UDP must have a checksum.
 #[inline(always)]
-fn is_plain<const FLAG: u8>(segment: &[u8; SEGMENT], protocol: u8, room: u16) -> bool {
+fn is_plain<const FLAG: u8>(segment: &[u8; SEGMENT], protocol: u8, room: u16, summed: bool) -> bool {
     if protocol == protocol::TCP {
         let just_flag = segment[13] & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == FLAG;
         return just_flag && segment[12] >= 5 << 4 && tcp_header_len(segment) <= room;
     }
     let length = number(segment, 4);
-    protocol == protocol::UDP && length >= 8 && length <= room
+    protocol == protocol::UDP && length >= 8 && length <= room && !(summed && at(segment, 6) == [0, 0])
 }
 
-/// The tuple of an IPv4 frame that came to this port ([`Forwarding::port_word`]), if by itself it can take the fast path: it passes every
-/// check of [`crate::parse`]. With [`tcp::SYN`] instead of [`tcp::ACK`]: that of a frame like that, but for its flags.
+/// The tuple of an IPv4 frame that came to this port ([`Forwarding::port_word`]), if it can take the fast path where it belongs to a flow: it
+/// passes every check of [`crate::parse`] but those of addresses. With [`tcp::SYN`] instead of [`tcp::ACK`]: that of a frame like that, but
+/// for its flags.
 #[inline(always)]
 pub(crate) fn tuple<const FLAG: u8>(frame: &[u8], port: u64) -> Option<Tuple> {
     let headers: &[u8; L4 + SEGMENT] = frame.first_chunk()?;
@@ -92,16 +94,13 @@ pub(crate) fn tuple<const FLAG: u8>(frame: &[u8], port: u64) -> Option<Tuple> {
         return None;
     }
     let protocol = headers[ETHERNET + 9];
-    if !is_plain::<FLAG>(&at(headers, L4), protocol, ip_len - 20) {
+    if !is_plain::<FLAG>(&at(headers, L4), protocol, ip_len - 20, false) {
         return None;
     }
-    let addresses = addresses(headers);
-    let first = headers[ETHERNET + 12];
-    let is_source = first.wrapping_sub(1) < 223 && first != 127;
-    if !is_source || addresses.rotate_left(32) == addresses || headers[ETHERNET + 8] <= 1 || !sum_is_good(headers) {
+    if headers[ETHERNET + 8] <= 1 || !sum_is_good(headers) {
         return None;
     }
-    Some(Tuple { addresses, ports: u32::from_ne_bytes(at(headers, L4)), protocol })
+    Some(Tuple { addresses: addresses(headers), ports: u32::from_ne_bytes(at(headers, L4)), protocol })
 }
 
 /// Whether the checksum of an IPv4 header is right: whether the sum is a multiple of what one's complement counts modulo. It is not 0, as
@@ -116,13 +115,19 @@ fn sum_is_good(headers: &[u8; L4 + SEGMENT]) -> bool {
     (sum + u64::from(carry)).is_multiple_of(0xffff)
 }
 
-/// As [`tuple`] for IPv6. Not inlined: IPv4 shall not have to go around it.
+/// The hash of the tuple of an IPv6 frame, if there is one as of [`tuple`]. Not inlined: IPv4 shall not have to go around it.
 #[inline(never)]
-pub(crate) fn tuple_v6<const FLAG: u8>(frame: &[u8], port: u64, digest_key: u64) -> Option<Tuple> {
+pub(crate) fn hash_v6(frame: &[u8], port: u64, digest_key: &DigestKey, table: &FlowTable<'_>) -> Option<u64> {
+    tuple_v6::<{ tcp::ACK }>(frame, port, digest_key).map(|tuple| table.hash_of(&tuple))
+}
+
+/// As [`tuple`], of an IPv6 frame.
+#[inline(always)]
+pub(crate) fn tuple_v6<const FLAG: u8>(frame: &[u8], port: u64, digest_key: &DigestKey) -> Option<Tuple> {
     let headers: &[u8; L4_V6 + SEGMENT] = frame.first_chunk()?;
     let room = number(headers, ETHERNET + 4);
-    if at(headers, 12) != [0x86, 0xdd]
-        || headers[ETHERNET] >> 4 != 6
+    // Ethertype and version.
+    if u32::from_le_bytes(at(headers, 12)) & 0x00f0_ffff != 0x0060_dd86
         || !is_for(port, headers)
         || usize::from(room) > frame.len() - L4_V6
         || headers[ETHERNET + 7] <= 1
@@ -130,24 +135,46 @@ pub(crate) fn tuple_v6<const FLAG: u8>(frame: &[u8], port: u64, digest_key: u64)
         return None;
     }
     let protocol = headers[ETHERNET + 6];
-    let no_sum = protocol == protocol::UDP && at(headers, L4_V6 + 6) == [0, 0];
-    if no_sum || !is_plain::<FLAG>(&at(headers, L4_V6), protocol, room) {
+    if !is_plain::<FLAG>(&at(headers, L4_V6), protocol, room, true) {
         return None;
     }
-    // Global unicast and unique local addresses: with others there is more to check.
-    let is_usual = |first: u8| first & 0xe0 == 0x20 || first & 0xfe == 0xfc;
-    let [source, destination]: [[u8; 16]; 2] = [at(headers, ETHERNET + 8), at(headers, ETHERNET + 24)];
-    if !is_usual(source[0]) || !is_usual(destination[0]) || source == destination {
-        return None;
-    }
-    let addresses = hash::digest(digest_key, Address::from_octets(source), Address::from_octets(destination));
+    let addresses = digest_key.of(addresses_v6(headers));
     Some(Tuple { addresses, ports: u32::from_ne_bytes(at(headers, L4_V6)), protocol: protocol | V6 })
 }
 
-/// What is to be known of a frame of which [`tuple`] or [`tuple_v6`] is known and that does not take the fast path after all: what
-/// [`crate::parse`] would make of it.
+/// Source and destination address of IPv6, two words each, as they lie in the packet.
 #[inline(always)]
-pub(crate) fn meta(frame: &[u8], tuple: Tuple) -> Meta {
+fn addresses_v6(headers: &[u8]) -> [u64; 4] {
+    [8, 16, 24, 32].map(|place| u64::from_ne_bytes(at(headers, ETHERNET + place)))
+}
+
+/// Whether there is nothing to check about the addresses of a frame of which [`tuple`] or [`hash_v6`] is known: they differ, and of IPv4 the
+/// source is one, of IPv6 both are global unicast or unique local.
+#[inline(always)]
+fn has_usual_addresses(frame: &[u8]) -> bool {
+    if is_v4(frame) {
+        let addresses = addresses(frame);
+        let first = frame[ETHERNET + 12];
+        return first.wrapping_sub(1) < 223 && first != 127 && addresses.rotate_left(32) != addresses;
+    }
+    let is_usual = |first: u8| first & 0xe0 == 0x20 || first & 0xfe == 0xfc;
+    let [a, b, c, d] = addresses_v6(frame);
+    is_usual(frame[ETHERNET + 8]) && is_usual(frame[ETHERNET + 24]) && (a, b) != (c, d)
+}
+
+/// Whether a frame of which [`tuple`] or [`hash_v6`] is known is of IPv4.
+#[inline(always)]
+fn is_v4(frame: &[u8]) -> bool {
+    frame.get(12) == Some(&0x08)
+}
+
+/// What is to be known of a frame of which this is the [`tuple`], or that [of IPv6](tuple_v6), and that does not take the fast path after all: what
+/// [`crate::parse`] would make of it. None if there is more to check.
+#[inline(always)]
+pub(crate) fn meta(frame: &[u8], tuple: Tuple) -> Option<Meta> {
+    if !has_usual_addresses(frame) {
+        return None;
+    }
     let (l4, ip_len, ttl) = if tuple.is_v6() {
         (L4_V6, (L4_V6 - ETHERNET) as u16 + number(frame, ETHERNET + 4), frame[ETHERNET + 7])
     } else {
@@ -165,7 +192,7 @@ pub(crate) fn meta(frame: &[u8], tuple: Tuple) -> Meta {
     } else {
         parse::window_scale(segment.get(SEGMENT..header_len.into()).unwrap_or_default())
     };
-    Meta {
+    Some(Meta {
         tuple,
         seq: of_tcp(u32::from_be_bytes(at(segment, 4))),
         ack: of_tcp(u32::from_be_bytes(at(segment, 8))),
@@ -177,18 +204,17 @@ pub(crate) fn meta(frame: &[u8], tuple: Tuple) -> Meta {
         window_scale,
         ttl,
         piece: Piece::Whole,
-    }
+    })
 }
 
 /// The tuple of such a frame.
 #[inline(always)]
-pub(crate) fn tuple_again(frame: &[u8], digest_key: u64) -> Tuple {
+pub(crate) fn tuple_again(frame: &[u8], digest_key: &DigestKey) -> Tuple {
     let ports = |place| u32::from_ne_bytes(at(frame, place));
-    if frame.get(12) == Some(&0x08) {
+    if is_v4(frame) {
         return Tuple { addresses: addresses(frame), ports: ports(L4), protocol: frame[ETHERNET + 9] };
     }
-    let [source, destination] = [8, 24].map(|n| Address::from_octets(at(frame, ETHERNET + n)));
-    let addresses = hash::digest(digest_key, source, destination);
+    let addresses = digest_key.of(addresses_v6(frame));
     Tuple { addresses, ports: ports(L4_V6), protocol: frame[ETHERNET + 6] | V6 }
 }
 
@@ -226,8 +252,8 @@ impl Way {
         let way = if side == 0 { hop } else { back };
         let port = (way >> 8) as u8;
         let exit = forwarding.port_word(port);
-        let ending = usize::from(!forwarding.ending().is_empty());
-        if (way ^ back) as u8 != 0 || ip_len as u64 > exit >> 48 || side & ending != 0 {
+        // Of both sides, as a target whose flows end has another generation here.
+        if (hop ^ back) as u8 != 0 || ip_len as u64 > exit >> 48 {
             return None;
         }
         Some(Self { port, macs: (way >> 16 | exit << 48, (exit >> 16) as u32) })
@@ -240,18 +266,24 @@ impl Way {
     }
 }
 
+/// By what layer 4's checksum changes.
+#[inline(always)]
+fn l4_delta(entry: &FlowEntry, side: usize) -> u16 {
+    // The way back changes by the complement.
+    entry.l4_delta ^ (side as u16).wrapping_neg()
+}
+
 /// Notes what layer 4 says in the entry, and gives it other ports. False, and nothing has changed, if the packet must not go on so.
 #[inline(always)]
 fn follow(entry: &mut FlowEntry, side: usize, segment: &mut [u8], protocol: u8, room: u16, now: Now) -> bool {
     let (_, ports) = tuple_from(entry, side ^ 1);
     let ports = ports.rotate_left(16).to_ne_bytes();
-    // The way back changes by the complement.
-    let delta = u64::from(entry.l4_delta ^ (side as u16).wrapping_neg());
+    let delta = l4_delta(entry, side);
     if protocol == protocol::TCP {
         let payload_len = u32::from(room).wrapping_sub(tcp_header_len(segment).into());
         let (seq, ack) = (u32::from_be_bytes(at(segment, 4)), u32::from_be_bytes(at(segment, 8)));
         track::flowing(entry, if side == 0 { Side::Client } else { Side::Target }, seq, payload_len, ack);
-        let sum = checksum::apply(u16::from_ne_bytes(at(segment, 16)), delta);
+        let sum = checksum::apply_folded(u16::from_ne_bytes(at(segment, 16)), delta);
         put(segment, 16, sum.to_ne_bytes());
     } else {
         // The target's first answer changes the state.
@@ -262,7 +294,7 @@ fn follow(entry: &mut FlowEntry, side: usize, segment: &mut [u8], protocol: u8, 
         let old = u16::from_ne_bytes(at(segment, 6));
         // No checksum stays none; a computed 0 is sent as all ones (RFC 768).
         if old != 0 {
-            let sum = checksum::apply(old, delta);
+            let sum = checksum::apply_folded(old, delta);
             put(segment, 6, (if sum == 0 { 0xffff } else { sum }).to_ne_bytes());
         }
     }
@@ -275,13 +307,39 @@ fn follow(entry: &mut FlowEntry, side: usize, segment: &mut [u8], protocol: u8, 
 }
 
 impl Pipeline<'_> {
-    /// Forwards a frame of which [`tuple`] is known and for which this reference was found, if it can take the fast path. Returns the egress
-    /// port.
+    /// Forwards the first of these frames for as long as they can take the fast path, and notes it in `outcomes`; returns how many. `plain`: of
+    /// which [`tuple`], or with `V6` [`hash_v6`], is known, a bit each; `candidates`: what was found for them. Not inlined: few values are
+    /// needed from one packet to the next, and they shall stay in registers.
+    #[inline(never)]
+    pub(crate) fn fast<F: Frame, const V6: bool>(
+        &mut self,
+        frames: &mut [F],
+        mut plain: u32,
+        candidates: &[Candidate],
+        outcomes: &mut [Verdict],
+        now: Now,
+    ) -> usize {
+        let mut forwarded = 0;
+        for ((frame, candidate), outcome) in frames.iter_mut().zip(candidates).zip(outcomes) {
+            if plain & 1 == 0 {
+                break;
+            }
+            let port = if V6 { self.fast_v6(frame, *candidate, now) } else { self.fast_v4(frame, *candidate, now) };
+            let Some(port) = port else { break };
+            *outcome = Verdict::Forward { port };
+            plain >>= 1;
+            forwarded += 1;
+        }
+        forwarded
+    }
+
+    /// Forwards a frame of IPv4, if it can take the fast path. Returns the egress port.
     #[inline(always)]
-    pub(crate) fn fast<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
+    fn fast_v4<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
         let (entry, side) = self.flows.table.candidate_mut(candidate)?;
         let headers: &mut [u8; L4 + SEGMENT] = frame.bytes_mut().first_chunk_mut()?;
-        if tuple_from(entry, side) != (addresses(headers), u32::from_ne_bytes(at(headers, L4))) {
+        let ports = u32::from_ne_bytes(at(headers, L4));
+        if tuple_from(entry, side) != (addresses(headers), ports) {
             return None;
         }
         let protocol = headers[ETHERNET + 9];
@@ -291,34 +349,32 @@ impl Pipeline<'_> {
         }
         let way = Way::of(&self.forwarding, entry, side, ip_len.into())?;
         let slot = entry.target_slot;
-        let (new, _) = tuple_from(entry, side ^ 1);
-        let new = new.rotate_left(32);
+        let (new, new_ports) = tuple_from(entry, side ^ 1);
+        // What layer 4's checksum changes by is what the addresses and the ports change by.
+        let delta = u64::from(l4_delta(entry, side)) + u64::from(ports) + u64::from(!new_ports);
         if !follow(entry, side, &mut headers[L4..], protocol, ip_len.wrapping_sub(20), now) {
             return None;
         }
-        let old = addresses(headers);
         // The TTL is at least 2, so that taking 1 off changes no other byte of its word.
         let one_less = u64::from(!u16::from_ne_bytes([1, 0]));
-        let halves = |addresses: u64| [addresses as u32, (addresses >> 32) as u32];
-        let change = checksum::change(halves(old), halves(new)) + one_less;
-        let sum = checksum::apply(u16::from_ne_bytes(at(headers, ETHERNET + 10)), change);
+        let sum = checksum::apply(u16::from_ne_bytes(at(headers, ETHERNET + 10)), delta + one_less);
         headers[ETHERNET + 8] = headers[ETHERNET + 8].wrapping_sub(1);
         put(headers, ETHERNET + 10, sum.to_ne_bytes());
-        put(headers, ETHERNET + 12, new.to_le_bytes());
+        put(headers, ETHERNET + 12, new.rotate_left(32).to_le_bytes());
         way.put(headers);
         frame.truncate(ETHERNET + usize::from(ip_len));
         self.counters.forwarded(slot, side == 1, ip_len.into());
         Some(way.port)
     }
 
-    /// As [`Pipeline::fast`], for a frame of which [`tuple_v6`] is known.
-    #[inline(never)]
-    pub(crate) fn fast_v6<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
+    /// As [`Pipeline::fast_v4`], of IPv6.
+    #[inline(always)]
+    fn fast_v6<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
         let (entry, addresses, side) = self.flows.table.wide_candidate_mut(candidate)?;
         let headers: &mut [u8; L4_V6 + SEGMENT] = frame.bytes_mut().first_chunk_mut()?;
-        let [this, other] = [side, side ^ 1].map(|side| addresses.by_side()[side]);
+        let (this, other) = (&addresses.by_side()[side], &addresses.by_side()[side ^ 1]);
         // The addresses themselves, not their digest.
-        if this != at(headers, ETHERNET + 8) || tuple_from(entry, side).1 != u32::from_ne_bytes(at(headers, L4_V6)) {
+        if *this != at(headers, ETHERNET + 8) || tuple_from(entry, side).1 != u32::from_ne_bytes(at(headers, L4_V6)) {
             return None;
         }
         let protocol = headers[ETHERNET + 6];
@@ -332,7 +388,7 @@ impl Pipeline<'_> {
         if !follow(entry, side, &mut headers[L4_V6..], protocol, room, now) {
             return None;
         }
-        let [destination, source]: [[u8; 16]; 2] = [at(&other, 0), at(&other, 16)];
+        let [destination, source]: [[u8; 16]; 2] = [at(other, 0), at(other, 16)];
         headers[ETHERNET + 7] = headers[ETHERNET + 7].wrapping_sub(1);
         put(headers, ETHERNET + 8, source);
         put(headers, ETHERNET + 24, destination);
@@ -346,8 +402,11 @@ impl Pipeline<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forwarding::PortInfo;
     use crate::parse::Parsed;
     use crate::parse::tcp::{ACK, SYN};
+    use leat_abi::Snapshot;
+    use leat_abi::snapshot::{NextHop, Target, TargetState};
     use proptest::prelude::*;
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -403,6 +462,42 @@ mod tests {
         }
     }
 
+    /// While flows of a target end, its packets leave the fast path, those of other targets do not. req: TGH-11
+    #[test]
+    fn one_target_slows_no_other_down() {
+        let ways = |states: [TargetState; 2]| {
+            let target = |(slot, state)| Target {
+                slot,
+                generation: 5,
+                state,
+                address: [10, 2, 0, 1].into(),
+                port: 80,
+                next_hop: Some(NextHop { port: 0, mac: MAC }),
+                unhealthy_at: 0,
+            };
+            let snapshot = Snapshot { targets: (0..).zip(states).map(target).collect(), ..Snapshot::default() };
+            let forwarding = Forwarding::new(&snapshot, &[PortInfo { mac: MAC, mtu: 1500 }], 7);
+            let takes = |target_slot, side| {
+                let entry = FlowEntry { target_slot, target_generation: 5, ..FlowEntry::default() };
+                Way::of(&forwarding, &entry, side, 1500).is_some()
+            };
+            [0, 1].map(|slot| [takes(slot, 0), takes(slot, 1)])
+        };
+        use TargetState::{Active, Draining, Terminate, Unhealthy, UnhealthyInPart, Withdrawn};
+        for (state, of_it) in [
+            (Active, [true, true]),
+            (Draining, [true, true]),
+            // What it still sends reaches the client.
+            (UnhealthyInPart, [false, true]),
+            (Unhealthy, [false, true]),
+            (Terminate, [false, false]),
+            (Withdrawn, [false, false]),
+        ] {
+            assert_eq!(ways([state, Active]), [of_it, [true, true]], "{state:?}");
+            assert_eq!(ways([Active, state]), [[true, true], of_it], "{state:?}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
@@ -428,12 +523,17 @@ mod tests {
                 mend(&mut bytes);
             }
             bytes.truncate(cut);
-            let (four, six) = (tuple::<ACK>(&bytes, PORT), tuple_v6::<ACK>(&bytes, PORT, 7));
-            let (open_four, open_six) = (tuple::<SYN>(&bytes, PORT), tuple_v6::<SYN>(&bytes, PORT, 7));
+            let key = DigestKey::new(7);
+            let (four, six) = (tuple::<ACK>(&bytes, PORT), tuple_v6::<ACK>(&bytes, PORT, &key));
+            let (open_four, open_six) = (tuple::<SYN>(&bytes, PORT), tuple_v6::<SYN>(&bytes, PORT, &key));
             prop_assert!(four.or(open_four).is_none() || six.or(open_six).is_none());
             if let Some(tuple) = four.or(six).or(open_four).or(open_six) {
-                prop_assert_eq!(tuple, tuple_again(&bytes, 7));
-                prop_assert_eq!(parse::frame(&bytes, MAC, 7), Parsed::Flow(meta(&bytes, tuple)));
+                prop_assert_eq!(tuple, tuple_again(&bytes, &key));
+                let parsed = parse::frame(&bytes, MAC, 7);
+                match meta(&bytes, tuple) {
+                    Some(meta) => prop_assert_eq!(parsed, Parsed::Flow(meta)),
+                    None => prop_assert!(!changes.is_empty(), "only other addresses are looked at again: {parsed:?}"),
+                }
             } else {
                 prop_assert!(!changes.is_empty() || !mended || cut != usize::MAX || is_tcp && room < 20);
             }

@@ -74,12 +74,15 @@ const NO_HOP: u64 = (NO_PORT as u64) << 8;
 const NO_PORT: u8 = u8::MAX;
 
 impl Target {
+    /// See [`Forwarding::hop`].
     fn hop(&self) -> u64 {
         match self.next_hop {
             Some(NextHop { port, mac: [a, b, c, d, e, f] }) if self.state < TargetState::UnhealthyInPart => {
                 u64::from_le_bytes([self.generation, port, a, b, c, d, e, f])
             }
-            _ => NO_HOP,
+            // Its flows end, whether they see packets or not.
+            _ if self.state > TargetState::Unhealthy => NO_HOP | u64::from(!self.generation),
+            _ => NO_HOP | u64::from(self.generation),
         }
     }
 }
@@ -166,6 +169,7 @@ pub struct Forwarding {
     pub sticky_by_64: bool,
     digest_key: u64,
     ports: Vec<PortInfo>,
+    port_words: PortWords,
     endpoints: Vec<Option<Box<str>>>,
     locals: HashMap<Address, LocalKind, FixedState>,
     listeners: Vec<Listener>,
@@ -183,6 +187,28 @@ pub struct Forwarding {
     withdrawn_sockets: HashSet<(Address, u16), FixedState>,
     target_addresses: HashSet<Address, FixedState>,
     known: Known,
+}
+
+/// By port: its MAC, from the lowest byte on, and in the upper 16 bits its MTU. 0 for a port that does not exist. As many as a port's number
+/// can be, so that none need be looked for.
+#[derive(Debug, Clone)]
+struct PortWords([u64; 1 << u8::BITS]);
+
+impl Default for PortWords {
+    fn default() -> Self {
+        Self([0; 1 << u8::BITS])
+    }
+}
+
+impl PortWords {
+    fn new(ports: &[PortInfo]) -> Self {
+        let mut words = Self::default();
+        for (word, PortInfo { mac: [a, b, c, d, e, f], mtu }) in words.0.iter_mut().zip(ports) {
+            let [low, high] = mtu.to_le_bytes();
+            *word = u64::from_le_bytes([*a, *b, *c, *d, *e, *f, low, high]);
+        }
+        words
+    }
 }
 
 /// Which addresses may be the appliance's own or a target's: what most clients' are not is told by one bit.
@@ -272,6 +298,7 @@ impl Forwarding {
             sticky_by_64: snapshot.sticky_by_64,
             digest_key,
             ports: ports.to_vec(),
+            port_words: PortWords::new(ports),
             endpoints,
             locals,
             listeners: snapshot.listeners.iter().map(listener).collect(),
@@ -303,10 +330,7 @@ impl Forwarding {
     /// A port's MAC, from the lowest byte on, and in the upper 16 bits its MTU: 0 for a port that does not exist, so that nothing fits.
     #[inline(always)]
     pub(crate) fn port_word(&self, port: u8) -> u64 {
-        self.port(port).map_or(0, |port| {
-            let ([a, b, c, d, e, f], [low, high]) = (port.mac, port.mtu.to_le_bytes());
-            u64::from_le_bytes([a, b, c, d, e, f, low, high])
-        })
+        self.port_words.0[usize::from(port)]
     }
 
     /// The id of the endpoint that a port is, if it is one.
@@ -393,7 +417,8 @@ impl Forwarding {
     }
 
     /// The way to the target in a slot in one word, as flow entries have the way back to the client: generation of the slot, egress port,
-    /// MAC from the lowest byte on. The port is one that is not there if packets should not go just there.
+    /// MAC from the lowest byte on. The port is one that is not there if packets should not go just there; the generation is no flow's of the
+    /// target if packets should not come from there either, as its flows end.
     #[inline(always)]
     pub(crate) fn hop(&self, slot: u16) -> u64 {
         self.hops.get(usize::from(slot)).copied().unwrap_or(NO_HOP)

@@ -45,9 +45,34 @@ impl TupleHash {
 #[inline(always)]
 pub const fn digest(key: u64, source: Address, destination: Address) -> u64 {
     let ([a, b], [c, d]) = (source.words(), destination.words());
-    let source = fold(a ^ key, b ^ key.rotate_left(17) ^ 0xa076_1d64_78bd_642f);
-    let destination = fold(c ^ key.rotate_left(31), d ^ key.rotate_left(47) ^ 0xe703_7ed1_a0b4_28db);
-    fold(source ^ 0x8ebc_6af0_9c88_c6e3, destination ^ key.rotate_left(7) ^ 0x5899_65cc_7537_4cc3)
+    DigestKey::new(key).of([a.to_be(), b.to_be(), c.to_be(), d.to_be()])
+}
+
+/// The key of [`digest`], made ready for many of them.
+#[derive(Debug, Clone, Copy)]
+pub struct DigestKey([u64; 5]);
+
+impl DigestKey {
+    /// Of this key.
+    #[inline(always)]
+    pub const fn new(key: u64) -> Self {
+        Self([
+            key,
+            key.rotate_left(17) ^ 0xa076_1d64_78bd_642f,
+            key.rotate_left(31),
+            key.rotate_left(47) ^ 0xe703_7ed1_a0b4_28db,
+            key.rotate_left(7) ^ 0x5899_65cc_7537_4cc3,
+        ])
+    }
+
+    /// The digest of a source and a destination address, two words each, as they lie in the packet.
+    #[inline(always)]
+    pub const fn of(&self, [a, b, c, d]: [u64; 4]) -> u64 {
+        let key = &self.0;
+        let source = fold(a ^ key[0], b ^ key[1]);
+        let destination = fold(c ^ key[2], d ^ key[3]);
+        fold(source ^ 0x8ebc_6af0_9c88_c6e3, destination ^ key[4])
+    }
 }
 
 /// The lcore, of `lcores`, that owns the flows of a client's address and port (in network order as loaded).

@@ -25,6 +25,7 @@ use crate::flows::Flows;
 use crate::forwarding::Forwarding;
 use crate::fragments::Fragments;
 use crate::frame::{Answer, BURST, Frame, Now, Verdict};
+use crate::hash::DigestKey;
 use crate::icmp;
 use crate::limit::Limit;
 use crate::opening::{Opening, bits};
@@ -180,7 +181,7 @@ impl<'m> Pipeline<'m> {
         let mut probes = [Probe::default(); BURST];
         // Packets that may take the fast path of IPv4 or IPv6, a bit each; only the others are parsed.
         let (mut plain, mut plain_v6) = (0u32, 0u32);
-        let untraced = self.tracer.is_off();
+        let (untraced, digest_key) = (self.tracer.is_off(), DigestKey::new(self.digest_key));
         let mut bytes = 0;
         for (((frame, place), probe), at) in frames.iter().zip(&mut parsed).zip(&mut probes).zip(0..) {
             bytes += frame.bytes().len();
@@ -189,10 +190,9 @@ impl<'m> Pipeline<'m> {
             if may_be_fast && let Some(tuple) = fast::tuple::<{ tcp::ACK }>(frame.bytes(), port) {
                 *probe = self.flows.table.probe(&tuple);
                 plain |= 1 << at;
-            } else if may_be_fast
-                && let Some(tuple) = fast::tuple_v6::<{ tcp::ACK }>(frame.bytes(), port, self.digest_key)
+            } else if may_be_fast && let Some(hash) = fast::hash_v6(frame.bytes(), port, &digest_key, &self.flows.table)
             {
-                *probe = self.flows.table.probe(&tuple);
+                *probe = self.flows.table.probe_of(hash);
                 plain_v6 |= 1 << at;
             } else {
                 *probe = self.parse_into(frame, place);
@@ -216,25 +216,26 @@ impl<'m> Pipeline<'m> {
         };
 
         let mut outcomes = [Verdict::Consume; BURST];
-        let packets = frames.iter_mut().zip(&parsed).zip(&candidates).zip(&mut outcomes).zip(0..);
-        for ((((frame, place), candidate), outcome), at) in packets {
+        let mut at = 0;
+        while at < frames.len() {
             let is = |set: u32| set >> at & 1 == 1;
-            if is(plain)
-                && let Some(port) = self.fast(frame, *candidate, now)
-            {
-                *outcome = Verdict::Forward { port };
-            } else if is(plain_v6)
-                && let Some(port) = self.fast_v6(frame, *candidate, now)
-            {
-                *outcome = Verdict::Forward { port };
-            } else if is(ahead)
-                && let Parsed::Flow(meta) = place
-            {
-                *outcome = self.opening_packet(frame, meta, at, arrival, now);
+            let (frames, candidates, outcomes) = (&mut frames[at..], &candidates[at..], &mut outcomes[at..]);
+            let forwarded = if is(plain) {
+                self.fast::<_, false>(frames, plain >> at, candidates, outcomes, now)
+            } else if is(plain_v6) {
+                self.fast::<_, true>(frames, plain_v6 >> at, candidates, outcomes, now)
             } else {
-                let place = if is(plain | plain_v6) { None } else { Some(place) };
-                *outcome = self.any_packet(frame, place, *candidate, arrival, now);
+                0
+            };
+            if forwarded == 0 {
+                let frame = &mut frames[0];
+                outcomes[0] = match &parsed[at] {
+                    Parsed::Flow(meta) if is(ahead) => self.opening_packet(frame, meta, at, arrival, now),
+                    _ if is(plain | plain_v6) => self.any_packet(frame, None, candidates[0], arrival, now),
+                    place => self.any_packet(frame, Some(place), candidates[0], arrival, now),
+                };
             }
+            at += forwarded.max(1);
         }
         // There is room: the array is as long as the vector may become.
         let _ = verdicts.try_extend_from_slice(&outcomes[..frames.len()]);
@@ -245,8 +246,10 @@ impl<'m> Pipeline<'m> {
     fn parse_into<F: Frame>(&self, frame: &F, place: &mut Parsed) -> Probe {
         if let Some(tuple) = self.opening_tuple(frame) {
             let probe = self.flows.table.probe(&tuple);
-            *place = Parsed::Flow(fast::meta(frame.bytes(), tuple));
-            return probe;
+            if let Some(meta) = fast::meta(frame.bytes(), tuple) {
+                *place = Parsed::Flow(meta);
+                return probe;
+            }
         }
         let parsed = self.parse(frame);
         // Before it is put in its place: reading it back from there would wait for the copy.
@@ -265,7 +268,7 @@ impl<'m> Pipeline<'m> {
         match frame.bytes().get(12)? {
             _ if !frame.is_whole() => None,
             0x08 => fast::tuple::<{ tcp::SYN }>(frame.bytes(), port),
-            0x86 => fast::tuple_v6::<{ tcp::SYN }>(frame.bytes(), port, self.digest_key),
+            0x86 => fast::tuple_v6::<{ tcp::SYN }>(frame.bytes(), port, &DigestKey::new(self.digest_key)),
             _ => None,
         }
     }
@@ -273,8 +276,11 @@ impl<'m> Pipeline<'m> {
     /// Parses a frame that might have taken the fast path and does not.
     #[inline(always)]
     fn parse_plain<F: Frame>(&self, frame: &F) -> Parsed {
-        let tuple = fast::tuple_again(frame.bytes(), self.digest_key);
-        Parsed::Flow(fast::meta(frame.bytes(), tuple))
+        let tuple = fast::tuple_again(frame.bytes(), &DigestKey::new(self.digest_key));
+        match fast::meta(frame.bytes(), tuple) {
+            Some(meta) => Parsed::Flow(meta),
+            None => self.parse(frame),
+        }
     }
 
     /// Handles a packet that does not take the fast path. `parsed`: none if it might have taken it.

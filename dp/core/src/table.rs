@@ -249,14 +249,30 @@ impl<'m> FlowTable<'m> {
     /// Where a tuple's lookup begins. Starts fetching it.
     #[inline(always)]
     pub fn probe(&self, tuple: &Tuple) -> Probe {
-        let probe = self.place_of(tuple);
-        prefetch::read(&self.buckets[(probe.bucket & self.mask) as usize]);
+        self.probe_of(self.hash_of(tuple))
+    }
+
+    /// The hash of a tuple.
+    #[inline(always)]
+    pub(crate) fn hash_of(&self, tuple: &Tuple) -> u64 {
+        self.hash.of(tuple)
+    }
+
+    /// As [`FlowTable::probe`], by the tuple's hash.
+    #[inline(always)]
+    pub(crate) fn probe_of(&self, hash: u64) -> Probe {
+        let probe = self.place_at(hash);
+        prefetch::read(self.buckets.as_ptr().wrapping_add(probe.bucket as usize));
         probe
     }
 
     #[inline(always)]
     pub(crate) fn place_of(&self, tuple: &Tuple) -> Probe {
-        let hash = self.hash.of(tuple);
+        self.place_at(self.hash_of(tuple))
+    }
+
+    #[inline(always)]
+    fn place_at(&self, hash: u64) -> Probe {
         // Never 0.
         Probe { bucket: hash as u32 & self.mask, tag: (hash >> 48) as u16 | 1 }
     }
@@ -279,13 +295,7 @@ impl<'m> FlowTable<'m> {
             return Candidate::NONE;
         }
         let candidate = Candidate(bucket.references[set.trailing_zeros() as usize]);
-        if let Some(entry) = self.memory.get(candidate.entry()) {
-            prefetch::read(entry);
-        }
-        // Not left to the CPU, which fetches by twos only when it has nothing else to do.
-        if let Some(second) = self.memory.second_line(candidate.entry() as u32) {
-            prefetch::read(second);
-        }
+        self.memory.fetch(candidate.entry(), prefetch::read);
         candidate
     }
 
@@ -381,10 +391,7 @@ impl<'m> FlowTable<'m> {
     pub(crate) fn fetch_free(&self, narrow: u32, wide: u32) {
         let fetch = |list: &[u32], count: u32| {
             for at in list.iter().rev().take(count as usize) {
-                prefetch::read(&self.memory[*at]);
-                if let Some(second) = self.memory.second_line(*at) {
-                    prefetch::read(second);
-                }
+                self.memory.fetch(*at as usize, prefetch::read);
             }
         };
         fetch(&self.free, narrow);

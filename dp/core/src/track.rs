@@ -3,7 +3,7 @@
 //! Sequence numbers are compared modulo 2³² (RFC 9293 §3.4). What is out of window is forwarded untouched and changes nothing:
 //! the endpoints judge it (RFC 5961).
 
-use leat_abi::flow::{FlowEntry, FlowState, flag};
+use leat_abi::flow::{FlowEntry, FlowState, flag, word};
 
 use crate::attempts::REPEATS;
 use crate::frame::Now;
@@ -252,10 +252,9 @@ fn end_flow(entry: &mut FlowEntry, state: FlowState, now: Now, outcome: Outcome)
 /// window that it can have offered.
 #[inline(always)]
 fn window(entry: &FlowEntry, side: Side) -> (u32, u32) {
-    let (end, acknowledged, scale) = match side {
-        Side::Client => (entry.client_end, entry.target_ack, entry.window_scales >> 4),
-        Side::Target => (entry.target_end, entry.client_ack, entry.window_scales & 0x0f),
-    };
+    let (acknowledged, end) = in_flight(entry, side);
+    // The other side's scale.
+    let scale = entry.window_scales >> (4 * (side as usize ^ 1)) & 0x0f;
     let offered = acknowledged.wrapping_add(0xffff << scale);
     (acknowledged, if before(offered, end) { end } else { offered })
 }
@@ -275,10 +274,8 @@ pub(crate) fn has_sent(entry: &FlowEntry, side: Side, seq: u32) -> bool {
 /// what this one has sent, plus 1. A segment that begins there is in its place, which nobody hits who does not see the connection.
 #[inline(always)]
 fn in_flight(entry: &FlowEntry, side: Side) -> (u32, u32) {
-    match side {
-        Side::Client => (entry.target_ack, entry.client_end),
-        Side::Target => (entry.client_ack, entry.target_end),
-    }
+    let (words, side) = (entry.words(), side as usize);
+    (words[word::ACKS + (side ^ 1)], words[word::ENDS + side])
 }
 
 /// Bytes that may be missing before a FIN that counts: it will not be sent again when they are. And bytes by which a segment may be older
@@ -299,7 +296,8 @@ fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {
     if !is_near || closes && before(segment_end, end) {
         return false;
     }
-    reach(entry, side, segment_end, meta.has(tcp::ACK).then_some(meta.ack));
+    let half_open = entry.state == FlowState::SynReceived as u8;
+    reach(entry, side, half_open, segment_end, meta.has(tcp::ACK).then_some(meta.ack));
     true
 }
 
@@ -308,19 +306,17 @@ fn advance(entry: &mut FlowEntry, side: Side, meta: &Meta) -> bool {
 pub(crate) fn flowing(entry: &mut FlowEntry, side: Side, seq: u32, payload_len: u32, ack: u32) {
     let (acknowledged, end) = in_flight(entry, side);
     if within(seq, acknowledged.wrapping_sub(GAP_MAX), end) {
-        reach(entry, side, seq.wrapping_add(payload_len), Some(ack));
+        reach(entry, side, false, seq.wrapping_add(payload_len), Some(ack));
     }
 }
 
-/// A segment in its place ends there and acknowledges that: notes both, if they are within the windows.
+/// A segment in its place ends there and acknowledges that: notes both, if they are within the windows. `half_open`: the handshake is not
+/// complete.
 #[inline(always)]
-fn reach(entry: &mut FlowEntry, side: Side, segment_end: u32, ack: Option<u32>) {
+fn reach(entry: &mut FlowEntry, side: Side, half_open: bool, segment_end: u32, ack: Option<u32>) {
     let (_, end) = in_flight(entry, side);
     if before(end, segment_end) && !before(window(entry, side).1, segment_end) {
-        match side {
-            Side::Client => entry.client_end = segment_end,
-            Side::Target => entry.target_end = segment_end,
-        }
+        entry.words_mut()[word::ENDS + side as usize] = segment_end;
     }
     let other = match side {
         Side::Client => Side::Target,
@@ -329,17 +325,13 @@ fn reach(entry: &mut FlowEntry, side: Side, segment_end: u32, ack: Option<u32>) 
     let (acknowledged, other_end) = in_flight(entry, other);
     let Some(ack) = ack.filter(|ack| before(acknowledged, *ack)) else { return };
     // Before the handshake is complete, all that the client has sent was seen.
-    let limit = if entry.state == FlowState::SynReceived as u8 { other_end } else { window(entry, other).1 };
+    let limit = if half_open { other_end } else { window(entry, other).1 };
     if before(limit, ack) {
         return;
     }
-    let (acknowledged, other_end) = match side {
-        Side::Client => (&mut entry.client_ack, &mut entry.target_end),
-        Side::Target => (&mut entry.target_ack, &mut entry.client_end),
-    };
-    *acknowledged = ack;
-    if before(*other_end, ack) {
-        *other_end = ack;
+    entry.words_mut()[word::ACKS + side as usize] = ack;
+    if before(other_end, ack) {
+        entry.words_mut()[word::ENDS + other as usize] = ack;
     }
 }
 

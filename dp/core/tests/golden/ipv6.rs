@@ -435,7 +435,8 @@ fn entries_for_ipv6_run_out() {
 /// such pairs can be made; nobody knows a real one.)
 #[test]
 fn a_digest_is_not_an_address() {
-    let crafted = |n| SocketAddr::new([0, 0, 0, world::OWNER_KEY as u16, 0, 0, 0, n].into(), 4000);
+    // The key as it lies in memory.
+    let crafted = |n| SocketAddr::new([(world::OWNER_KEY as u16).to_be(), 0, 0, 0, 0, 0, 0, n].into(), 4000);
     let address = |n| leat_core::Address::from(crafted(n).ip());
     let digest = |n| leat_core::hash::digest(world::OWNER_KEY, address(n), NODE_6.into());
     assert_eq!(digest(1), digest(2));
