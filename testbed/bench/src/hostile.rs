@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use arrayvec::ArrayVec;
 use leat_abi::ControlSegment;
 use leat_abi::counters::{Counter, DropReason};
@@ -38,6 +38,8 @@ pub enum Part {
     Guesses,
     /// More flows than there is room for
     Pressure,
+    /// Every command of leat-gen, on one port and two, with up to a million flows
+    Generator,
 }
 
 /// What the subcommand is told.
@@ -99,6 +101,7 @@ pub fn run(options: &Options) -> Result<()> {
         Part::Flood => field.flood(options.seconds),
         Part::Guesses => field.guesses(options.packets),
         Part::Pressure => field.pressure(),
+        Part::Generator => bail!("leat-gen is a program of its own"),
     }
 }
 

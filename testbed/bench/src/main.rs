@@ -38,6 +38,7 @@ mod scaling;
 mod snapshots;
 mod stats;
 mod tables;
+mod tool;
 mod world;
 
 use std::process::ExitCode;

@@ -21,12 +21,14 @@ const FLOWS_MAX: u32 = 1 << 19;
 /// Huge pages for the buffers of leat-dp, testpmd and the generator.
 pub const PAGES: u64 = 280;
 
-fn segment() -> PathBuf {
+/// leat-dp's segment.
+pub fn segment() -> PathBuf {
     // Its name becomes that of EAL's directory, too.
     cleanup::directory().join(cleanup::name())
 }
 
-fn socket(of: &str) -> PathBuf {
+/// A memif socket.
+pub fn socket(of: &str) -> PathBuf {
     cleanup::directory().join(format!("{of}.sock"))
 }
 
@@ -132,7 +134,7 @@ pub fn hostile(part: hostile::Part, packets: u64, seconds: u64, pages: Pages, re
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    let (mut leat, _) = start_with(&dp, &memif("leat"), flows_max)?;
+    let (mut leat, _) = start_with(&dp, &[memif("leat")], flows_max)?;
     generator.tell(&leat.pid().to_string())?;
     let result = gather(&mut generator, Duration::from_secs(24 * 3600), report);
     let words = if result.is_err() { leat.last_words() } else { String::new() };
@@ -144,21 +146,25 @@ pub fn hostile(part: hostile::Part, packets: u64, seconds: u64, pages: Pages, re
     Ok(())
 }
 
-fn leat_dp(dp: &Path, device: &str, flows_max: u32) -> Command {
+fn leat_dp(dp: &Path, devices: &[String], flows_max: u32) -> Command {
     let mut command = cleanup::in_namespace(dp);
-    command.arg("--segment").arg(segment()).arg("--port").arg(format!("p0={device}"));
+    command.arg("--segment").arg(segment());
+    for (port, device) in devices.iter().enumerate() {
+        command.arg("--port").arg(format!("p{port}={device}"));
+    }
     command.args(["--lcores", "1", "--flows-max", &flows_max.to_string(), "--ipv6-flows-max", "0"]);
     command
 }
 
 /// Starts leat-dp and waits until its lcore polls. Returns how long that took.
 fn start(dp: &Path, device: &str) -> Result<(Process, Duration)> {
-    start_with(dp, device, FLOWS_MAX)
+    start_with(dp, &[device.to_owned()], FLOWS_MAX)
 }
 
-fn start_with(dp: &Path, device: &str, flows_max: u32) -> Result<(Process, Duration)> {
+/// The same with these ports, by their DPDK devices, and room for so many flows.
+pub fn start_with(dp: &Path, devices: &[String], flows_max: u32) -> Result<(Process, Duration)> {
     let before = Instant::now();
-    let mut process = Process::spawn("leat-dp", &mut leat_dp(dp, device, flows_max))?;
+    let mut process = Process::spawn("leat-dp", &mut leat_dp(dp, devices, flows_max))?;
     loop {
         // What an earlier process left in the segment is not this one's life sign.
         match ControlSegment::attach(&segment()) {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cleanup::{self, Process};
 use crate::memory::Pages;
 use crate::stats::Figure;
-use crate::{goals, hostile, inmemory, instructions, report, rig};
+use crate::{goals, hostile, inmemory, instructions, report, rig, tool};
 
 /// The parts of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -78,6 +78,16 @@ impl Report {
         }
         self.figures.push(figure);
     }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.figures.len()
+    }
+
+    /// The cases of those that came after so many.
+    pub fn from(&self, count: usize) -> impl Iterator<Item = &str> {
+        self.figures.iter().skip(count).map(|figure| figure.case.as_str())
+    }
 }
 
 /// Measures everything.
@@ -92,7 +102,7 @@ pub fn run(settings: &Settings) -> Result<()> {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Campaign {
     /// Only these parts
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [hostile::Part::Soak, hostile::Part::Flood, hostile::Part::Guesses, hostile::Part::Pressure])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [hostile::Part::Soak, hostile::Part::Flood, hostile::Part::Guesses, hostile::Part::Pressure, hostile::Part::Generator])]
     only: Vec<hostile::Part>,
     /// Packets of soak and guesses
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -114,7 +124,10 @@ pub fn campaign(settings: &Campaign) -> Result<()> {
     let pages = if cleanup::reserve_pages(rig::PAGES) { Pages::Huge } else { Pages::Ordinary };
     let run = |part: &hostile::Part, report: &mut Report| {
         eprintln!("{part:?}, buffers on {}", pages.text());
-        rig::hostile(*part, settings.packets, settings.seconds, pages, report)
+        match part {
+            hostile::Part::Generator => tool::run(pages, report),
+            part => rig::hostile(*part, settings.packets, settings.seconds, pages, report),
+        }
     };
     let result =
         cleanup::make_namespace().and_then(|()| settings.only.iter().try_for_each(|part| run(part, &mut report)));

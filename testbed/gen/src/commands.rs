@@ -108,8 +108,9 @@ fn back_to_back(options: &BackToBack) -> Result<bool> {
             Some(rate) => rate,
             None => 1.3 * rfc2544::estimate(generator, Duration::from_secs_f64(options.search.seconds))?,
         };
-        let longest = rfc2544::back_to_back(generator, rate, options.max_burst, options.search.attempts)?;
-        report.add(&format!("back-to-back/{name}"), longest as f64, "packets", format!("at {:.3} M/s", rate / 1e6));
+        let (longest, sent_at) = rfc2544::back_to_back(generator, rate, options.max_burst, options.search.attempts)?;
+        let note = format!("sent at {:.3} M/s, {:.3} wanted", sent_at / 1e6, rate / 1e6);
+        report.add(&format!("back-to-back/{name}"), longest as f64, "packets", note);
         Ok(true)
     })
 }
@@ -122,6 +123,7 @@ fn connections(options: &Connect) -> Result<bool> {
     let mut right = true;
     for size in &options.rig.frame {
         let mut generator = generator(&eal, &options.rig, *size)?;
+        generator.wait_for_service(Duration::from_secs_f64(options.rig.wait))?;
         let outcome = generator.connect(pace, until, options.close)?;
         let failed = outcome.begun - outcome.completed;
         let case = format!("connections/{size}");
@@ -144,6 +146,7 @@ fn each_size(rig: &Rig, mut measure: impl FnMut(&mut Generator, &Report, &str) -
     let first = *rig.frame.first().context("at least one size of frames")?;
     let mut generator = generator(&eal, rig, first)?;
     if rig.device == Device::Nat {
+        generator.wait_for_service(Duration::from_secs_f64(rig.wait))?;
         generator.open(rig.opening)?;
         eprintln!("{} flows are open", rig.flows);
     }

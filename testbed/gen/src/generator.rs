@@ -224,6 +224,20 @@ impl Generator {
         Ok(())
     }
 
+    /// Waits until a first connection is answered: a device may be linked up before it forwards. Forgets all flows.
+    pub fn wait_for_service(&mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let first = self.connect(Pace::Window(1), Until::Packets(1), Closing::Reset)?;
+            if first.completed == first.begun {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "the service answers nothing, after {patience:?}: {}", first.counts);
+        }
+        self.set_flows(self.transport, self.flows.len() as u32);
+        Ok(())
+    }
+
     /// Who is where, for changes before flows are opened.
     pub fn site_mut(&mut self) -> &mut Site {
         &mut self.site

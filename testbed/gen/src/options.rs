@@ -55,6 +55,9 @@ Everything behind -- goes to DPDK's EAL. Over memif, leat-gen being the server:
     leat-gen throughput --device-mac 02:00:00:00:00:01 --flows 100000 --frame 64 -- \\
         -l 0 --no-pci --in-memory --vdev=net_memif0,role=server,id=0,socket=/run/gen.sock,socket-abstract=no
 
+A device that is memif's client connects when it starts: start leat-gen first, then the device, for each command anew. It waits
+(--wait) until the link is up and a first connection is answered.
+
 Over two ports of a NIC, one for each side:
 
     leat-gen latency --load 0.5 --client-port 0000:03:00.0 --target-port 0000:03:00.1 \\
@@ -69,6 +72,10 @@ line come after it and win:
     client-port = \"0000:03:00.0\"
     service = \"198.18.0.1:80\"
     flows = 100000
+
+At a rate, what is due for more than 20 us because the generator was late or cannot send so fast is left out, and told in the
+note: a figure with much left out says what the generator can do, not the device. A million flows take 64 MB and clients with
+enough addresses and ports (--clients, --client-ports), and source ports of the device towards enough --targets.
 
 A trial loses a packet if it does not arrive within 50 ms after sending has ended. A packet that a full queue refuses counts
 as sent and lost. Exit status: 0 if all that arrived was right, 1 if not (or on an error). In figures, `leat-gen run` tells
@@ -143,7 +150,7 @@ pub struct Rig {
     /// One line of JSON per figure instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Seconds to wait for the links
+    /// Seconds to wait for the links, and for the service's first answer
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     pub wait: f64,
     /// Arguments of DPDK's EAL

@@ -121,15 +121,19 @@ pub fn loss_curve(generator: &mut Generator, max_rate: f64, steps: u32, trial: D
         .collect()
 }
 
-/// RFC 2544, 26.4: the longest burst at a rate of which nothing is lost, up to `most` packets. 0 if there is none.
-pub fn back_to_back(generator: &mut Generator, rate: f64, most: u64, attempts: u32) -> Result<u64> {
-    let (mut low, mut high, mut length) = (0, most, most);
+/// RFC 2544, 26.4: the longest burst at a rate of which nothing is lost, up to `most` packets, and the rate at which the generator sent it. 0 if
+/// there is none.
+pub fn back_to_back(generator: &mut Generator, rate: f64, most: u64, attempts: u32) -> Result<(u64, f64)> {
+    let (mut low, mut high, mut length, mut sent_at) = (0, most, most, 0.0);
     while high > low {
         let mut passed = false;
         for _ in 0..attempts.max(1) {
             let outcome = generator.run(Pace::Rate(rate), Until::Packets(length), false)?;
             ensure!(outcome.counts.is_right(), "packets arrive that are wrong: {}", outcome.counts);
-            passed |= outcome.counts.lost() == 0;
+            if outcome.counts.lost() == 0 {
+                (passed, sent_at) = (true, outcome.offered_rate());
+                break;
+            }
         }
         if passed {
             low = length;
@@ -138,5 +142,5 @@ pub fn back_to_back(generator: &mut Generator, rate: f64, most: u64, attempts: u
         }
         length = (low + high).div_ceil(2);
     }
-    Ok(low)
+    Ok((low, sent_at))
 }
