@@ -7,13 +7,19 @@ use leat_abi::Counter;
 use leat_abi::counters::LcoreCounters;
 
 /// Microseconds, and what counts the turns that took longer. In ascending order.
-const LIMITS: [(u64, Counter); 7] = [
+const LIMITS: [(u64, Counter); 13] = [
+    (1, Counter::LoopsOver1Us),
+    (2, Counter::LoopsOver2Us),
+    (5, Counter::LoopsOver5Us),
+    (10, Counter::LoopsOver10Us),
     (20, Counter::LoopsOver20Us),
     (50, Counter::LoopsOver50Us),
     (100, Counter::LoopsOver100Us),
     (200, Counter::LoopsOver200Us),
     (500, Counter::LoopsOver500Us),
     (1_000, Counter::LoopsOver1Ms),
+    (2_000, Counter::LoopsOver2Ms),
+    (5_000, Counter::LoopsOver5Ms),
     (10_000, Counter::LoopsOver10Ms),
 ];
 
@@ -24,35 +30,25 @@ pub struct LoopTimes {
     longest: &'static AtomicU64,
     /// [`LIMITS`] in TSC ticks.
     limits: [u64; LIMITS.len()],
-    /// Turns that took no longer need no second look.
-    notable: u64,
 }
 
 impl LoopTimes {
     /// Of an lcore whose TSC has this frequency in ticks per second.
     pub fn new(counters: LcoreCounters<'static>, longest: &'static AtomicU64, tsc_hz: u64) -> Self {
         let ticks = |us: u64| (u128::from(us) * u128::from(tsc_hz) / 1_000_000) as u64;
-        Self { counters, longest, limits: LIMITS.map(|(us, _)| ticks(us)), notable: 0 }
+        Self { counters, longest, limits: LIMITS.map(|(us, _)| ticks(us)) }
     }
 
     /// A turn that had work took so many ticks.
     #[inline(always)]
     pub fn took(&mut self, ticks: u64) {
-        if ticks > self.notable {
-            self.note(ticks);
-        }
-    }
-
-    #[cold]
-    fn note(&mut self, ticks: u64) {
         if ticks > self.longest.load(Ordering::Relaxed) {
             self.longest.store(ticks, Ordering::Relaxed);
         }
+        // Most turns exceed the first few at the most.
         for ((_, counter), _) in LIMITS.iter().zip(self.limits).take_while(|(_, limit)| ticks > *limit) {
             self.counters.add(*counter, 1);
         }
-        // Shorter ones are neither the longest nor counted.
-        self.notable = self.limits[0].min(self.longest.load(Ordering::Relaxed));
     }
 }
 
@@ -74,6 +70,6 @@ mod tests {
             assert_eq!(longest.load(Ordering::Relaxed), us(longest_us));
         }
         let counted = LIMITS.map(|(_, counter)| counters.get(counter));
-        assert_eq!(counted, [4, 3, 3, 2, 1, 1, 0]);
+        assert_eq!(counted, [8, 8, 6, 5, 4, 3, 3, 2, 1, 1, 0, 0, 0]);
     }
 }
