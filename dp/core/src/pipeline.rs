@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use leat_abi::attempts::Attempt;
-use leat_abi::counters::{Counter, LcoreCounters, TargetCounter};
+use leat_abi::counters::{Counter, LcoreCounters};
 use leat_abi::flow::{FlowState, flag};
 use leat_abi::message::{Command, Step};
 use leat_abi::ring::Producer;
@@ -30,7 +30,7 @@ use crate::icmp;
 use crate::limit::Limit;
 use crate::opening::{Opening, bits};
 use crate::originate::Originated;
-use crate::parse::{self, Ends, Meta, Parsed, Piece, Tuple, tcp};
+use crate::parse::{self, Ends, L4, L4_V6, Meta, Parsed, Piece, Tuple, tcp};
 use crate::proxy;
 use crate::refusals::Refusals;
 use crate::resets::Sweep;
@@ -264,11 +264,12 @@ impl<'m> Pipeline<'m> {
     /// The tuple of a frame that is a plain SYN. What is not may be one all the same.
     #[inline(always)]
     fn opening_tuple<F: Frame>(&self, frame: &F) -> Option<Tuple> {
-        let port = self.forwarding.port_word(frame.in_port());
-        match frame.bytes().get(12)? {
-            _ if !frame.is_whole() => None,
-            0x08 => fast::tuple::<{ tcp::SYN }>(frame.bytes(), port),
-            0x86 => fast::tuple_v6::<{ tcp::SYN }>(frame.bytes(), port, &DigestKey::new(self.digest_key)),
+        let (bytes, port) = (frame.bytes(), self.forwarding.port_word(frame.in_port()));
+        // Before all else, for those that are none.
+        let is_syn = |l4: usize| frame.is_whole() && bytes.get(l4 + 13).is_some_and(|flags| flags & tcp::SYN != 0);
+        match bytes.get(12)? {
+            0x08 if is_syn(L4) => fast::tuple::<{ tcp::SYN }>(bytes, port),
+            0x86 if is_syn(L4_V6) => fast::tuple_v6::<{ tcp::SYN }>(bytes, port, &DigestKey::new(self.digest_key)),
             _ => None,
         }
     }
@@ -481,15 +482,13 @@ impl<'m> Pipeline<'m> {
     pub(crate) fn forward<F: Frame>(&mut self, frame: &mut F, meta: &Meta, found: Found, now: Now) -> Verdict {
         let entry = self.flows.table.entry(found.entry);
         let slot = entry.target_slot;
-        let (port, destination_mac, packets, bytes) = match found.side {
+        let (port, destination_mac) = match found.side {
             Side::Client => {
                 let hop = self.forwarding.target(slot, entry.target_generation).and_then(|t| t.next_hop);
                 let Some(hop) = hop else { return self.drop(DropReason::NoNextHop) };
-                (hop.port, hop.mac, TargetCounter::PacketsIn, TargetCounter::BytesIn)
+                (hop.port, hop.mac)
             }
-            Side::Target => {
-                (entry.client_side_port, entry.client_mac, TargetCounter::PacketsOut, TargetCounter::BytesOut)
-            }
+            Side::Target => (entry.client_side_port, entry.client_mac),
         };
         let Some(info) = self.forwarding.port(port) else { return self.drop(DropReason::NoNextHop) };
         if entry.is_wide() && meta.has(tcp::SYN) && wide::translates(entry) {
@@ -511,8 +510,7 @@ impl<'m> Pipeline<'m> {
                 return self.drop(reason);
             }
         }
-        self.counters.target(slot, packets, 1);
-        self.counters.target(slot, bytes, meta.ip_len.into());
+        self.counters.forwarded(slot, found.side == Side::Target, meta.ip_len.into());
         self.tracer.step(|| {
             let sockets = Sockets::of(&self.flows.table, found.entry);
             let (source, destination) = match found.side {
