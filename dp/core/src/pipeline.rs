@@ -209,7 +209,7 @@ impl<'m> Pipeline<'m> {
             0
         } else {
             for at in bits(missing & (plain | plain_v6)) {
-                parsed[at] = self.parse_plain(&frames[at]);
+                self.parse_plain(&frames[at], &mut parsed[at]);
             }
             (plain, plain_v6) = (plain & !missing, plain_v6 & !missing);
             self.look_ahead(frames, (&parsed, &probes), missing, arrival, now)
@@ -274,13 +274,13 @@ impl<'m> Pipeline<'m> {
         }
     }
 
-    /// Parses a frame that might have taken the fast path and does not.
+    /// Parses a frame that might have taken the fast path and does not. Straight into its place: what is copied there waits for its pieces.
     #[inline(always)]
-    fn parse_plain<F: Frame>(&self, frame: &F) -> Parsed {
+    fn parse_plain<F: Frame>(&self, frame: &F, place: &mut Parsed) {
         let tuple = fast::tuple_again(frame.bytes(), &DigestKey::new(self.digest_key));
         match fast::meta(frame.bytes(), tuple) {
-            Some(meta) => Parsed::Flow(meta),
-            None => self.parse(frame),
+            Some(meta) => *place = Parsed::Flow(meta),
+            None => *place = self.parse(frame),
         }
     }
 
@@ -294,9 +294,13 @@ impl<'m> Pipeline<'m> {
         arrival: Arrival,
         now: Now,
     ) -> Verdict {
+        let mut plain = Parsed::Neighbour;
         let parsed = match parsed {
             Some(parsed) => parsed,
-            None => &self.parse_plain(frame),
+            None => {
+                self.parse_plain(frame, &mut plain);
+                &plain
+            }
         };
         let meta = match parsed {
             Parsed::Flow(meta) | Parsed::Fragment(meta, _) | Parsed::IcmpError(meta) => Some(meta),
