@@ -462,7 +462,7 @@ mod tests {
         }
     }
 
-    /// While flows of a target end, its packets leave the fast path, those of other targets do not. req: TGH-11
+    /// While flows of a target end, its packets leave the fast path, those of other targets do not.
     #[test]
     fn one_target_slows_no_other_down() {
         let ways = |states: [TargetState; 2]| {
