@@ -84,8 +84,8 @@ impl DataPlane {
         !self.pipelines.is_empty()
     }
 
-    /// A process begins: adopts what is in the segment. Returns how many flows.
-    pub fn start(&mut self, segment: &mut Segment, now: Now) -> usize {
+    /// A process begins: adopts what is in the segment. Returns how many flows, and the configuration.
+    pub fn start(&mut self, segment: &mut Segment, now: Now) -> (usize, Snapshot) {
         let header = segment.data.header();
         // What opening the segment does.
         header.incarnation.fetch_add(1, Ordering::AcqRel);
@@ -125,7 +125,7 @@ impl DataPlane {
             self.pipelines.push(pipeline);
         }
         self.source_ports.configure(&forwarding, true);
-        adopted
+        (adopted, snapshot)
     }
 
     /// The process is killed. What it leaves is in the segment.

@@ -29,7 +29,9 @@ impl Simulation<'_> {
             let is_up = !self.links_down.contains(&port);
             block.link_up.store(is_up.into(), std::sync::atomic::Ordering::Release);
         }
-        let adopted = self.data.start(self.segment, self.now());
+        let (adopted, snapshot) = self.data.start(self.segment, self.now());
+        // It may be one that was announced just before the last process died, which had not read it.
+        self.note_places(&snapshot);
         self.summary.restarts[1] += 1;
         self.say(|| format!("the data plane begins with {adopted} flows"));
         self.flows_changed = true;
