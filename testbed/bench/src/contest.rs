@@ -1,9 +1,24 @@
 //! Systems that are measured next to each other: one slice of work of each in turn, so that what disturbs the machine disturbs all of
-//! them alike.
+//! them alike. Slices in which somebody else used the core are left out where there are enough others ([`crate::sibling`]).
+
+use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::sibling::Sibling;
 use crate::stats::Figure;
+
+/// Rounds at the most, as many times as are wanted.
+const ROUNDS_TIMES: usize = 10;
+
+/// What a slice took.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    /// Ticks per part.
+    ticks: f64,
+    /// The worse of two probes, before and after it.
+    probe: f64,
+}
 
 /// One system under measurement.
 struct Contestant<'a> {
@@ -13,20 +28,22 @@ struct Contestant<'a> {
     /// What a slice is made of, in number.
     parts: u32,
     slice: Box<dyn FnMut() -> Result<u64> + 'a>,
-    /// Ticks per part.
-    samples: Vec<f64>,
+    samples: Vec<Sample>,
 }
 
 /// All that are measured in turn.
 pub struct Contest<'a> {
     tsc_hz: u64,
+    sibling: &'a Sibling,
     contestants: Vec<Contestant<'a>>,
+    /// Slices of each that are wanted.
+    wanted: usize,
 }
 
 impl<'a> Contest<'a> {
     /// Nobody yet. `tsc_hz`: ticks per second.
-    pub fn new(tsc_hz: u64) -> Self {
-        Self { tsc_hz, contestants: Vec::new() }
+    pub fn new(tsc_hz: u64, sibling: &'a Sibling) -> Self {
+        Self { tsc_hz, sibling, contestants: Vec::new(), wanted: 0 }
     }
 
     /// Somebody whose slice does `parts` of something, of which `unit` is the cost, and returns the ticks it took.
@@ -41,20 +58,51 @@ impl<'a> Contest<'a> {
         self.contestants.push(Contestant { case, system, unit, parts, slice, samples: Vec::new() });
     }
 
-    /// Measures so many slices of each, in turn, after one that warms up, and prints the figures.
+    /// Measures so many slices of each, in turn, after one that warms up, and prints the figures. More, while too many of them were
+    /// disturbed and there is time.
     pub fn run(&mut self, rounds: usize) -> Result<()> {
-        for round in 0..=rounds {
+        self.wanted = rounds;
+        for round in 0..=rounds * ROUNDS_TIMES {
+            let started = Instant::now();
             for contestant in &mut self.contestants {
-                let ticks = (contestant.slice)()?;
+                let before = self.sibling.probe();
+                let ticks = (contestant.slice)()? as f64 / f64::from(contestant.parts);
+                let probe = before.max(self.sibling.probe());
                 if round > 0 {
-                    contestant.samples.push(ticks as f64 / f64::from(contestant.parts));
+                    contestant.samples.push(Sample { ticks, probe });
                 }
+            }
+            if round >= rounds && (self.fewest_quiet() >= rounds || !self.sibling.may_wait(started.elapsed())) {
+                break;
             }
         }
         for c in &self.contestants {
-            Figure::of_ticks(&*c.case, c.system, &c.samples, self.tsc_hz, c.unit).print();
+            let (quiet, all) = (self.quiet(&c.samples).count(), c.samples.len());
+            self.sibling.count(all, all - quiet);
+            self.figure(c).print();
         }
         Ok(())
+    }
+
+    /// Those of a contestant's slices in which nobody else used the core.
+    fn quiet<'s>(&'s self, samples: &'s [Sample]) -> impl Iterator<Item = f64> + 's {
+        samples.iter().filter(|sample| self.sibling.is_quiet(sample.probe)).map(|sample| sample.ticks)
+    }
+
+    fn fewest_quiet(&self) -> usize {
+        self.contestants.iter().map(|c| self.quiet(&c.samples).count()).min().unwrap_or(0)
+    }
+
+    /// The figure of a contestant: of quiet slices if they are half as many as were wanted; else of all, and it says so.
+    fn figure(&self, c: &Contestant<'_>) -> Figure {
+        let quiet: Vec<f64> = self.quiet(&c.samples).collect();
+        let all = c.samples.len();
+        if quiet.len() * 2 >= self.wanted {
+            return Figure::of_ticks(&*c.case, c.system, &quiet, self.tsc_hz, c.unit);
+        }
+        let ticks: Vec<f64> = c.samples.iter().map(|sample| sample.ticks).collect();
+        Figure::of_ticks(&*c.case, c.system, &ticks, self.tsc_hz, c.unit)
+            .with_note(format!("SHARED CORE in {} of {all} slices", all - quiet.len()))
     }
 
     /// Prints how many times as much one costs as another, each a case and a system: the median over slices next to each other. Nothing
@@ -63,15 +111,53 @@ impl<'a> Contest<'a> {
         let samples = |(case, system): (&str, &str)| {
             self.contestants.iter().find(|c| c.case == case && c.system == system).map(|c| &c.samples)
         };
-        if let (Some(of), Some(to)) = (samples(of), samples(to)) {
-            let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of / to).collect();
-            Figure::of(case, "leat", &ratios, "ratio", true).print();
+        let (Some(of), Some(to)) = (samples(of), samples(to)) else { return };
+        let pairs: Vec<(f64, f64)> =
+            of.iter().zip(to).map(|(a, b)| (a.ticks / b.ticks, a.probe.max(b.probe))).collect();
+        let mut ratios: Vec<f64> =
+            pairs.iter().filter(|(_, probe)| self.sibling.is_quiet(*probe)).map(|(ratio, _)| *ratio).collect();
+        if ratios.len() * 2 < self.wanted {
+            ratios = pairs.into_iter().map(|(ratio, _)| ratio).collect();
         }
+        Figure::of(case, "leat", &ratios, "ratio", true).print();
     }
 
-    /// The median cost of a case of Leat's, in nanoseconds.
+    /// The cost of a case of Leat's as its figure says, in nanoseconds.
     pub fn median(&self, case: &str) -> Option<f64> {
         let found = self.contestants.iter().find(|c| c.case == case && c.system == "leat")?;
-        Some(Figure::of_ticks(case, "leat", &found.samples, self.tsc_hz, found.unit).value)
+        Some(self.figure(found).value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Slices that were disturbed are measured again, as far as patience goes, and not in the figure.
+    #[test]
+    fn disturbed_slices_are_left_out() {
+        let sibling = Sibling::new(Duration::from_secs(60));
+        let slices = Cell::new(0u32);
+        let mut contest = Contest::new(1_000_000_000, &sibling);
+        contest.add("case", "leat", (1, "ns"), || {
+            slices.set(slices.get() + 1);
+            Ok(10)
+        });
+        contest.run(5).expect("measured");
+        assert!(slices.get() >= 6, "five, after one that warms up: {slices:?}");
+        let quiet = sibling.probe();
+        let busy = quiet * 100.0;
+        let samples =
+            |some: &[(f64, f64)]| some.iter().map(|(ticks, probe)| Sample { ticks: *ticks, probe: *probe }).collect();
+        contest.wanted = 4;
+        contest.contestants[0].samples = samples(&[(20.0, busy), (11.0, 0.0), (20.0, busy), (12.0, 0.0), (20.0, busy)]);
+        let figure = contest.figure(&contest.contestants[0]);
+        assert_eq!((figure.value, figure.repetitions, figure.note), (11.5, Some(2), None));
+        contest.contestants[0].samples = samples(&[(20.0, busy), (11.0, 0.0), (20.0, busy)]);
+        let figure = contest.figure(&contest.contestants[0]);
+        assert_eq!((figure.value, figure.note.as_deref()), (20.0, Some("SHARED CORE in 2 of 3 slices")));
     }
 }

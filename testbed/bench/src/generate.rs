@@ -1,5 +1,5 @@
-//! Measures leat-dp and dpdk-testpmd in turn with leat-gen, each behind a memif port of its own; the one that is not measured is stopped
-//! (SIGSTOP). Every packet that comes back is verified.
+//! Measures leat-dp and dpdk-testpmd in turn with leat-gen, each behind a memif port of its own; those that are not measured are stopped
+//! (SIGSTOP). Every packet that comes back is verified. testpmd comes once for each of its ways to forward ([`FORWARDING`]).
 //!
 //! | figure | how |
 //! |---|---|
@@ -67,9 +67,9 @@ pub struct Options {
     /// The memif socket that leat-dp connects to
     #[arg(long)]
     leat_socket: PathBuf,
-    /// The memif socket that dpdk-testpmd connects to; without it, leat-dp is measured alone
-    #[arg(long)]
-    testpmd_socket: Option<PathBuf>,
+    /// The memif sockets that dpdk-testpmd connects to, for each way to forward; without them, leat-dp is measured alone
+    #[arg(long, value_delimiter = ',')]
+    testpmd_sockets: Vec<PathBuf>,
     /// Measure only throughput without loss and latency
     #[arg(long)]
     only_latency: bool,
@@ -81,15 +81,20 @@ pub struct Options {
     file_prefix: String,
 }
 
-/// One of the two systems, and the generator that measures it.
+/// testpmd's ways to forward, as it names them: with MAC addresses swapped, with those of IP and the ports swapped as well, as frames are.
+/// The first is what Leat is compared with everywhere.
+pub const FORWARDING: [(&str, Device); 3] =
+    [("macswap", Device::Macswap), ("5tswap", Device::FiveTupleSwap), ("io", Device::Io)];
+
+/// One of the systems, and the generator that measures it.
 struct System {
-    name: &'static str,
+    name: String,
     generator: Generator,
     pid: Option<Pid>,
 }
 
 impl System {
-    fn open(eal: &Eal, index: u16, name: &'static str, device: Device, mac: [u8; 6]) -> Result<Self> {
+    fn open(eal: &Eal, index: u16, name: &str, device: Device, mac: [u8; 6]) -> Result<Self> {
         let site = Site {
             device,
             clients: Addresses { first: FIRST_CLIENT, count: 1 },
@@ -106,7 +111,7 @@ impl System {
         let traffic =
             Traffic { transport: Transport::Tcp, flows: 1, sizes: vec![FRAME], directions, seed: 1, faults: None };
         let generator = Generator::new(eal, &[&format!("net_memif{index}")], site, &traffic)?;
-        Ok(Self { name, generator, pid: None })
+        Ok(Self { name: name.to_owned(), generator, pid: None })
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -213,16 +218,17 @@ pub fn eal_on(cpu: u32, pages: Pages, file_prefix: &str, sockets: &[&PathBuf]) -
 /// Measures both and prints the figures. The process ids of leat-dp and dpdk-testpmd come on standard input, in one line, when
 /// the sockets are there and both have been started.
 pub fn run(options: &Options) -> Result<()> {
-    let sockets: Vec<&PathBuf> = std::iter::once(&options.leat_socket).chain(&options.testpmd_socket).collect();
+    let sockets: Vec<&PathBuf> = std::iter::once(&options.leat_socket).chain(&options.testpmd_sockets).collect();
     let eal = eal_on(options.cpu, options.pages, &options.file_prefix, &sockets)?;
     let mut leat = System::open(&eal, 0, "leat-dp", Device::Nat, [0; 6])?;
-    let mut testpmd = match &options.testpmd_socket {
-        Some(_) => Some(System::open(&eal, 1, "testpmd", Device::Macswap, [2, 0, 0, 0, 0, 9])?),
-        None => None,
-    };
+    let mut testpmds = Vec::new();
+    for (index, (name, device)) in (1..=options.testpmd_sockets.len() as u16).zip(FORWARDING) {
+        let name = if index == 1 { "testpmd".to_owned() } else { format!("testpmd-{name}") };
+        testpmds.push(System::open(&eal, index, &name, device, [2, 0, 0, 0, 0, 9])?);
+    }
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
-    for (system, pid) in std::iter::once(&mut leat).chain(&mut testpmd).zip(line.split_whitespace()) {
+    for (system, pid) in std::iter::once(&mut leat).chain(&mut testpmds).zip(line.split_whitespace()) {
         system.pid = pid.parse().ok().and_then(Pid::from_raw);
         system.generator.wait_for_links(Duration::from_secs(30))?;
     }
@@ -230,7 +236,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mac = segment.header().port[0].mac.load(Ordering::Acquire).to_le_bytes();
     leat.generator.site_mut().device_macs = [[mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]; 2];
     apply_snapshots(&mut segment, if options.full { 21 } else { 7 })?;
-    if let Some(testpmd) = &mut testpmd {
+    for testpmd in &mut testpmds {
         testpmd.wait()?;
         testpmd.stop()?;
     }
@@ -239,7 +245,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(pid) = leat.pid {
         let _ = std::fs::write(format!("/proc/{}/timerslack_ns", pid.as_raw_nonzero()), SLACK_NS);
     }
-    let threads: Vec<PathBuf> = std::iter::once(&leat).chain(&testpmd).flat_map(System::workers).collect();
+    let threads: Vec<PathBuf> = std::iter::once(&leat).chain(&testpmds).flat_map(System::workers).collect();
     prefer(
         threads.iter().filter_map(|task| task.file_name()?.to_str()).chain([std::process::id().to_string().as_str()]),
     );
@@ -255,9 +261,12 @@ pub fn run(options: &Options) -> Result<()> {
     for (n, case) in cases.iter().enumerate() {
         eprintln!("  memif: {} {:?} flows, {}", case.flows, case.transport, case.mode.name());
         let first_client = FIRST_CLIENT + ((n as u32) << 16);
-        std::iter::once(&mut leat).chain(&mut testpmd).for_each(|system| system.set_flows(case, first_client));
+        std::iter::once(&mut leat).chain(&mut testpmds).for_each(|system| system.set_flows(case, first_client));
         leat.generator.open(OPENING)?;
-        compete(options, case, &mut leat, testpmd.as_mut(), &segment)?;
+        // All of testpmd's ways next to the case that matters most.
+        let most = n + 1 == options.flows.len();
+        let others = testpmds.len().min(if most { FORWARDING.len() } else { 1 });
+        compete(options, case, &mut leat, &mut testpmds[..others], &segment)?;
         balance(leat.generator.counts(), &segment)?;
     }
     // Last, as what full queues cost is not in the balance.
@@ -265,15 +274,15 @@ pub fn run(options: &Options) -> Result<()> {
         let case = Case { mode: Mode::FullNat, transport: Transport::Tcp, flows: *most };
         eprintln!("  memif: throughput and latency of {most} flows");
         let first_client = FIRST_CLIENT + ((cases.len() as u32) << 16);
-        std::iter::once(&mut leat).chain(&mut testpmd).for_each(|system| system.set_flows(&case, first_client));
+        std::iter::once(&mut leat).chain(&mut testpmds).for_each(|system| system.set_flows(&case, first_client));
         leat.generator.open(OPENING)?;
-        at_rates(options, &case, &mut leat, testpmd.as_mut())?;
+        at_rates(options, &case, &mut leat, testpmds.first_mut())?;
         if !options.only_latency {
             leat.set_flows(&Case { flows: CONNECTIONS, ..case }, first_client + (1 << 16));
             connections(&mut leat)?;
         }
     }
-    if let Some(testpmd) = &testpmd {
+    for testpmd in &testpmds {
         testpmd.signal(Signal::CONT)?;
     }
     Figure::once("memif/packets-checked", "leat", leat.generator.counts().received as f64, "packets").print();
@@ -310,10 +319,10 @@ fn apply_snapshots(segment: &mut ControlSegment, times: u32) -> Result<()> {
     Ok(())
 }
 
-/// What one slice of leat-dp, and the slice of testpmd after it, showed.
+/// What one slice of leat-dp, and the slices of others after it, showed.
 struct Round {
     ours: f64,
-    theirs: Option<f64>,
+    theirs: Vec<f64>,
     /// Share of time in which leat-dp's lcore had work, in percent, and TSC ticks per packet in it.
     busy: f64,
     ticks: f64,
@@ -336,13 +345,13 @@ fn compete(
     options: &Options,
     case: &Case,
     leat: &mut System,
-    mut testpmd: Option<&mut System>,
+    others: &mut [System],
     segment: &ControlSegment,
 ) -> Result<()> {
     let slice = Duration::from_millis(if options.full { 250 } else { 100 });
     let (wanted, most) = if options.full { (31, 120) } else { (11, 40) };
     // Of two threads, in a slice of each system.
-    let threads_ns = 4.0 * slice.as_nanos() as f64;
+    let threads_ns = 2.0 * slice.as_nanos() as f64 * (1 + others.len()) as f64;
     let counters = segment.counters(0);
     let cycles = || (counters.get(Counter::BusyCycles), counters.get(Counter::IdleCycles));
     let mut rounds: Vec<Round> = Vec::new();
@@ -353,16 +362,16 @@ fn compete(
         let mut waited = leat.waited_ns() - waited;
         let after = cycles();
         let (busy, idle) = ((after.0 - before.0) as f64, (after.1 - before.1) as f64);
-        let mut theirs = None;
-        if let Some(testpmd) = &mut testpmd {
-            let (rate, their_wait) = instead(leat, testpmd, |testpmd| {
-                testpmd.measure(WARM_UP)?;
-                let before = testpmd.waited_ns();
-                let outcome = testpmd.measure(Until::Time(slice))?;
-                Ok((outcome.rate() / 1e6, testpmd.waited_ns() - before))
+        let mut theirs = Vec::new();
+        for other in others.iter_mut() {
+            let (rate, their_wait) = instead(leat, other, |other| {
+                other.measure(WARM_UP)?;
+                let before = other.waited_ns();
+                let outcome = other.measure(Until::Time(slice))?;
+                Ok((outcome.rate() / 1e6, other.waited_ns() - before))
             })?;
             waited += their_wait;
-            theirs = Some(rate);
+            theirs.push(rate);
         }
         rounds.push(Round {
             ours: outcome.rate() / 1e6,
@@ -372,12 +381,12 @@ fn compete(
             waited: waited / threads_ns,
         });
     }
-    report(case, rounds, wanted);
+    report(case, rounds, wanted, others);
     Ok(())
 }
 
 /// Prints the figures of a case, of the rounds in which nobody else used the CPUs, if there are enough.
-fn report(case: &Case, mut rounds: Vec<Round>, wanted: usize) {
+fn report(case: &Case, mut rounds: Vec<Round>, wanted: usize, others: &[System]) {
     let case = case.name("memif");
     let all = rounds.len();
     let quiet = rounds.iter().filter(|round| round.waited < DISTURBED).count();
@@ -391,22 +400,21 @@ fn report(case: &Case, mut rounds: Vec<Round>, wanted: usize) {
             all - quiet
         )
     };
-    let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<f64>>();
-    let median = |value| Figure::of("", "", &of(value), "", true).value;
-    Figure::of(&case, "leat", &of(|r| r.ours), "Mpackets/s", false)
+    let of = |value: &dyn Fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<f64>>();
+    let median = |value: &dyn Fn(&Round) -> f64| Figure::of("", "", &of(value), "", true).value;
+    Figure::of(&case, "leat", &of(&|r| r.ours), "Mpackets/s", false)
         .with_note(format!(
             "nothing lost; every packet verified; lcore busy {:.0} %, {:.0} TSC ticks a packet with memif{noise}",
-            median(|r| r.busy),
-            median(|r| r.ticks)
+            median(&|r| r.busy),
+            median(&|r| r.ticks)
         ))
         .print();
-    if rounds.iter().all(|round| round.theirs.is_some()) {
-        let theirs = of(|r| r.theirs.unwrap_or(f64::NAN));
-        let ratios = of(|r| r.ours / r.theirs.unwrap_or(f64::NAN));
-        Figure::of(&case, "testpmd", &theirs, "Mpackets/s", false)
-            .with_note("macswap; frames of the same size")
+    for (at, (other, (way, _))) in others.iter().zip(FORWARDING).enumerate() {
+        Figure::of(&case, &other.name, &of(&|r| r.theirs[at]), "Mpackets/s", false)
+            .with_note(format!("{way}; frames of the same size"))
             .print();
-        Figure::of(format!("{case}/ratio"), "leat", &ratios, "of testpmd", false)
+        let ratio = if at == 0 { format!("{case}/ratio") } else { format!("{case}/ratio-to-{way}") };
+        Figure::of(ratio, "leat", &of(&|r| r.ours / r.theirs[at]), "of testpmd", false)
             .with_note("of slices next to each other")
             .print();
     }

@@ -6,31 +6,29 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arrayvec::ArrayVec;
 use leat_core::BURST;
-use leat_dpdk::{Eal, Mbuf, Mempool, MempoolConfig, handover, rdtsc};
+use leat_dpdk::{Mbuf, Mempool, MempoolConfig, handover, rdtsc};
 
 use crate::bed::{Bed, Direction, Lcores, forwarding};
-use crate::contest::Contest;
 use crate::frames::{Family, Mode, Way};
-use crate::inmemory::SLICE_BURSTS;
-use crate::memory::{FlowRegion, Pages, Sinks};
+use crate::inmemory::{Lab, SLICE_BURSTS};
 
 const FLOWS: u32 = 100_000;
 
 /// Measures the work of both lcores for a packet, on one CPU, next to that of the owner alone.
-pub fn run(eal: &Eal, pages: Pages, sinks: &Sinks, rounds: usize) -> Result<()> {
+pub fn run(lab: &Lab<'_>) -> Result<()> {
     let way = Way::tcp(Mode::FullNat, Family::V4);
     let forwarding = Arc::new(forwarding(&way.snapshot(1)));
     let lcores = Lcores::of(2, &forwarding);
-    let mut regions = [FlowRegion::new(FLOWS as usize, false, pages)?, FlowRegion::new(FLOWS as usize, false, pages)?];
+    let mut regions = [lab.region(FLOWS as usize, false)?, lab.region(FLOWS as usize, false)?];
     let [first, second] = &mut regions;
-    let mut owner = Bed::of_several(way, first.flows()?, sinks.take(), &forwarding, &lcores[0]);
+    let mut owner = Bed::of_several(way, first.flows()?, lab.sinks.take(), &forwarding, &lcores[0]);
     owner.establish(FLOWS)?;
-    let other = RefCell::new(Bed::of_several(way, second.flows()?, sinks.take(), &forwarding, &lcores[1]));
+    let other = RefCell::new(Bed::of_several(way, second.flows()?, lab.sinks.take(), &forwarding, &lcores[1]));
     let owner = RefCell::new(owner);
 
     let pool =
-        Mempool::new(eal, "handover", MempoolConfig { count: 63, cache: 0, data_room_bytes: 2048, socket: None })?;
-    let (mut to, mut from) = handover(eal, "handover", 64)?;
+        Mempool::new(lab.eal, "handover", MempoolConfig { count: 63, cache: 0, data_room_bytes: 2048, socket: None })?;
+    let (mut to, mut from) = handover(lab.eal, "handover", 64)?;
     let mut packets: ArrayVec<Mbuf, BURST> = ArrayVec::new();
     while !packets.is_full() {
         packets.push(pool.alloc().context("no packet buffer")?);
@@ -44,7 +42,7 @@ pub fn run(eal: &Eal, pages: Pages, sinks: &Sinks, rounds: usize) -> Result<()> 
 
     let unit = (SLICE_BURSTS * BURST as u32, "ns/packet");
     let case = format!("{}/{FLOWS}", way.case("handover"));
-    let mut contest = Contest::new(eal.tsc_hz());
+    let mut contest = lab.contest();
     let (owner, other) = (&owner, &other);
     contest.add(&*case, "leat", unit, move || {
         let mut ticks = 0;
@@ -56,7 +54,7 @@ pub fn run(eal: &Eal, pages: Pages, sinks: &Sinks, rounds: usize) -> Result<()> 
     let direct = format!("{case}/at-its-owner");
     contest
         .add(&*direct, "leat", unit, move || owner.borrow_mut().established(SLICE_BURSTS, BURST, Direction::Clients));
-    contest.run(rounds)?;
+    contest.run(lab.rounds())?;
     contest.ratio(format!("ratio/{case}"), (&case, "leat"), (&direct, "leat"));
     Ok(())
 }

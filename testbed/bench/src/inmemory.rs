@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use leat_core::BURST;
@@ -16,6 +16,7 @@ use crate::contest::Contest;
 use crate::frames::{Family, Mode, Way};
 use crate::memory::{self, FlowRegion, Line, Pages, Region, Sinks};
 use crate::references::{floor, hash_table, look_up, warm_up};
+use crate::sibling::Sibling;
 use crate::stats::Figure;
 use crate::{handover, scaling, snapshots, tables};
 
@@ -30,8 +31,13 @@ const NEW_CAPACITY: usize = 1 << 20;
 const MIXED_ROOM: usize = 1 << 17;
 /// MiB that must be available for ten million flows.
 const LARGE_MIB: u64 = 8192;
-/// So many flows are gone through before each slice, so that they are in the caches as far as they fit, whoever was there meanwhile.
+/// So many flows are gone through before each slice, so that they are in the caches as far as they fit, whoever was there meanwhile. Where
+/// there are more, a slice that is not measured comes before each.
 pub const WARM_UP_MAX: u32 = 100_000;
+/// How long measurements may wait for moments in which nobody else uses the core, all together.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where there is time.
+const PATIENCE_FULL: Duration = Duration::from_secs(300);
 /// The common case, with which others are compared.
 const COMMON: Way = Way::tcp(Mode::FullNat, Family::V4);
 const IPV6: Way = Way::tcp(Mode::FullNat, Family::V6);
@@ -57,6 +63,42 @@ pub struct Options {
     /// A path in a tmpfs for a file that is removed at once
     #[arg(long, default_value = "/dev/shm/leat-bench-sinks")]
     scratch: std::path::PathBuf,
+}
+
+/// What all measurements in memory need.
+pub struct Lab<'a> {
+    /// DPDK, for tables of its own, and for the clock.
+    pub eal: &'a Eal,
+    /// The pages to measure on.
+    pub pages: Pages,
+    /// Counters and event rings.
+    pub sinks: &'a Sinks,
+    /// The CPU that is measured on.
+    pub cpu: u32,
+    /// More repetitions.
+    pub full: bool,
+    /// What the other thread of this core does.
+    pub sibling: &'a Sibling,
+}
+
+impl<'a> Lab<'a> {
+    /// A contest without anybody yet.
+    pub fn contest<'c>(&self) -> Contest<'c>
+    where
+        'a: 'c,
+    {
+        Contest::new(self.eal.tsc_hz(), self.sibling)
+    }
+
+    /// How often a slice is repeated.
+    pub fn rounds(&self) -> usize {
+        if self.full { 201 } else { 41 }
+    }
+
+    /// Memory for so many flows; `wide`: each with a second line.
+    pub fn region(&self, flows: usize, wide: bool) -> Result<FlowRegion> {
+        FlowRegion::new(flows, wide, self.pages)
+    }
 }
 
 /// Arguments for an EAL on one CPU that takes hash tables.
@@ -92,26 +134,32 @@ pub fn run(options: &Options) -> Result<()> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let eal = Eal::init(&eal_arguments(options, largest))?;
     let sinks = Sinks::new(&options.scratch)?;
-    let rounds = if options.full { 201 } else { 41 };
+    let sibling = Sibling::new(if options.full { PATIENCE_FULL } else { PATIENCE });
+    let lab =
+        Lab { eal: &eal, pages: options.pages, sinks: &sinks, cpu: options.cpu, full: options.full, sibling: &sibling };
 
-    memory_per_flow(options, &sinks)?;
+    memory_per_flow(&lab)?;
     let mut medians = Vec::new();
     for n in &flows {
-        medians.push((*n, established(&eal, options, *n, &sinks, rounds)?));
+        medians.push((*n, established(&lab, *n)?));
     }
     growth(&medians);
-    begun(&eal, options, &sinks)?;
+    begun(&lab)?;
     for n in flows.iter().filter(|n| (1_000..=1_000_000).contains(*n)) {
         progress(&format!("tables of {n} flows"));
-        tables::run(&eal, *n, options.pages, rounds)?;
+        tables::run(&lab, *n)?;
     }
     progress("hand-over between lcores");
-    handover::run(&eal, options.pages, &sinks, rounds)?;
+    handover::run(&lab)?;
     if cpus > 1 {
         progress("an lcore beside another one");
-        scaling::run(&eal, options.pages, (&sinks, &options.scratch), usize::from(options.cpu == 0), rounds)?;
+        scaling::run(&lab, &options.scratch)?;
     }
-    snapshots::run(&eal, options.pages, &sinks, options.full)
+    snapshots::run(&lab)?;
+    Figure::once("core/shared", "leat", sibling.shared_percent(), "% of slices")
+        .with_note("in which somebody else used the other thread of this core; left out where there were enough others")
+        .print();
+    Ok(())
 }
 
 /// Tells people how far it is.
@@ -131,29 +179,27 @@ fn ways(n: u32, full: bool) -> Vec<Way> {
 }
 
 /// Measures so many established flows. Returns the median of the common case in nanoseconds.
-fn established(eal: &Eal, options: &Options, n: u32, sinks: &Sinks, rounds: usize) -> Result<Option<f64>> {
+fn established(lab: &Lab<'_>, n: u32) -> Result<Option<f64>> {
     progress(&format!("established flows: {n}"));
     let started = Instant::now();
     let capacity = (n as usize).max(64);
-    let ways = ways(n, options.full);
-    let mut regions =
-        ways.iter().map(|way| FlowRegion::new(capacity, way.is_wide(), options.pages)).collect::<Result<Vec<_>>>()?;
+    let ways = ways(n, lab.full);
+    let mut regions = ways.iter().map(|way| lab.region(capacity, way.is_wide())).collect::<Result<Vec<_>>>()?;
     let mut beds = Vec::new();
     for (way, region) in ways.iter().zip(&mut regions) {
         let forwarding = Arc::new(forwarding(&way.snapshot(1)));
-        let mut bed = Bed::new(*way, region.flows()?, sinks.take(), &forwarding);
+        let mut bed = Bed::new(*way, region.flows()?, lab.sinks.take(), &forwarding);
         bed.establish(n)?;
         beds.push((*way, Rc::new(RefCell::new(bed))));
     }
     let mixed_capacity = if n == 1_000_000 { capacity + MIXED_ROOM } else { 64 };
-    let mut mixed_region = FlowRegion::new(mixed_capacity, false, options.pages)?;
-    let mut line_region = Region::new(capacity * 64, options.pages)?;
+    let mut mixed_region = lab.region(mixed_capacity, false)?;
+    let mut line_region = Region::new(capacity * 64, lab.pages)?;
     let lines: &[Line] = line_region.lines(capacity)?;
-    let table = hash_table(eal, "bench", n)?;
+    let table = hash_table(lab.eal, "bench", n)?;
 
     // The common case and what it is compared with by itself: what others use of the caches should not be in its figure.
-    let mut first = Contest::new(eal.tsc_hz());
-    let mut rest = Contest::new(eal.tsc_hz());
+    let (mut first, mut rest) = (lab.contest(), lab.contest());
     let unit = (SLICE, "ns/packet");
     let common = format!("{}/{n}", COMMON.case("established"));
     let v6 = format!("{}/{n}", IPV6.case("established"));
@@ -176,12 +222,12 @@ fn established(eal: &Eal, options: &Options, n: u32, sinks: &Sinks, rounds: usiz
     }
     if n == 1_000_000 {
         let forwarding = Arc::new(forwarding(&COMMON.snapshot(1)));
-        let mut bed = Bed::new(COMMON, mixed_region.flows()?, sinks.take(), &forwarding);
+        let mut bed = Bed::new(COMMON, mixed_region.flows()?, lab.sinks.take(), &forwarding);
         bed.establish(n)?;
         rest.add(format!("{}/{n}", COMMON.case("mixed")), "leat", unit, move || bed.mixed(SLICE_BURSTS));
     }
-    first.run(rounds)?;
-    rest.run(rounds)?;
+    first.run(lab.rounds())?;
+    rest.run(lab.rounds())?;
     first.ratio(format!("ratio/rte_hash/{common}"), (&common, "leat"), (&common, "rte_hash"));
     first.ratio(format!("ratio/ipv6-to-ipv4/established/full-nat/{n}"), (&v6, "leat"), (&common, "leat"));
     progress(&format!("  took {:.1} s", started.elapsed().as_secs_f64()));
@@ -198,10 +244,13 @@ fn slice<'a, 'm: 'a>(
     let bed = bed.clone();
     move || {
         let mut bed = bed.borrow_mut();
+        let work = |bed: &mut Bed<'m>| bed.established(SLICE / burst as u32, burst, direction);
         if n <= WARM_UP_MAX {
             bed.warm_up()?;
+        } else {
+            work(&mut bed)?;
         }
-        bed.established(SLICE / burst as u32, burst, direction)
+        work(&mut bed)
     }
 }
 
@@ -210,17 +259,23 @@ fn against<'a>(contest: &mut Contest<'a>, case: &str, table: &'a HashTable, line
     let unit = (SLICE, "ns/packet");
     let (n, mut random) = (lines.len() as u32, Random::new(0x77));
     contest.add(case, "rte_hash", unit, move || {
+        let mut work = || look_up(table, 0..n, SLICE_BURSTS, &mut random, true);
         if n <= WARM_UP_MAX {
             warm_up(table, 0..n);
+        } else {
+            work()?;
         }
-        look_up(table, 0..n, SLICE_BURSTS, &mut random, true)
+        work()
     });
     let mut random = Random::new(0x99);
     contest.add(case, "floor", unit, move || {
+        let mut work = || floor(lines, SLICE_BURSTS, &mut random);
         if n <= WARM_UP_MAX {
             std::hint::black_box(lines.iter().map(|line| line.0[0]).sum::<u64>());
+        } else {
+            work()?;
         }
-        floor(lines, SLICE_BURSTS, &mut random)
+        work()
     });
 }
 
@@ -233,16 +288,16 @@ fn growth(medians: &[(u32, Option<f64>)]) {
 }
 
 /// What a flow takes of memory, in a table that is full. To be measured first: later the allocator has memory in store.
-fn memory_per_flow(options: &Options, sinks: &Sinks) -> Result<()> {
+fn memory_per_flow(lab: &Lab<'_>) -> Result<()> {
     const FLOWS: u32 = 1_000_000;
     progress("memory per flow");
     for (family, name) in [(Family::V4, "memory/ipv4"), (Family::V6, "memory/ipv6")] {
         let way = Way::tcp(Mode::FullNat, family);
-        let mut region = FlowRegion::new(FLOWS as usize, way.is_wide(), options.pages)?;
+        let mut region = lab.region(FLOWS as usize, way.is_wide())?;
         let bytes_each = region.bytes_each();
         let forwarding = Arc::new(forwarding(&way.snapshot(1)));
         let (before, _) = memory::resident_bytes();
-        let mut bed = Bed::new(way, region.flows()?, sinks.take(), &forwarding);
+        let mut bed = Bed::new(way, region.flows()?, lab.sinks.take(), &forwarding);
         bed.establish(FLOWS)?;
         Figure::once(name, "leat", bed.pipeline().bytes_per_flow(), "bytes/flow")
             .with_note(format!("entry, index, free list and timer; table of {FLOWS} entries, full"))
@@ -257,7 +312,7 @@ fn memory_per_flow(options: &Options, sinks: &Sinks) -> Result<()> {
     Ok(())
 }
 
-fn begun(eal: &Eal, options: &Options, sinks: &Sinks) -> Result<()> {
+fn begun(lab: &Lab<'_>) -> Result<()> {
     progress("new flows");
     let ways = [
         Way::tcp(Mode::Preserve, Family::V4),
@@ -268,20 +323,17 @@ fn begun(eal: &Eal, options: &Options, sinks: &Sinks) -> Result<()> {
         Way::tcp(Mode::FullNat, Family::SixToFour),
         Way::tcp(Mode::Proxy, Family::V4),
     ];
-    let mut regions = ways
-        .iter()
-        .map(|way| FlowRegion::new(NEW_CAPACITY, way.is_wide(), options.pages))
-        .collect::<Result<Vec<_>>>()?;
-    let mut contest = Contest::new(eal.tsc_hz());
+    let mut regions = ways.iter().map(|way| lab.region(NEW_CAPACITY, way.is_wide())).collect::<Result<Vec<_>>>()?;
+    let mut contest = lab.contest();
     for (way, region) in ways.iter().zip(&mut regions) {
         let forwarding = Arc::new(forwarding(&way.snapshot(1)));
-        let bed = Rc::new(RefCell::new(Bed::new(*way, region.flows()?, sinks.take(), &forwarding)));
+        let bed = Rc::new(RefCell::new(Bed::new(*way, region.flows()?, lab.sinks.take(), &forwarding)));
         let of = bed.clone();
         let unit = (NEW_FLOWS, "ns/flow");
         contest.add(way.case("new"), "leat", unit, move || of.borrow_mut().begin(NEW_FLOWS / BURST as u32));
         contest.add(way.case("expire"), "leat", unit, move || bed.borrow_mut().expire());
     }
-    contest.run(if options.full { 51 } else { 11 })?;
+    contest.run(if lab.full { 51 } else { 11 })?;
     contest.ratio("ratio/ipv6-to-ipv4/new/full-nat", (&IPV6.case("new"), "leat"), (&COMMON.case("new"), "leat"));
     Ok(())
 }

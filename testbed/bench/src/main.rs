@@ -35,6 +35,7 @@ mod report;
 mod rig;
 mod run;
 mod scaling;
+mod sibling;
 mod snapshots;
 mod stats;
 mod tables;

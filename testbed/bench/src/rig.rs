@@ -1,4 +1,4 @@
-//! The real appliance over memif: starts leat-dp and dpdk-testpmd, each on CPU 1, and the generator on CPU 0 that measures them.
+//! The real appliance over memif: starts leat-dp and dpdk-testpmd, all on CPU 1, and the generator on CPU 0 that measures them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +11,7 @@ use leat_abi::{ControlSegment, SegmentError};
 use rustix::process::Signal;
 
 use crate::cleanup::{self, Process};
+use crate::generate::FORWARDING;
 use crate::hostile;
 use crate::memory::Pages;
 use crate::run::{Report, Settings, gather};
@@ -66,22 +67,26 @@ fn compete(dp: &Path, settings: &Settings, only_latency: bool, report: &mut Repo
     if !with_testpmd {
         eprintln!("  there is no {} (Debian package dpdk): leat-dp is measured alone", testpmd.display());
     }
-    let mut generator = start_generator(settings, pages, with_testpmd, only_latency)?;
+    let ways: &[(&str, _)] = if with_testpmd { &FORWARDING } else { &[] };
+    let ways: Vec<&str> = ways.iter().map(|(name, _)| *name).collect();
+    let mut generator = start_generator(settings, pages, &ways, only_latency)?;
     let (leat, _) = start(dp, &memif("leat"))?;
-    let testpmd = if with_testpmd { Some(start_testpmd(testpmd, pages)?) } else { None };
     let mut pids = leat.pid().to_string();
-    if let Some(testpmd) = &testpmd {
-        pids.push_str(&format!(" {}", testpmd.pid()));
+    let mut testpmds = Vec::new();
+    for way in ways {
+        let process = start_testpmd(testpmd, pages, way)?;
+        pids.push_str(&format!(" {}", process.pid()));
+        testpmds.push(process);
     }
     generator.tell(&pids)?;
     gather(&mut generator, Duration::from_secs(1200), report).map_err(|error| {
-        let words = testpmd.as_ref().map(Process::last_words).unwrap_or_default();
+        let words: String = testpmds.iter().map(Process::last_words).collect();
         error.context(format!("leat-dp: {}\ntestpmd: {words}\n", leat.last_words()))
     })?;
     Ok(leat)
 }
 
-fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool, only_latency: bool) -> Result<Process> {
+fn start_generator(settings: &Settings, pages: Pages, testpmds: &[&str], only_latency: bool) -> Result<Process> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("generate").arg("--pages").arg(pages.option());
     command
@@ -90,8 +95,9 @@ fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool, only_l
         .arg("--leat-socket")
         .arg(socket("leat"))
         .arg(format!("--file-prefix={}-generator", cleanup::name()));
-    if with_testpmd {
-        command.arg("--testpmd-socket").arg(socket("testpmd"));
+    let sockets: Vec<PathBuf> = testpmds.iter().map(|way| socket(way)).collect();
+    for socket in &sockets {
+        command.arg("--testpmd-sockets").arg(socket);
     }
     if settings.full {
         command.arg("--full");
@@ -101,7 +107,7 @@ fn start_generator(settings: &Settings, pages: Pages, with_testpmd: bool, only_l
     }
     let mut process = Process::spawn("generator", &mut command)?;
     let started = Instant::now();
-    while !(socket("leat").exists() && (!with_testpmd || socket("testpmd").exists())) {
+    while !(socket("leat").exists() && sockets.iter().all(|socket| socket.exists())) {
         if process.ended()?.is_some() || started.elapsed() > Duration::from_secs(30) {
             bail!("the generator has not opened its sockets:\n{}", process.last_words());
         }
@@ -221,16 +227,18 @@ fn adopt(dp: &Path, leat: &mut Process, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn start_testpmd(path: &Path, pages: Pages) -> Result<Process> {
+/// A testpmd with this way to forward.
+fn start_testpmd(path: &Path, pages: Pages, way: &str) -> Result<Process> {
     let mut command = cleanup::in_namespace(path);
     command.args(["--lcores", "0@0,1@1", "--main-lcore", "0", "--no-pci", "--no-telemetry"]);
-    command.arg(format!("--file-prefix={}-testpmd", cleanup::name()));
+    command.arg(format!("--file-prefix={}-{way}", cleanup::name()));
     match pages {
         Pages::Huge => command.arg("--in-memory"),
         Pages::Ordinary => command.args(["--no-huge", "--no-shconf", "-m", "160"]),
     };
-    command.arg(format!("--vdev={}", memif("testpmd"))).arg("--");
-    command.args(["--forward-mode=macswap", "--auto-start", "--nb-cores=1", "--rxd=1024", "--txd=1024"]);
+    command.arg(format!("--vdev={}", memif(way))).arg("--");
+    command.arg(format!("--forward-mode={way}"));
+    command.args(["--auto-start", "--nb-cores=1", "--rxd=1024", "--txd=1024"]);
     command.args(["--burst=32", "--total-num-mbufs=16383", "--no-mlockall", "--no-flush-rx"]);
     Process::spawn("testpmd", &mut command)
 }

@@ -8,29 +8,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 use leat_core::BURST;
-use leat_dpdk::Eal;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::bed::{Bed, Direction, Lcores, forwarding};
-use crate::contest::Contest;
 use crate::frames::{Family, Mode, Way};
-use crate::inmemory::SLICE_BURSTS;
-use crate::memory::{FlowRegion, Pages, Sinks};
+use crate::inmemory::{Lab, SLICE_BURSTS};
+use crate::memory::Sinks;
 
 const FLOWS: u32 = 100_000;
 const WAY: Way = Way::tcp(Mode::FullNat, Family::V4);
 
-/// Measures an lcore alone, beside another one of the same appliance, and beside one of an appliance of its own. `other_cpu`: where the
-/// other one runs.
-pub fn run(eal: &Eal, pages: Pages, (sinks, scratch): (&Sinks, &Path), other_cpu: usize, rounds: usize) -> Result<()> {
+/// Measures an lcore alone, beside another one of the same appliance, and beside one of an appliance of its own, whose segment is a file
+/// next to `scratch` for a moment.
+pub fn run(lab: &Lab<'_>, scratch: &Path) -> Result<()> {
     let apart = Sinks::new(&scratch.with_extension("apart"))?;
-    let region = || FlowRegion::new(FLOWS as usize, false, pages);
+    let other_cpu = usize::from(lab.cpu == 0);
+    let region = || lab.region(FLOWS as usize, false);
     let mut regions = [region()?, region()?, region()?];
     let [first, second, third] = &mut regions;
     let (ours, theirs) = (Arc::new(forwarding(&WAY.snapshot(1))), Arc::new(forwarding(&WAY.snapshot(1))));
     let (lcores, strangers) = (Lcores::of(2, &ours), Lcores::of(2, &theirs));
-    let measured = Bed::of_several(WAY, first.flows()?, sinks.take(), &ours, &lcores[0]);
-    let neighbour = Bed::of_several(WAY, second.flows()?, sinks.take(), &ours, &lcores[1]);
+    let measured = Bed::of_several(WAY, first.flows()?, lab.sinks.take(), &ours, &lcores[0]);
+    let neighbour = Bed::of_several(WAY, second.flows()?, lab.sinks.take(), &ours, &lcores[1]);
     let stranger = Bed::of_several(WAY, third.flows()?, apart.take(), &theirs, &strangers[1]);
     let beds = [measured, neighbour, stranger].map(RefCell::new);
     for bed in &beds {
@@ -42,7 +41,7 @@ pub fn run(eal: &Eal, pages: Pages, (sinks, scratch): (&Sinks, &Path), other_cpu
     let [alone, beside, apart] =
         ["alone", "beside-another-lcore", "beside-another-appliance"].map(|s| format!("{case}/{s}"));
     let unit = (SLICE_BURSTS * BURST as u32, "ns/packet");
-    let mut contest = Contest::new(eal.tsc_hz());
+    let mut contest = lab.contest();
     let work = |bed: &mut Bed<'_>| bed.established(SLICE_BURSTS, BURST, Direction::Both);
     contest.add(&*alone, "leat", unit, move || work(&mut measured.borrow_mut()));
     for (case, other) in [(&beside, neighbour), (&apart, stranger)] {
@@ -50,7 +49,7 @@ pub fn run(eal: &Eal, pages: Pages, (sinks, scratch): (&Sinks, &Path), other_cpu
             beside_another(&mut other.borrow_mut(), other_cpu, || work(&mut measured.borrow_mut()))
         });
     }
-    contest.run(rounds)?;
+    contest.run(lab.rounds())?;
     contest.ratio(format!("ratio/{case}/sharing-an-appliance"), (&beside, "leat"), (&apart, "leat"));
     Ok(())
 }

@@ -6,21 +6,19 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use leat_abi::Snapshot;
 use leat_abi::snapshot::{Limits, TargetState};
-use leat_dpdk::Eal;
 
 use crate::bed::{Bed, forwarding};
 use crate::frames::{Family, Mode, Way};
-use crate::inmemory::progress;
-use crate::memory::{FlowRegion, Pages, Sinks};
+use crate::inmemory::{Lab, progress};
 use crate::stats::Figure;
 use crate::world;
 
 const WAY: Way = Way::tcp(Mode::FullNat, Family::V4);
 
 /// Measures both.
-pub fn run(eal: &Eal, pages: Pages, sinks: &Sinks, full: bool) -> Result<()> {
-    encodings(full)?;
-    changes(eal, pages, sinks)
+pub fn run(lab: &Lab<'_>) -> Result<()> {
+    encodings(lab.full)?;
+    changes(lab)
 }
 
 /// What new configurations cost off the packet path.
@@ -51,7 +49,7 @@ fn encode_and_decode(full: bool, snapshot: &Snapshot, scale: &str, note: &str) -
 }
 
 /// What lcores do when all targets change at once: the longest turns of the loop from then on.
-fn changes(eal: &Eal, pages: Pages, sinks: &Sinks) -> Result<()> {
+fn changes(lab: &Lab<'_>) -> Result<()> {
     const FLOWS: u32 = 200_000;
     const BURSTS: u32 = 200_000;
     progress("all targets change at once");
@@ -64,10 +62,10 @@ fn changes(eal: &Eal, pages: Pages, sinks: &Sinks) -> Result<()> {
     for (what, state) in
         [("none", TargetState::Active), ("unhealthy", TargetState::Unhealthy), ("terminate", TargetState::Terminate)]
     {
-        let mut region = FlowRegion::new(FLOWS as usize, false, pages)?;
-        let mut bed = Bed::new(WAY, region.flows()?, sinks.take(), &before);
+        let mut region = lab.region(FLOWS as usize, false)?;
+        let mut bed = Bed::new(WAY, region.flows()?, lab.sinks.take(), &before);
         bed.establish(FLOWS)?;
-        let hz = eal.tsc_hz();
+        let hz = lab.eal.tsc_hz();
         let mut turns: Vec<f64> =
             bed.turns(&all(state), BURSTS, hz).into_iter().map(|ticks| ticks as f64 * 1e6 / hz as f64).collect();
         let first = turns[0];

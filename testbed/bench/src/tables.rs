@@ -11,14 +11,12 @@ use leat_core::BURST;
 use leat_core::forwarding::loaded;
 use leat_core::parse::Tuple;
 use leat_core::table::{FlowTable, Side, tuple_of};
-use leat_dpdk::{Eal, rdtsc};
+use leat_dpdk::rdtsc;
 use leat_gen::random::Random;
 
 use crate::bed::TABLE_KEY;
-use crate::contest::Contest;
 use crate::frames::{Family, Mode, Way};
-use crate::inmemory::WARM_UP_MAX;
-use crate::memory::{FlowRegion, Pages};
+use crate::inmemory::{Lab, WARM_UP_MAX};
 use crate::references::{self, key};
 
 /// Bursts in a slice.
@@ -68,38 +66,46 @@ fn look_up(table: &FlowTable<'_>, numbers: std::ops::Range<u32>, random: &mut Ra
 }
 
 /// Measures tables of so many flows.
-pub fn run(eal: &Eal, n: u32, pages: Pages, rounds: usize) -> Result<()> {
-    let mut region = FlowRegion::new((n + SLICE) as usize, false, pages)?;
+pub fn run(lab: &Lab<'_>, n: u32) -> Result<()> {
+    let mut region = lab.region((n + SLICE) as usize, false)?;
     let mut table = FlowTable::new(region.flows()?, TABLE_KEY);
     let full = || anyhow!("the flow table is full");
     for number in 0..n {
         table.insert(&flow(number), None).map_err(|_| full())?;
     }
-    let reference = RefCell::new(references::hash_table(eal, "tables", n + SLICE)?);
+    let reference = RefCell::new(references::hash_table(lab.eal, "tables", n + SLICE)?);
     for number in n..n + SLICE {
         reference.borrow_mut().remove_key(&key(number))?;
     }
     let (table, places) = (RefCell::new(table), RefCell::new(Vec::<u32>::with_capacity(SLICE as usize)));
     let (table, places, reference) = (&table, &places, &reference);
-    let mut contest = Contest::new(eal.tsc_hz());
+    let mut contest = lab.contest();
     let unit = (SLICE, "ns/operation");
     for (what, numbers, hit) in [("hit", 0..n, true), ("miss", n..n + n, false)] {
         let case = format!("table/{what}/{n}");
         let (mut random, among) = (Random::new(0x55), numbers.clone());
         contest.add(&*case, "leat", unit, move || {
             let table = table.borrow();
-            let warm = if n <= WARM_UP_MAX { among.clone() } else { 0..0 };
-            warm.for_each(|n| {
-                black_box(table.find(&tuple_of(&flow(n), Side::Client)));
-            });
-            look_up(&table, among.clone(), &mut random, hit)
+            let mut work = || look_up(&table, among.clone(), &mut random, hit);
+            if n <= WARM_UP_MAX {
+                among.clone().for_each(|n| {
+                    black_box(table.find(&tuple_of(&flow(n), Side::Client)));
+                });
+            } else {
+                work()?;
+            }
+            work()
         });
         let mut random = Random::new(0x77);
         contest.add(case, "rte_hash", unit, move || {
+            let reference = reference.borrow();
+            let mut work = || references::look_up(&reference, numbers.clone(), SLICE_BURSTS, &mut random, hit);
             if n <= WARM_UP_MAX {
-                references::warm_up(&reference.borrow(), numbers.clone());
+                references::warm_up(&reference, numbers.clone());
+            } else {
+                work()?;
             }
-            references::look_up(&reference.borrow(), numbers.clone(), SLICE_BURSTS, &mut random, hit)
+            work()
         });
     }
     contest.add(format!("table/insert/{n}"), "leat", unit, move || {
@@ -135,5 +141,5 @@ pub fn run(eal: &Eal, n: u32, pages: Pages, rounds: usize) -> Result<()> {
         }
         Ok(rdtsc().wrapping_sub(before))
     });
-    contest.run(rounds)
+    contest.run(lab.rounds())
 }
