@@ -50,6 +50,8 @@ pub struct Plan {
     pub warm_up: Duration,
     /// How long it counts.
     pub window: Duration,
+    /// Operations that count, at the most: then it ends earlier.
+    pub most: u64,
 }
 
 /// What came of a plan: the number of operations between two readings of the meters.
@@ -89,15 +91,16 @@ pub fn drive<R>(plan: &Plan, mut meters: impl FnMut() -> Result<R>) -> Result<Ou
     }
     clients.work_until(|_| false, Instant::now() + plan.warm_up)?;
     let (first, before) = (clients.complete, meters()?);
+    let enough = |clients: &Clients<'_>| clients.complete - first >= plan.most;
     let patience = Instant::now() + STALLED;
-    clients.work_until(|_| false, Instant::now() + plan.window)?;
+    clients.work_until(enough, Instant::now() + plan.window)?;
     while clients.complete == first && Instant::now() < patience {
-        clients.work_until(|_| false, Instant::now() + plan.window)?;
+        clients.work_until(enough, Instant::now() + plan.window)?;
     }
     let (last, after) = (clients.complete, meters()?);
     clients.is_ending = true;
-    clients.work_until(|clients| clients.iter().all(Option::is_none), Instant::now() + STALLED)?;
-    ensure!(clients.clients.iter().all(Option::is_none), "some answers never came");
+    clients.work_until(|clients| clients.waiting() == 0, Instant::now() + STALLED)?;
+    ensure!(clients.waiting() == 0, "{} of {} clients never got their answers", clients.waiting(), plan.clients);
     ensure!(last > first, "nothing was answered");
     Ok(Outcome { operations: last - first, before, after })
 }
@@ -112,10 +115,15 @@ impl Clients<'_> {
         Ok(())
     }
 
-    fn work_until(&mut self, done: impl Fn(&[Option<Client>]) -> bool, end: Instant) -> Result<()> {
+    /// Clients that have something under way.
+    fn waiting(&self) -> usize {
+        self.clients.iter().flatten().count()
+    }
+
+    fn work_until(&mut self, done: impl Fn(&Self) -> bool, end: Instant) -> Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut progress = (self.complete, Instant::now());
-        while !done(&self.clients) {
+        while !done(self) {
             let now = Instant::now();
             if now >= end {
                 break;
