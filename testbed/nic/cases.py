@@ -44,8 +44,9 @@ class Bench:
             curves[frame] = [(it.real_rate / 1e6, it.lost_share * 100) for it in curve]
             for it in curve:
                 self.report.add(f"nic/loss/udp/{frame}/{it.rate / most:.0%}", it.lost_share * 100, "%")
-            stateless.prepare(frame, latency=True)
             for share in [0.5, 1.0]:
+                # For each of them anew: the longest latency is that since the streams were loaded.
+                stateless.prepare(frame, latency=True)
                 stateless.trial(best.rate * share)
                 self.latency(frame, share, stateless.latency)
         if curves:
@@ -55,7 +56,10 @@ class Bench:
         """Latency at a share of the throughput, by TRex's own accounts."""
         case, histogram = f"nic/latency/udp/{frame}/{share:.0%}", latency["latency"]["histogram"]
         lost = latency["err_cntrs"]["dropped"]
-        for name, value in [("average", latency["latency"]["average"]), ("longest", latency["latency"]["total_max"]),
+        if not histogram:
+            raise Failed(f"{case}: none of the packets with time stamps came back")
+        # TRex's average is a moving one, of the trial's last seconds; RFC 2544 wants a mean, which TRex does not tell.
+        for name, value in [("moving-average", latency["latency"]["average"]), ("longest", latency["latency"]["total_max"]),
                             ("p50", percentile(histogram, 0.5)), ("p99", percentile(histogram, 0.99))]:
             self.report.add(f"{case}/{name}", value, "us", **({"note": f"{lost} of these lost"} if lost else {}))
 
@@ -73,7 +77,7 @@ class Bench:
         """RFC 9411, 7.2: new connections per second with less than 0.001 % failed."""
         stateful.prepare()
         best, trials = search.highest_rate(stateful.trial, MOST_CONNECTIONS, 0.005, search.FAILED_SHARE)
-        self.tell_best("nic/connections/tcp", best, trials)
+        self.tell_best("nic/connections/tcp", stateful, best, trials)
 
     def concurrent(self, stateful):
         """RFC 9411, 7.5: connections at the same time, each of which asks at its beginning and at its end."""
@@ -83,9 +87,9 @@ class Bench:
         if best is not None:
             # What was open at the best rate, not at the last one tried.
             stateful.trial(best.rate, self.settings.seconds + HOLD_S)
-            self.report.add("nic/concurrent/tcp", stateful.most_open, "connections")
+            self.report.add("nic/concurrent/tcp", stateful.most_open, "connections", **self.own_limits(stateful))
         else:
-            self.tell_best("nic/concurrent/tcp", best, trials)
+            self.tell_best("nic/concurrent/tcp", stateful, best, trials)
 
     def http(self, stateful):
         """RFC 9411, 7.3: throughput of answers, for each size of them."""
@@ -94,17 +98,25 @@ class Bench:
             most = self.settings.line_rate_gbit * 1e9 / 8 / (size * REQUESTS)
             best, trials = search.highest_rate(stateful.trial, most, 0.01, search.FAILED_SHARE)
             if best is None:
-                self.tell_best(f"nic/http/{size}", best, trials)
+                self.tell_best(f"nic/http/{size}", stateful, best, trials)
                 continue
             stateful.trial(best.rate)
             self.report.add(f"nic/http/{size}/throughput", stateful.bytes_received * 8 / best.seconds / 1e9, "Gbit/s")
             self.report.add(f"nic/http/{size}/requests", best.arrived * REQUESTS / best.seconds, "request/s")
 
-    def tell_best(self, case, best, trials):
+    def own_limits(self, stateful, note=""):
+        """A note; it says as well what kept TRex, not the device, from more."""
+        if stateful.own_limits:
+            own = ", ".join(sorted(stateful.own_limits))
+            note += f"{'; ' if note else ''}THE GENERATOR'S LIMIT, not the device's: {own} (memory and dp_flows in its configuration)"
+        return {"note": note} if note else {}
+
+    def tell_best(self, case, stateful, best, trials):
         """The rate of the best trial, with how many failed; or that there is none."""
         if best is None:
             if all(it.offered == 0 for it in trials):
                 raise Failed(f"{case}: nothing was offered at any rate; see the generator's log")
-            self.report.add(case, 0, "connection/s", note=f"{trials[-1].lost_share:.3%} failed at the lowest rate tried")
+            note = f"{trials[-1].lost_share:.3%} failed at the lowest rate tried"
+            self.report.add(case, 0, "connection/s", **self.own_limits(stateful, note))
         else:
-            self.report.add(case, best.real_rate, "connection/s", note=f"{best.lost_share:.4%} failed")
+            self.report.add(case, best.real_rate, "connection/s", **self.own_limits(stateful, f"{best.lost_share:.4%} failed"))

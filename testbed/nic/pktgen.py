@@ -25,6 +25,7 @@ def environment(settings, frames, out):
         "FRAMES": " ".join(frames), "SECONDS": settings.seconds, "RESOLUTION": 1, "LINE_RATE": settings.line_rate_gbit,
         "DEVICE_MAC": settings.device_macs[0], "CLIENT_FIRST": first, "CLIENT_LAST": last, "PORT_FIRST": first_port,
         "PORT_LAST": last_port, "SERVICE": settings.service, "SERVICE_PORT": settings.udp_port, "OUT": out,
+        "ROUTERS": " ".join(settings.routers),
     }
     return {f"LEAT_{name}": str(value) for name, value in values.items()}
 

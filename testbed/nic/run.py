@@ -60,7 +60,7 @@ class Generators:
         server = self._start(stateful=False)
         from trex.stl.api import STLClient
         self._client = server.connect(STLClient()) if server else STLClient()
-        return trex_trials.Stateless(self._client, load_profile("udp"), self._settings, self._pause)
+        return trex_trials.Stateless(self._client, load_profile("udp"), self._settings)
 
     def stateful(self):
         """TRex, advanced stateful."""
@@ -160,6 +160,11 @@ def main():
     except KeyboardInterrupt:
         print("bench-nic: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:  # TRex's errors are of several kinds; of others the place is of interest.
+        if not type(error).__module__.startswith("trex"):
+            raise
+        print(f"bench-nic: TRex: {error}", file=sys.stderr)
+        return 1
     print(table(report.figures))
     return 0
 

@@ -30,6 +30,8 @@ class Settings:
     clients: list = field(default_factory=lambda: ["198.19.0.1", "198.19.255.254"])
     # Targets, which are addresses behind the generator's second port; private ones, or in the subnet of a port.
     targets: list = field(default_factory=lambda: ["10.18.1.1"])
+    # The routers to clients and to targets, with prefix length: the addresses of pktgen's two ports (TRex has its own configuration).
+    routers: list = field(default_factory=lambda: ["198.18.0.254/24", "198.18.254.254/24"])
     flows: int = 100_000
     # MAC addresses of the appliance's ports, towards clients and towards targets: leat status shows them.
     device_macs: list = field(default_factory=list)
@@ -66,10 +68,14 @@ class Settings:
         try:
             for address in [self.service, *self.clients, *self.targets]:
                 ipaddress.IPv4Address(address)
+            for router in self.routers:
+                ipaddress.IPv4Interface(router)
         except ValueError as error:
             raise Wrong(str(error)) from None
         if len(self.clients) != 2 or self.client_addresses < 1:
             raise Wrong("clients: the first and the last address")
+        if len(self.routers) != 2:
+            raise Wrong("routers: that to clients and that to targets")
         if not self.targets:
             raise Wrong("targets: none")
         if not 1 <= self.flows <= self.client_addresses * (65_535 - 1_023):

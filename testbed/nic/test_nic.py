@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 from unittest import mock
 
@@ -107,7 +108,7 @@ class Datagrams(unittest.TestCase):
         self.assertEqual(self.udp.directions(self.settings), [0])
 
     def test_trials_count_streams_of_both_directions(self):
-        trials = trex_trials.Stateless(stl.STLClient(), self.udp, self.settings, pause=lambda _: None)
+        trials = trex_trials.Stateless(stl.STLClient(), self.udp, self.settings)
         trials.prepare("imix", latency=True)
         with mock.patch.object(stl, "capacity", 900_000):
             half = trials.trial(450_000, 2)
@@ -167,6 +168,44 @@ class Connections(unittest.TestCase):
             client.counts["client"]["tcps_rcvbyte"] -= 1
         client.start = cut_off
         self.assertGreater(trials.trial(100, 10).lost_share, search.FAILED_SHARE)
+
+
+    def test_what_trex_cannot_make_itself_is_told_as_its_own_limit(self):
+        client = astf.ASTFClient()
+        trials = trex_trials.Stateful(client, self.tcp, self.settings, pause=lambda _: None)
+        trials.prepare()
+        start = client.start
+
+        def throttled(**given):
+            start(**given)
+            client.counts["client"]["err_c_nf_throttled"] = 5
+        client.start = throttled
+        self.assertEqual(trials.trial(100, 10).lost_share, 0.005)
+        self.assertEqual(trials.own_limits, {"err_c_nf_throttled"})
+        trials.prepare()
+        self.assertEqual(trials.own_limits, set())
+
+
+class Server(unittest.TestCase):
+    def test_nothing_of_trex_stays(self):
+        """TRex is started by a script that does not hand signals on; some children want to be asked twice."""
+        with tempfile.TemporaryDirectory() as directory:
+            script = os.path.join(directory, "t-rex-64")
+            for trap in ["", "trap '' TERM; "]:
+                with open(script, "w", encoding="utf-8") as file:
+                    file.write(f"#!/bin/bash\nbash -c \"{trap}echo $$ >pid; sleep 60\"\n")
+                os.chmod(script, 0o755)
+                settings = bench_settings.Settings(trex_directory=directory)
+                # Half a second instead of twenty.
+                with mock.patch.object(trex_trials, "STOP_S", 0.5):
+                    server = trex_trials.Server(settings, False, subprocess.DEVNULL)
+                    group = server._process.pid
+                    while not os.path.exists(os.path.join(directory, "pid")):
+                        time.sleep(0.01)
+                    self.assertGreater(len(trex_trials.running(group)), 1)
+                    server.stop()
+                os.remove(os.path.join(directory, "pid"))
+                self.assertEqual(trex_trials.running(group), [])
 
 
 @unittest.skipUnless(shutil.which("lua5.3"), "no lua5.3: scripts/setup installs it")
@@ -280,7 +319,7 @@ class Runs(unittest.TestCase):
                 figures = [json.loads(line) for line in file]
             with open(os.path.join(directory, "loss.svg"), encoding="utf-8") as file:
                 self.assertEqual(report.ElementTree.fromstring(file.read()).tag, "{http://www.w3.org/2000/svg}svg")
-        self.assertIn("./t-rex-64 -i --cfg /etc/trex_cfg.yaml --astf", output.getvalue())
+        self.assertIn("./t-rex-64 -i --cfg /etc/trex_cfg.yaml --no-key --iom 0 --astf -c 1", output.getvalue())
         values = {it["case"]: it["value"] for it in figures}
         self.assertTrue(4_900_000 < values["nic/throughput/udp/64"] <= 5_000_000)
         self.assertTrue(295_000 < values["nic/connections/tcp"] <= 300_000)

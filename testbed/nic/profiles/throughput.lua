@@ -2,7 +2,8 @@
 -- (RFC 2544, 26.1), for each size of frame. Writes each trial as a line of JSON to the file that LEAT_OUT names, and quits.
 --
 -- Settings come from the environment, as `scripts/bench-nic` sets them: LEAT_FRAMES (64 128 …), LEAT_SECONDS, LEAT_RESOLUTION (percent),
--- LEAT_LINE_RATE (Gbit/s), LEAT_DEVICE_MAC, LEAT_CLIENT_FIRST, LEAT_CLIENT_LAST, LEAT_PORT_FIRST, LEAT_PORT_LAST, LEAT_SERVICE, LEAT_SERVICE_PORT.
+-- LEAT_LINE_RATE (Gbit/s), LEAT_DEVICE_MAC, LEAT_CLIENT_FIRST, LEAT_CLIENT_LAST, LEAT_PORT_FIRST, LEAT_PORT_LAST, LEAT_SERVICE, LEAT_SERVICE_PORT,
+-- LEAT_ROUTERS (address/length of the router at each port).
 
 local SEND, RECEIVE = "0", "1"
 
@@ -27,6 +28,13 @@ end
 local function flows()
     pktgen.stop("all")
     pktgen.reset("all")
+    -- The routers' addresses are its own: ARP for them is answered, which it is only where packets are looked at.
+    local port = 0
+    for router in setting("LEAT_ROUTERS"):gmatch("%S+") do
+        pktgen.set_ipaddr(tostring(port), "src", router)
+        pktgen.process(tostring(port), "on")
+        port = port + 1
+    end
     pktgen.set_proto(SEND, "udp")
     pktgen.range.ip_proto(SEND, "udp")
     pktgen.range.dst_mac(SEND, "start", setting("LEAT_DEVICE_MAC"))

@@ -22,7 +22,12 @@ range.ip_proto = function(_, protocol) assert(protocol == "udp") end
 pktgen = strict("", {
     range = strict("range.", range),
     stop = function() state.sending = false end,
-    reset = function() state.ranges, state.on = {}, false end,
+    reset = function() state.ranges, state.on, state.answers = {}, false, {} end,
+    set_ipaddr = function(port, what, address)
+        assert(what == "src" and address:match("^[%d.]+/%d+$"), address)
+        state.answers[port] = address
+    end,
+    process = function(port, onoff) assert(onoff == "on" and state.answers[port], "an address comes first") end,
     set_proto = function(_, protocol) assert(protocol == "udp") end,
     set = function(port, what, value)
         assert(port == "0" and (what == "rate" or what == "size"), what)
@@ -36,6 +41,7 @@ pktgen = strict("", {
             assert(state.ranges[needed], needed .. " is not set")
         end
         assert(state.ranges["pkt_size.start"] == state.size, "sizes differ")
+        assert(state.answers["0"] and state.answers["1"], "nobody would answer ARP")
         state.sending = true
     end,
     delay = function(milliseconds)

@@ -90,7 +90,7 @@ class STLClient:
         self.sent = {number: round(packets) for number, packets in offered.items()}
         self.passed = {number: int(packets * passes) for number, packets in self.sent.items()}
 
-    def wait_on_traffic(self, ports=None, timeout=None):
+    def wait_on_traffic(self, ports=None, timeout=None, rx_delay_ms=None):
         """All has been sent."""
 
     def get_active_pgids(self):
