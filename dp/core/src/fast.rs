@@ -1,9 +1,12 @@
 //! The fast path: what nearly all packets are, in few instructions.
 //!
 //! A packet takes it if it is IPv4 without options or IPv6 without extension headers and all of its datagram, UDP or TCP with ACK and
-//! without SYN, FIN and RST, of an established flow with the same kind of IP on both sides and without a PROXY header, whose target is well,
-//! and fits where it goes to. What becomes of it is what [`crate::pipeline`]'s other stages would make of it; every other packet goes to
-//! them, unchanged and with nothing noted.
+//! without SYN, FIN and RST, of an established flow with the same kind of IP on both sides, whose target is well, and fits where it goes to.
+//! What becomes of it is what [`crate::pipeline`]'s other stages would make of it; every other packet goes to them, unchanged and with
+//! nothing noted.
+//!
+//! Flows with a PROXY header take it as well once the target has acknowledged bytes behind the header, in a copy of the code of their own
+//! (`PROXIED`), so that others pay nothing for what is to be shifted.
 //!
 //! Addresses are not looked at but compared: where they are those of a flow, that flow's first packet or its target passed the checks.
 //!
@@ -20,6 +23,7 @@ use crate::frame::{Frame, Now, Verdict};
 use crate::hash::DigestKey;
 use crate::parse::{self, ETHERNET, L4, L4_V6, Meta, Piece, Tuple, V6, tcp};
 use crate::pipeline::Pipeline;
+use crate::proxy;
 use crate::table::{Candidate, FlowTable, Side};
 use crate::track;
 
@@ -226,12 +230,26 @@ fn tuple_from(entry: &FlowEntry, side: usize) -> (u64, u32) {
     (source | destination << 32, words[word::PORTS + side])
 }
 
-/// Whether an entry is of an established flow of this protocol, with these families, and without a PROXY header, whose time is not over.
+/// Whether an entry is of an established flow of this protocol, with these families, whose time is not over, and which has no PROXY header,
+/// or with `PROXIED`, of TCP, has one that is over and done with.
 #[inline(always)]
-fn flows(entry: &FlowEntry, protocol: u8, families: u8, now: Now) -> bool {
-    let wanted = u32::from(protocol | families) | (FlowState::Established as u32) << 8;
+fn flows<const PROXIED: bool>(entry: &FlowEntry, protocol: u8, families: u8, now: Now) -> bool {
+    let (flags, of_flags) = if PROXIED { (proxy::SETTLED, proxy::SETTLED) } else { (0, flag::PROXY) };
+    let wanted = u32::from(protocol | families) | (FlowState::Established as u32) << 8 | u32::from(flags) << 16;
     let lifetime_s = if protocol == protocol::TCP { track::TCP_IDLE_S } else { track::UDP_IDLE_S };
-    (entry.kind() ^ wanted) & (0xffff | (flag::PROXY as u32) << 16) == 0 && track::age_s(entry, now) <= lifetime_s
+    (entry.kind() ^ wanted) & (0xffff | u32::from(of_flags) << 16) == 0
+        && track::age_s(entry, now) <= lifetime_s
+        && !(PROXIED && (protocol != protocol::TCP || proxy::may_be_of_header(entry)))
+}
+
+/// Whether a target's segment selects nothing: it has no options, or time stamps as everybody writes them.
+#[inline(always)]
+fn selects_nothing(segment: &[u8]) -> bool {
+    match tcp_header_len(segment) {
+        20 => true,
+        32 => at(segment, 20) == [1, 1, 8, 10],
+        _ => false,
+    }
 }
 
 /// Where a packet leaves.
@@ -273,17 +291,39 @@ fn l4_delta(entry: &FlowEntry, side: usize) -> u16 {
     entry.l4_delta ^ (side as u16).wrapping_neg()
 }
 
-/// Notes what layer 4 says in the entry, and gives it other ports. False, and nothing has changed, if the packet must not go on so.
+/// Notes what layer 4 says in the entry, and gives it other ports, and with `PROXIED` other numbers. False, and nothing has changed, if the
+/// packet must not go on so.
 #[inline(always)]
-fn follow(entry: &mut FlowEntry, side: usize, segment: &mut [u8], protocol: u8, room: u16, now: Now) -> bool {
+fn follow<const PROXIED: bool>(
+    entry: &mut FlowEntry,
+    side: usize,
+    segment: &mut [u8],
+    protocol: u8,
+    room: u16,
+    now: Now,
+) -> bool {
     let (_, ports) = tuple_from(entry, side ^ 1);
     let ports = ports.rotate_left(16).to_ne_bytes();
     let delta = l4_delta(entry, side);
     if protocol == protocol::TCP {
         let payload_len = u32::from(room).wrapping_sub(tcp_header_len(segment).into());
         let (seq, ack) = (u32::from_be_bytes(at(segment, 4)), u32::from_be_bytes(at(segment, 8)));
-        track::flowing(entry, if side == 0 { Side::Client } else { Side::Target }, seq, payload_len, ack);
-        let sum = checksum::apply_folded(u16::from_ne_bytes(at(segment, 16)), delta);
+        let from = if side == 0 { Side::Client } else { Side::Target };
+        let old = u16::from_ne_bytes(at(segment, 16));
+        let sum = if PROXIED {
+            track::flowing(entry, from, seq, payload_len, proxy::ack_of(entry, from, ack));
+            let (place, new) = match from {
+                Side::Client => (4, seq.wrapping_add(proxy::shift_of(entry))),
+                Side::Target => (8, proxy::ack_of(entry, from, ack)),
+            };
+            let new = u32::from_ne_bytes(new.to_be_bytes());
+            let change = checksum::change([u32::from_ne_bytes(at(segment, place))], [new]);
+            put(segment, place, new.to_ne_bytes());
+            checksum::apply(old, change + u64::from(delta))
+        } else {
+            track::flowing(entry, from, seq, payload_len, ack);
+            checksum::apply_folded(old, delta)
+        };
         put(segment, 16, sum.to_ne_bytes());
     } else {
         // The target's first answer changes the state.
@@ -324,7 +364,11 @@ impl Pipeline<'_> {
             if plain & 1 == 0 {
                 break;
             }
-            let port = if V6 { self.fast_v6(frame, *candidate, now) } else { self.fast_v4(frame, *candidate, now) };
+            let port = if V6 {
+                self.fast_v6::<_, false>(frame, *candidate, now)
+            } else {
+                self.fast_v4::<_, false>(frame, *candidate, now)
+            };
             let Some(port) = port else { break };
             *outcome = Verdict::Forward { port };
             plain >>= 1;
@@ -333,9 +377,31 @@ impl Pipeline<'_> {
         forwarded
     }
 
+    /// Forwards a frame of a flow with a PROXY header, if it can take the fast path: it is one that [`Pipeline::fast`] was told of, and did
+    /// not forward. Returns the egress port.
+    #[inline(always)]
+    pub(crate) fn fast_proxied<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
+        let (entry, side) = self.flows.table.candidate_mut(candidate)?;
+        if entry.has(flag::PROXY) { self.proxied(frame, candidate, side, now) } else { None }
+    }
+
+    /// What [`Pipeline::fast_proxied`] does with a flow that has a PROXY header.
+    #[inline(never)]
+    fn proxied<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, side: usize, now: Now) -> Option<u8> {
+        let is_v4 = is_v4(frame.bytes());
+        let l4 = if is_v4 { L4 } else { L4_V6 };
+        if side == 1 && !selects_nothing(frame.bytes().get(l4..)?) {
+            None
+        } else if is_v4 {
+            self.fast_v4::<_, true>(frame, candidate, now)
+        } else {
+            self.fast_v6::<_, true>(frame, candidate, now)
+        }
+    }
+
     /// Forwards a frame of IPv4, if it can take the fast path. Returns the egress port.
     #[inline(always)]
-    fn fast_v4<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
+    fn fast_v4<F: Frame, const PROXIED: bool>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
         let (entry, side) = self.flows.table.candidate_mut(candidate)?;
         let headers: &mut [u8; L4 + SEGMENT] = frame.bytes_mut().first_chunk_mut()?;
         let ports = u32::from_ne_bytes(at(headers, L4));
@@ -344,7 +410,7 @@ impl Pipeline<'_> {
         }
         let protocol = headers[ETHERNET + 9];
         let ip_len = number(headers, ETHERNET + 2);
-        if !flows(entry, protocol, 0, now) {
+        if !flows::<PROXIED>(entry, protocol, 0, now) {
             return None;
         }
         let way = Way::of(&self.forwarding, entry, side, ip_len.into())?;
@@ -352,7 +418,7 @@ impl Pipeline<'_> {
         let (new, new_ports) = tuple_from(entry, side ^ 1);
         // What layer 4's checksum changes by is what the addresses and the ports change by.
         let delta = u64::from(l4_delta(entry, side)) + u64::from(ports) + u64::from(!new_ports);
-        if !follow(entry, side, &mut headers[L4..], protocol, ip_len.wrapping_sub(20), now) {
+        if !follow::<PROXIED>(entry, side, &mut headers[L4..], protocol, ip_len.wrapping_sub(20), now) {
             return None;
         }
         // The TTL is at least 2, so that taking 1 off changes no other byte of its word.
@@ -369,7 +435,7 @@ impl Pipeline<'_> {
 
     /// As [`Pipeline::fast_v4`], of IPv6.
     #[inline(always)]
-    fn fast_v6<F: Frame>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
+    fn fast_v6<F: Frame, const PROXIED: bool>(&mut self, frame: &mut F, candidate: Candidate, now: Now) -> Option<u8> {
         let (entry, addresses, side) = self.flows.table.wide_candidate_mut(candidate)?;
         let headers: &mut [u8; L4_V6 + SEGMENT] = frame.bytes_mut().first_chunk_mut()?;
         let (this, other) = (&addresses.by_side()[side], &addresses.by_side()[side ^ 1]);
@@ -379,13 +445,13 @@ impl Pipeline<'_> {
         }
         let protocol = headers[ETHERNET + 6];
         let room = number(headers, ETHERNET + 4);
-        if !flows(entry, protocol, family::CLIENT_V6 | family::TARGET_V6, now) {
+        if !flows::<PROXIED>(entry, protocol, family::CLIENT_V6 | family::TARGET_V6, now) {
             return None;
         }
         let ip_len = L4_V6 - ETHERNET + usize::from(room);
         let way = Way::of(&self.forwarding, entry, side, ip_len)?;
         let slot = entry.target_slot;
-        if !follow(entry, side, &mut headers[L4_V6..], protocol, room, now) {
+        if !follow::<PROXIED>(entry, side, &mut headers[L4_V6..], protocol, room, now) {
             return None;
         }
         let [destination, source]: [[u8; 16]; 2] = [at(other, 0), at(other, 16)];

@@ -231,7 +231,10 @@ impl<'m> Pipeline<'m> {
                 let frame = &mut frames[0];
                 outcomes[0] = match &parsed[at] {
                     Parsed::Flow(meta) if is(ahead) => self.opening_packet(frame, meta, at, arrival, now),
-                    _ if is(plain | plain_v6) => self.any_packet(frame, None, candidates[0], arrival, now),
+                    _ if is(plain | plain_v6) => match self.fast_proxied(frame, candidates[0], now) {
+                        Some(port) => Verdict::Forward { port },
+                        None => self.any_packet(frame, None, candidates[0], arrival, now),
+                    },
                     place => self.any_packet(frame, Some(place), candidates[0], arrival, now),
                 };
             }

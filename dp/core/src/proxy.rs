@@ -37,6 +37,9 @@ const HEADERS_PER_TURN: usize = 32;
 /// Bytes of the header in a segment at the least, however small the target's segments (S8.10).
 const PIECE_MIN: usize = 16;
 
+/// The flags of a connection whose target has acknowledged all of the header.
+pub(crate) const SETTLED: u8 = flag::PROXY | flag::ANSWERED | flag::PROXY_ACKED;
+
 /// By how much the target's numbers of the client's bytes are higher than the client's: 0 without a header, or before it was sent.
 #[inline]
 pub fn shift_of(entry: &FlowEntry) -> u32 {
@@ -59,9 +62,22 @@ pub(crate) fn for_client(entry: &FlowEntry, number: u32) -> u32 {
     if is_young && number.wrapping_sub(first) < shift { first } else { number.wrapping_sub(shift) }
 }
 
+/// An acknowledgement in a segment from this side, in the client's numbers.
+#[inline(always)]
+pub(crate) fn ack_of(entry: &FlowEntry, side: Side, ack: u32) -> u32 {
+    if side == Side::Target { for_client(entry, ack) } else { ack }
+}
+
+/// Whether what the target says may still be about the header: it is not known to have read anything of the client. Then more is to be
+/// looked at than numbers, even when the header was acknowledged (S8.4).
+#[inline(always)]
+pub(crate) fn may_be_of_header(entry: &FlowEntry) -> bool {
+    entry.target_ack == first(entry)
+}
+
 /// What a packet of the flow says in the client's numbers.
 fn in_clients_numbers(entry: &FlowEntry, side: Side, meta: &Meta) -> Meta {
-    let ack = if side == Side::Target && meta.has(tcp::ACK) { for_client(entry, meta.ack) } else { meta.ack };
+    let ack = if meta.has(tcp::ACK) { ack_of(entry, side, meta.ack) } else { meta.ack };
     Meta { ack, ..*meta }
 }
 
@@ -197,7 +213,7 @@ impl Pipeline<'_> {
         }
         let says_nothing =
             meta.payload_len == 0 && meta.flags & !(tcp::ACK | tcp::PSH) == 0 && meta.seq == entry.target_end;
-        let is_of_client = entry.target_ack != first || acknowledged > shift;
+        let is_of_client = !may_be_of_header(entry) || acknowledged > shift;
         if is_of_client || !unacked && !says_nothing {
             return false;
         }

@@ -12,6 +12,9 @@ use leat_core::{checksum, proxy};
 
 use crate::world::{ACK, CLIENT_ISN, CLIENT_MAC, PUSH, SYN, TABLE, TARGET_ISN, TARGET_MAC, TARGETS, Transport};
 
+/// Bytes of payload behind a TCP header.
+const PAYLOAD: u32 = 10;
+
 /// Bytes of the largest frame, without FCS.
 pub const FRAME_MAX: usize = 128;
 const ETHERNET: usize = 14;
@@ -296,7 +299,8 @@ impl Flow {
                     Kind::Open => (SYN, CLIENT_ISN, 0),
                     Kind::Answer => (SYN | ACK, TARGET_ISN, CLIENT_ISN + 1),
                     Kind::ClientData => (ACK | PUSH, CLIENT_ISN + 1 + shift, TARGET_ISN + 1),
-                    Kind::TargetData => (ACK | PUSH, TARGET_ISN + 1, CLIENT_ISN + 1 + shift),
+                    // It has read what the client has said.
+                    Kind::TargetData => (ACK | PUSH, TARGET_ISN + 1, CLIENT_ISN + 1 + shift + PAYLOAD),
                 };
                 let ack = if ack == 0 { 0 } else { ack.wrapping_add(self.number) };
                 s[4..8].copy_from_slice(&seq.wrapping_add(self.number).to_be_bytes());
@@ -313,7 +317,7 @@ impl Flow {
             Transport::Udp => 8,
         };
         // As many bytes with UDP as with TCP.
-        let end = 30;
+        let end = 20 + PAYLOAD as usize;
         s[header..header + 2].copy_from_slice(&MARK);
         s[header + 2..header + 6].copy_from_slice(&self.number.to_be_bytes());
         s[header + 6] = kind as u8;

@@ -165,6 +165,12 @@ impl Harness {
         }
     }
 
+    /// Gives new connections of all groups a PROXY header, or none.
+    pub fn set_proxy_protocol(&mut self, on: bool) {
+        self.world.groups.iter_mut().for_each(|group| group.proxy_protocol = on);
+        self.publish();
+    }
+
     /// Gives the lcores the configuration as it is now.
     pub fn publish(&mut self) {
         self.install();

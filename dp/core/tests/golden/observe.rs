@@ -182,8 +182,7 @@ fn dumps_end() {
 fn proxy_headers_are_shown() {
     use Stage::{Consume, Lookup, Originate, Parse, Rewrite, Rx, Transmit};
     let mut h = Harness::default();
-    h.world.groups.iter_mut().for_each(|group| group.proxy_protocol = true);
-    h.publish();
+    h.set_proxy_protocol(true);
     let mut s = Stream::new(CLIENT, WEB, 1);
     s.send_syn(&mut h);
     s.feed_target(&mut h, &s.syn_ack()).forwarded();

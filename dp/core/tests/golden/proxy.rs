@@ -29,15 +29,9 @@ fn client_of(vip: SocketAddr) -> SocketAddr {
     if vip.is_ipv4() { CLIENT } else { CLIENT_6 }
 }
 
-/// Gives all groups headers, or none.
-fn set_proxy_protocol(h: &mut Harness, on: bool) {
-    h.world.groups.iter_mut().for_each(|group| group.proxy_protocol = on);
-    h.publish();
-}
-
 fn harness() -> Harness {
     let mut h = Harness::new(1, 64);
-    set_proxy_protocol(&mut h, true);
+    h.set_proxy_protocol(true);
     h
 }
 
@@ -691,11 +685,11 @@ fn traced() {
 #[test]
 fn the_attribute_counts_for_new_connections() {
     let mut p = Proxied::open(WEB, 77);
-    set_proxy_protocol(&mut p.h, false);
+    p.h.set_proxy_protocol(false);
     p.works();
     let mut without = Stream::open(&mut p.h, SocketAddr::new(CLIENT.ip(), 5), WEB, 1);
     p.made(&[]);
-    set_proxy_protocol(&mut p.h, true);
+    p.h.set_proxy_protocol(true);
     without.works(&mut p.h);
     p.works();
     let mut datagrams = Datagrams::open(&mut p.h, CLIENT, DNS);
@@ -773,7 +767,7 @@ fn a_target_that_cannot_be_reached_for_a_while() {
 #[test]
 fn no_connection_without_its_header() {
     let mut h = Harness::new(1, 40_000);
-    set_proxy_protocol(&mut h, true);
+    h.set_proxy_protocol(true);
     let mut streams = Vec::new();
     let refused = (0..20_000u32).find_map(|n| {
         let client = SocketAddr::new(CLIENT.ip(), 20_000 + n as u16);
@@ -810,7 +804,7 @@ fn no_connection_without_its_header() {
 fn on_the_lcore_that_owns_the_flow() {
     for (vip, _) in VIPS {
         let mut h = Harness::new(4, 64);
-        set_proxy_protocol(&mut h, true);
+        h.set_proxy_protocol(true);
         for n in 0..16 {
             let client = SocketAddr::new(client_of(vip).ip(), 700 + n);
             let mut s = Stream::new(client, vip, 77);

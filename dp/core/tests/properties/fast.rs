@@ -1,10 +1,13 @@
 //! The fast path does what the other stages do. A trace that shows nothing keeps packets off it: of two pipelines that get the same
 //! packets, one has such a trace.
 
+use std::net::SocketAddr;
+
 use leat_abi::message::{ANY_PORT, Command, Filter};
 use leat_abi::snapshot::TargetState;
 use proptest::prelude::*;
 
+use crate::common::header::header;
 use crate::common::*;
 
 /// A packet of a flow that has begun, and what happens before it.
@@ -19,7 +22,8 @@ struct Step {
     payload: usize,
     padding: usize,
     ttl: u8,
-    options: bool,
+    /// Time stamps, or if not, what was received selectively.
+    options: Option<bool>,
     /// A byte of the headers that becomes another one; whether the IP header's checksum is made right again.
     byte: Option<(usize, u8, bool)>,
     /// A part of the frame is missing.
@@ -49,7 +53,8 @@ fn step() -> impl Strategy<Value = Step> {
     let change = prop_oneof![15 => Just(None), 1 => (0..16usize, states).prop_map(Some)];
     let ttl = prop_oneof![4 => Just(64u8), 1 => 0..3u8];
     let cut = prop_oneof![9 => Just(None), 1 => (0..90usize).prop_map(Some)];
-    let shape = (0..1480usize, prop_oneof![Just(0usize), 0..20usize], ttl, any::<bool>());
+    let options = prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)];
+    let shape = (0..1480usize, prop_oneof![Just(0usize), 0..20usize], ttl, options);
     ((0..FLOWS, any::<bool>(), flags, away(), away()), shape, (byte, cut, skip, change)).prop_map(
         |((flow, from_target, flags, seq, ack), (payload, padding, ttl, options), (byte, cut, skip_ms, change))| Step {
             flow,
@@ -61,7 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
             payload: if payload % 4 == 0 { payload } else { payload % 40 },
             padding,
             ttl,
-            options: options && payload % 3 == 0,
+            options,
             byte,
             cut,
             skip_ms,
@@ -70,8 +75,15 @@ fn step() -> impl Strategy<Value = Step> {
     )
 }
 
+/// By how much the target's numbers of the client are higher where there is a header.
+fn ahead(stream: &Stream) -> u32 {
+    header(stream.client, stream.vip, None).len() as u32
+}
+
 /// Flows of a pair: first the connections.
-const STREAMS: usize = 4;
+const STREAMS: usize = 7;
+/// The first of those with a PROXY header.
+const PROXIED: usize = 4;
 const FLOWS: usize = STREAMS + 3;
 
 /// Makes the checksum of a frame's IPv4 header right.
@@ -99,14 +111,38 @@ impl Pair {
             port: ANY_PORT,
             filter: Filter { protocol: 99, ..Filter::default() },
         });
-        let other = std::net::SocketAddr::new(CLIENT.ip(), 40_002);
+        let other = SocketAddr::new(CLIENT.ip(), 40_002);
         let mut flows = None;
         for h in &mut h {
+            let proxied =
+                [(CLIENT, WEB, 11), (other, DIRECT, u32::MAX - 300), (CLIENT_6, WEB_6, 5)].map(|(client, vip, isn)| {
+                    h.set_proxy_protocol(true);
+                    let mut stream = Stream::open(h, SocketAddr::new(client.ip(), 50_000), vip, isn);
+                    // The header is acknowledged, then the client speaks. Of the last one, the target says nothing of that.
+                    let acknowledges = |h: &mut Harness, stream: &Stream, number: u32| {
+                        let packet = stream.at_target(ACK, stream.t, number.wrapping_add(ahead(stream)));
+                        stream.feed_target(h, &packet);
+                    };
+                    acknowledges(h, &stream, stream.c);
+                    let hello = stream.from_client(ACK | PSH, b"hello");
+                    stream.feed_client(h, &hello);
+                    stream.c = hello.seq_end();
+                    if vip != WEB_6 {
+                        acknowledges(h, &stream, stream.c);
+                    }
+                    h.set_proxy_protocol(false);
+                    h.made();
+                    stream
+                });
+            let [first, second, third] = proxied;
             let streams = [
                 Stream::open(h, CLIENT, WEB, u32::MAX - 2000),
                 Stream::open(h, other, DIRECT, 77),
                 Stream::open(h, CLIENT_6, WEB_6, u32::MAX - 900),
                 Stream::open(h, CLIENT_6, TCP_6_TO_4, 99),
+                first,
+                second,
+                third,
             ];
             let datagrams =
                 [Datagrams::open(h, CLIENT, LOG), Datagrams::open(h, other, DNS), Datagrams::open(h, CLIENT_6, DNS_6)];
@@ -119,7 +155,9 @@ impl Pair {
     fn frame(&self, step: &Step) -> (u8, Vec<u8>) {
         let payload = vec![0x5a; step.payload];
         let packet = if let Some(stream) = self.streams.get(step.flow) {
-            let (seq, ack) = if step.from_target { (stream.t, stream.c) } else { (stream.c, stream.t) };
+            let header = if step.flow < PROXIED { 0 } else { ahead(stream) };
+            let (seq, ack) =
+                if step.from_target { (stream.t, stream.c.wrapping_add(header)) } else { (stream.c, stream.t) };
             let (seq, ack) = (seq.wrapping_add(step.seq), ack.wrapping_add(step.ack));
             let packet = if step.from_target {
                 stream.at_target(step.flags, seq, ack)
@@ -127,7 +165,15 @@ impl Pair {
                 stream.at_client(step.flags, seq, ack)
             };
             let packet = packet.payload(&payload);
-            if step.options { packet.options(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0]) } else { packet }
+            match step.options {
+                Some(true) => packet.options(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0]),
+                // What begins one byte before the acknowledgement was received.
+                Some(false) => {
+                    let edges = [ack.wrapping_sub(1), ack.wrapping_add(200)].map(u32::to_be_bytes).concat();
+                    packet.options(&[&[1, 1, 5, 10][..], &edges].concat())
+                }
+                None => packet,
+            }
         } else {
             let flow = &self.datagrams[step.flow - STREAMS];
             if step.from_target { flow.from_target(&payload) } else { flow.from_client(&payload) }

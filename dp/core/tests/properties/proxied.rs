@@ -209,8 +209,7 @@ impl Simulation {
     fn new(seed: u64, lcores: u16, count: usize, loss: f64, crashes: bool) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut h = Harness::new(lcores, 512);
-        h.world.groups.iter_mut().for_each(|group| group.proxy_protocol = true);
-        h.publish();
+        h.set_proxy_protocol(true);
         let connections: Vec<Connection> = (0..count)
             .map(|n| {
                 let vip = VIPS[random.random_range(0..VIPS.len())];
