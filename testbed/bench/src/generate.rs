@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use leat_abi::ControlSegment;
 use leat_abi::counters::Counter;
-use leat_dpdk::Eal;
+use leat_dpdk::{Eal, rdtsc};
 use leat_gen::counts::Counts;
 use leat_gen::frame::Transport;
 use leat_gen::generator::{Closing, Directions, Generator, Outcome, Pace, Traffic, Until};
@@ -276,7 +276,8 @@ pub fn run(options: &Options) -> Result<()> {
         let first_client = FIRST_CLIENT + ((cases.len() as u32) << 16);
         std::iter::once(&mut leat).chain(&mut testpmds).for_each(|system| system.set_flows(&case, first_client));
         leat.generator.open(OPENING)?;
-        at_rates(options, &case, &mut leat, testpmds.first_mut())?;
+        gaps(eal.tsc_hz());
+        at_rates(options, &case, &mut leat, testpmds.first_mut(), &segment)?;
         if !options.only_latency {
             leat.set_flows(&Case { flows: CONNECTIONS, ..case }, first_client + (1 << 16));
             connections(&mut leat)?;
@@ -420,8 +421,32 @@ fn report(case: &Case, mut rounds: Vec<Round>, wanted: usize, others: &[System])
     }
 }
 
+/// What the machine takes from a thread that has its CPU to itself, while the other CPU is in use, too: it does nothing but read the TSC.
+fn gaps(tsc_hz: u64) {
+    const SECONDS: u64 = 2;
+    const LONG_US: u64 = 200;
+    let (begin, mut longest, mut long) = (rdtsc(), 0, 0);
+    let mut before = begin;
+    while before.wrapping_sub(begin) < SECONDS * tsc_hz {
+        let now = rdtsc();
+        let gap_us = now.wrapping_sub(before) * 1_000_000 / tsc_hz;
+        long += u64::from(gap_us > LONG_US);
+        longest = gap_us.max(longest);
+        before = now;
+    }
+    Figure::once("machine/gaps-over-200-us", "machine", long as f64 / SECONDS as f64, "a second")
+        .with_note(format!("of a loop that only reads the TSC; the longest {longest} us"))
+        .print();
+}
+
 /// Searches for both systems' throughput, then measures the latency of both at half of leat-dp's.
-fn at_rates(options: &Options, case: &Case, leat: &mut System, mut testpmd: Option<&mut System>) -> Result<()> {
+fn at_rates(
+    options: &Options,
+    case: &Case,
+    leat: &mut System,
+    mut testpmd: Option<&mut System>,
+    segment: &ControlSegment,
+) -> Result<()> {
     let trial = Duration::from_millis(if options.full { 1000 } else { 200 });
     // Somebody else's millisecond on one of the CPUs fills a queue; a rate is passed if it can be.
     let search = Search { max_rate: None, resolution: 0.02, trial, attempts: 5 };
@@ -446,10 +471,16 @@ fn at_rates(options: &Options, case: &Case, leat: &mut System, mut testpmd: Opti
     let (wanted, most) = if options.full { (31, 120) } else { (11, 40) };
     // Of two threads, in a trial of each system.
     let threads_ns = 4.0 * trial.as_nanos() as f64;
+    let long_turns = || segment.counters(0).get(Counter::LoopsOver200Us);
+    let mut long = 0;
     let mut rounds: Vec<(f64, Outcome, Option<Outcome>)> = Vec::new();
     let is_quiet = |round: &(f64, Outcome, Option<Outcome>)| round.0 < LATENCY_DISTURBED;
     while rounds.len() < most && rounds.iter().filter(|round| is_quiet(round)).count() < wanted {
+        // The turn in which it was stopped is over after the warm-up.
+        leat.measure(WARM_UP)?;
+        let long_before = long_turns();
         let (of_leat, mut waited) = measure(leat)?;
+        long += long_turns() - long_before;
         let mut of_testpmd = None;
         if let Some(testpmd) = &mut testpmd {
             let (outcome, their_wait) = instead(leat, testpmd, measure)?;
@@ -470,10 +501,12 @@ fn at_rates(options: &Options, case: &Case, leat: &mut System, mut testpmd: Opti
     let of_testpmd: Vec<&Outcome> = rounds.iter().filter_map(|(.., theirs)| theirs.as_ref()).collect();
     for (system, outcomes) in [("leat", of_leat), ("testpmd", of_testpmd)] {
         let lost: u64 = outcomes.iter().map(|outcome| outcome.counts.lost()).sum();
+        // Of testpmd nobody knows.
+        let turns = if system == "leat" { format!("{long} turns of its loop over 200 us; ") } else { String::new() };
         for (name, quantile) in QUANTILES.iter().filter(|_| !outcomes.is_empty()) {
             let samples: Vec<f64> = outcomes.iter().map(|outcome| outcome.latency_ns(*quantile) / 1e3).collect();
             Figure::of(format!("{}/{name}", case.name("latency")), system, &samples, "us", true)
-                .with_note(format!("at {:.2} Mpackets/s; {lost} packets lost; {noise}", ours.best.rate() / 2e6))
+                .with_note(format!("at {:.2} Mpackets/s; {lost} packets lost; {turns}{noise}", ours.best.rate() / 2e6))
                 .print();
         }
     }

@@ -307,7 +307,7 @@ mod tests {
     fn plan(kind: Kind, to: SocketAddr) -> Plan {
         let SocketAddr::V4(to) = to else { unreachable!("it was bound to an IPv4 address") };
         let moment = Duration::from_millis(20);
-        Plan { kind, to: vec![to], clients: 8, warm_up: moment, window: moment }
+        Plan { kind, to: vec![to], clients: 8, warm_up: moment, window: moment, most: u64::MAX }
     }
 
     #[test]
