@@ -200,7 +200,9 @@ class Server(unittest.TestCase):
                 with mock.patch.object(trex_trials, "STOP_S", 0.5):
                     server = trex_trials.Server(settings, False, subprocess.DEVNULL)
                     group = server._process.pid
-                    while not os.path.exists(os.path.join(directory, "pid")):
+                    for _ in range(1000):
+                        if os.path.exists(os.path.join(directory, "pid")):
+                            break
                         time.sleep(0.01)
                     self.assertGreater(len(trex_trials.running(group)), 1)
                     server.stop()

@@ -14,7 +14,7 @@ const ROUNDS_TIMES: usize = 10;
 /// What a slice took.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
-    /// Ticks per part.
+    /// Ticks per part; of a pair of slices, how many times those of the other.
     ticks: f64,
     /// The worse of two probes, before and after it.
     probe: f64,
@@ -77,32 +77,35 @@ impl<'a> Contest<'a> {
             }
         }
         for c in &self.contestants {
-            let (quiet, all) = (self.quiet(&c.samples).count(), c.samples.len());
+            let (quiet, all) = (self.quiet(&c.samples), c.samples.len());
             self.sibling.count(all, all - quiet);
             self.figure(c).print();
         }
         Ok(())
     }
 
-    /// Those of a contestant's slices in which nobody else used the core.
-    fn quiet<'s>(&'s self, samples: &'s [Sample]) -> impl Iterator<Item = f64> + 's {
-        samples.iter().filter(|sample| self.sibling.is_quiet(sample.probe)).map(|sample| sample.ticks)
+    /// Of how many of a contestant's slices nobody else used the core.
+    fn quiet(&self, samples: &[Sample]) -> usize {
+        samples.iter().filter(|sample| self.sibling.is_quiet(sample.probe)).count()
     }
 
     fn fewest_quiet(&self) -> usize {
-        self.contestants.iter().map(|c| self.quiet(&c.samples).count()).min().unwrap_or(0)
+        self.contestants.iter().map(|c| self.quiet(&c.samples)).min().unwrap_or(0)
     }
 
-    /// The figure of a contestant: of quiet slices if they are half as many as were wanted; else of all, and it says so.
+    /// What the figure is made of: the quiet slices, if they are half as many as were wanted; else all, and then what is to be said of that.
+    fn chosen(&self, samples: &[Sample]) -> (Vec<f64>, Option<String>) {
+        let (quiet, all) = (self.quiet(samples), samples.len());
+        let enough = quiet * 2 >= self.wanted;
+        let taken = samples.iter().filter(|sample| !enough || self.sibling.is_quiet(sample.probe));
+        let note = (!enough).then(|| format!("SHARED CORE in {} of {all} slices", all - quiet));
+        (taken.map(|sample| sample.ticks).collect(), note)
+    }
+
+    /// The figure of a contestant.
     fn figure(&self, c: &Contestant<'_>) -> Figure {
-        let quiet: Vec<f64> = self.quiet(&c.samples).collect();
-        let all = c.samples.len();
-        if quiet.len() * 2 >= self.wanted {
-            return Figure::of_ticks(&*c.case, c.system, &quiet, self.tsc_hz, c.unit);
-        }
-        let ticks: Vec<f64> = c.samples.iter().map(|sample| sample.ticks).collect();
-        Figure::of_ticks(&*c.case, c.system, &ticks, self.tsc_hz, c.unit)
-            .with_note(format!("SHARED CORE in {} of {all} slices", all - quiet.len()))
+        let (ticks, note) = self.chosen(&c.samples);
+        Figure { note, ..Figure::of_ticks(&*c.case, c.system, &ticks, self.tsc_hz, c.unit) }
     }
 
     /// Prints how many times as much one costs as another, each a case and a system: the median over slices next to each other. Nothing
@@ -112,14 +115,9 @@ impl<'a> Contest<'a> {
             self.contestants.iter().find(|c| c.case == case && c.system == system).map(|c| &c.samples)
         };
         let (Some(of), Some(to)) = (samples(of), samples(to)) else { return };
-        let pairs: Vec<(f64, f64)> =
-            of.iter().zip(to).map(|(a, b)| (a.ticks / b.ticks, a.probe.max(b.probe))).collect();
-        let mut ratios: Vec<f64> =
-            pairs.iter().filter(|(_, probe)| self.sibling.is_quiet(*probe)).map(|(ratio, _)| *ratio).collect();
-        if ratios.len() * 2 < self.wanted {
-            ratios = pairs.into_iter().map(|(ratio, _)| ratio).collect();
-        }
-        Figure::of(case, "leat", &ratios, "ratio", true).print();
+        let pair = |(a, b): (&Sample, &Sample)| Sample { ticks: a.ticks / b.ticks, probe: a.probe.max(b.probe) };
+        let (ratios, note) = self.chosen(&of.iter().zip(to).map(pair).collect::<Vec<_>>());
+        Figure { note, ..Figure::of(case, "leat", &ratios, "ratio", true) }.print();
     }
 
     /// The cost of a case of Leat's as its figure says, in nanoseconds.

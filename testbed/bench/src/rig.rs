@@ -67,8 +67,7 @@ fn compete(dp: &Path, settings: &Settings, only_latency: bool, report: &mut Repo
     if !with_testpmd {
         eprintln!("  there is no {} (Debian package dpdk): leat-dp is measured alone", testpmd.display());
     }
-    let ways: &[(&str, _)] = if with_testpmd { &FORWARDING } else { &[] };
-    let ways: Vec<&str> = ways.iter().map(|(name, _)| *name).collect();
+    let ways: Vec<&str> = FORWARDING.iter().map(|(name, _)| *name).filter(|_| with_testpmd).collect();
     let mut generator = start_generator(settings, pages, &ways, only_latency)?;
     let (leat, _) = start(dp, &memif("leat"))?;
     let mut pids = leat.pid().to_string();

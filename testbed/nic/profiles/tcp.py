@@ -61,7 +61,8 @@ def profile(settings, size=64, requests=1, hold_s=0.0):
         # The two ports are a pair: nothing is added to addresses for others.
         glob=ASTFIPGenGlobal(ip_offset="0.0.0.0"),
         dist_client=ASTFIPGenDist(ip_range=list(settings.clients), distribution="seq"),
-        # What clients connect to: a single address, so TRex gets a single thread (trex_trials.command). What arrives at the servers has a target's address, and is told by its port.
+        # What clients connect to: a single address, so TRex gets a single thread (trex_trials.command). What arrives at the servers has
+        # a target's address, and is told by its port.
         dist_server=ASTFIPGenDist(ip_range=[settings.service, settings.service], distribution="seq"),
     )
     template = ASTFTemplate(

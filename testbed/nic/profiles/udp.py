@@ -51,8 +51,7 @@ def packet(settings, size, direction, vm=None, source_port=0):
 
 
 def variables(settings, direction):
-    """What makes a packet one of many flows: the client's address goes on with each packet, its port is
-    any."""
+    """What makes a packet one of many flows: the client's address goes on with each packet, its port is random."""
     first, last, first_port, last_port = bench_settings.flow_ranges(settings)
     end, port = ("src", "sport") if direction == 0 else ("dst", "dport")
     return [
